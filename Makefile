@@ -1,0 +1,42 @@
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help install demo test check format lock bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+install: $(READY) ## build .venv from requirements.lock
+
+demo: $(READY) ## start everything, send two photographs through it, show the result
+	$(BIN)/broker demo
+
+test: $(READY) ## every test, on SQLite and on PostgreSQL; nothing has to run beforehand
+	$(BIN)/pytest -n auto
+
+check: $(READY) ## lint, types, import contracts, migrations, documented settings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -n auto tests/check
+
+format: $(READY) ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements.lock
+
+bench: $(READY) ## measure the accept path against a bare endpoint
+	$(BIN)/python -m bench.accept
+
+clean: ## remove everything that the targets above made
+	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""A self-hosted broker for asynchronous image work."""

@@ -1,0 +1,138 @@
+"""What a handler is: the light description a web process reads and the heavy code a worker runs.
+
+A type of image work is two things in two files. `params.py` holds a `Spec`: its name, its endpoints and their
+parameters. It imports nothing heavy, because every web process loads it. `handler.py` holds a class that follows
+`Handler`: it is loaded by its import path, once, in worker processes only.
+
+A package of another party adds a type with one entry point in the group `broker.handlers`, whose value is the import
+path of its `Spec`. See `tests/plugin_example/` for a complete one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+Facts: TypeAlias = dict[str, Any]
+"""What a handler found out about one record: JSON values, with an `Output` wherever a URL shall stand."""
+
+
+class Params(BaseModel):
+    """Base of an endpoint's parameters. A key that is not a field is kept by the broker and ignored here."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class RecordError(Exception):
+    """A final answer about one record: `code` like an HTTP status (400..599), `text` for the customer to read."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class RetryableError(Exception):
+    """The record may succeed if it is tried again. Tried `MAX_TRIES` times, like OSError and MemoryError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that a handler made. The broker stores it and puts a link in its place.
+
+    `data` is the bytes or the path of a file inside `Box.scratch`; `name` is a plain file name with its extension.
+    """
+
+    data: bytes | Path
+    media_type: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One input: its place in the batch, its id, the encoded image, and the customer's own keys."""
+
+    index: int
+    id: str
+    image: bytes
+    fields: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a worker process tells a handler once, at `setup`.
+
+    models_dir: folder of model files. threads: CPU threads one record may use.
+    max_image_bytes, max_image_pixels: caps on an input. max_output_pixels: cap on a picture a handler makes.
+    """
+
+    models_dir: Path
+    threads: int
+    max_image_bytes: int
+    max_image_pixels: int
+    max_output_pixels: int
+
+
+class Box(Protocol):
+    """What a running record may ask of the broker."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the record's result is no longer wanted. Long loops look at it and return early."""
+
+    @property
+    def scratch(self) -> Path:
+        """An empty folder for this record's temporary files; removed when the record ends."""
+
+    def progress(self, fraction: float) -> None:
+        """Say how much of this record is done, 0..1."""
+
+    def run(self, type: str, endpoint: str, image: bytes, params: Mapping[str, JSON]) -> Awaitable[Facts]:
+        """Run another type's handler over an image inside this record. Raises what that handler raises."""
+
+
+class Handler(Protocol):
+    """The heavy half of a type. One instance a worker process; `run` is called from several threads at once.
+
+    `run` is `def` (it gets a CPU thread) or `async def` (it only orchestrates, on the event loop). It returns the
+    record's facts, or raises `RecordError` (final), `RetryableError`, OSError or MemoryError (tried again). Anything
+    else is a 500 for that record, with an error id that the log explains.
+
+    A handler may also have `combine(self, facts: Sequence[Facts]) -> Facts`, called once after the last record.
+    """
+
+    def setup(self, config: Config) -> None: ...
+
+    def run(self, record: Record, params: Any, box: Box) -> Facts | Awaitable[Facts]: ...
+
+
+class Combining(Protocol):
+    """A handler that also says something about all records of a batch together."""
+
+    def combine(self, facts: Sequence[Facts]) -> Facts: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """The light half of a type.
+
+    endpoints: name -> parameters. default_endpoint: the one a batch without `endpoint` gets.
+    handler: import path of the class, `package.module:Class`. time_limit: seconds one record may take.
+    summary: one sentence for the API's pages.
+    """
+
+    type: str
+    endpoints: Mapping[str, type[Params]]
+    default_endpoint: str
+    handler: str
+    summary: str
+    time_limit: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.default_endpoint not in self.endpoints:
+            raise ValueError(f"{self.type}: the default endpoint {self.default_endpoint!r} is not an endpoint")
