@@ -37,7 +37,9 @@ class Settings(BaseSettings):
     public_url: str = Field("", description="Base of the links in answers; empty = the Host each client used.")
     trusted_proxies: CommaList = Field((), description="CIDRs of proxies whose X-Forwarded-* headers count.")
 
-    allow_networks: CommaList = Field((), description="CIDRs of private networks that downloads and webhooks may reach.")
+    allow_networks: CommaList = Field(
+        (), description="CIDRs of private networks that downloads and webhooks may reach."
+    )
     allow_ports: CommaList = Field(
         ("80", "443", "8080", "8443"), description="Ports that downloads and webhooks may use elsewhere."
     )
@@ -54,7 +56,9 @@ class Settings(BaseSettings):
     max_crashes: int = Field(3, ge=1, description="How many workers one record may kill.")
     worker_batches: int = Field(8, ge=1, le=1000, description="Batches a worker process runs at once.")
     worker_threads: int = Field(
-        os.cpu_count() or 1, ge=1, description="Records a worker process works on at once; default: the cores."
+        os.cpu_count() or 1,
+        ge=1,
+        description="Records a worker process works on at once; default: the cores.",
     )
     grace_seconds: float = Field(25.0, ge=0, description="How long a stopping process waits for running work.")
     fetch_timeout: float = Field(20.0, gt=0, description="Seconds one image download may take, redirects included.")

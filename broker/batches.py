@@ -1,0 +1,174 @@
+"""Batches and their records: the frozen values that everything else passes around, and the legal moves. No I/O.
+
+The life of a batch; every arrow is one conditional UPDATE in `store/`:
+
+    CREATED ──claim──▶ PROCESSING ──finish──▶ DONE ──explicit retry──▶ CREATED
+       ▲                   │
+       └─lease over, give-back   CREATED | PROCESSING | PAUSED ──cancel──▶ DONE (cancelled)
+    CREATED ◀──▶ PAUSED,  a parent's PROCESSING ◀──▶ PAUSED
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """Where a batch stands."""
+
+    CREATED = "CREATED"
+    PROCESSING = "PROCESSING"
+    PAUSED = "PAUSED"
+    DONE = "DONE"
+
+
+class Outcome(StrEnum):
+    """How a DONE batch ended: all records good, some, none, or cancelled before all had a result."""
+
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+MOVES: Mapping[Status, frozenset[Status]] = {
+    Status.CREATED: frozenset({Status.PROCESSING, Status.PAUSED, Status.DONE}),
+    Status.PROCESSING: frozenset({Status.CREATED, Status.PAUSED, Status.DONE}),
+    Status.PAUSED: frozenset({Status.CREATED, Status.PROCESSING, Status.DONE}),
+    Status.DONE: frozenset({Status.CREATED}),
+}
+
+CANCELLED_CODE = 499
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One input of an accepted batch: exactly one of `url` and `blob` (a key in the blob store) is set.
+
+    `id_given` tells whether the id came from the customer; `fields` are the customer's own keys.
+    """
+
+    id: str
+    url: str | None = None
+    blob: str | None = None
+    id_given: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def source(self) -> tuple[str | None, str | None]:
+        """Records with an equal source share one fetch."""
+        return (self.url, self.blob)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one record. `facts` are the handler's, with stored outputs as `{"$output": blob key}`."""
+
+    index: int
+    code: int
+    text: str
+    request_id: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.code < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where a batch's completion is announced, with the customer's own headers."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """An accepted batch on its way into SQL. Texts are JSON; `webhook` is an encrypted box; times are not yet known."""
+
+    id: str
+    workspace: str
+    dialect: str
+    type: str
+    endpoint: str
+    params: str
+    records: str
+    extra: str
+    size: int
+    base_url: str
+    webhook: bytes | None = None
+    external_id: str | None = None
+
+    @property
+    def weight(self) -> int:
+        """About the bytes that its row takes."""
+        return len(self.params) + len(self.records) + len(self.extra) + 500
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHead:
+    """What a list or a status shows. `created` is in milliseconds since 1970."""
+
+    id: str
+    workspace: str
+    type: str
+    status: Status
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as it stands in SQL, with everything its dialect needs to show it. Times in ms since 1970."""
+
+    id: str
+    workspace: str
+    dialect: str
+    type: str
+    endpoint: str
+    params: Mapping[str, Any]
+    records: tuple[Record, ...]
+    extra: str
+    base_url: str
+    status: Status
+    outcome: Outcome | None
+    run: int
+    lease_seq: int
+    created: int
+    modified: int
+    webhook: bytes | None = None
+    external_id: str | None = None
+
+
+def outcome_of(results: Sequence[Result]) -> Outcome:
+    """The outcome that a full set of results gives. A cancelled record makes the whole batch cancelled."""
+    if any(result.code == CANCELLED_CODE for result in results):
+        return Outcome.CANCELLED
+    good = sum(result.ok for result in results)
+    if good == len(results):
+        return Outcome.SUCCEEDED
+    return Outcome.PARTIAL if good else Outcome.FAILED
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562 5.7): 48 bits of milliseconds, then random; ids made later sort later."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (milliseconds << 80) | random
+    value = value & ~(0xF << 76) | (0x7 << 76)
+    value = value & ~(0x3 << 62) | (0x2 << 62)
+    return str(uuid.UUID(int=value))
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` is a UUID in its canonical form, as ids are stored."""
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False

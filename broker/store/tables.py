@@ -1,0 +1,217 @@
+"""The tables. SQLModel declares them; statements are written with SQLAlchemy Core on their columns."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Dialect,
+    Index,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.types import TypeEngine
+from sqlmodel import Field, SQLModel
+
+
+class Id(TypeDecorator[str]):
+    """A canonical UUID text: CHAR on SQLite, native on PostgreSQL."""
+
+    impl = String(36)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        native: TypeEngine[Any] = UUID(as_uuid=False) if dialect.name == "postgresql" else String(36)
+        return dialect.type_descriptor(native)
+
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+SQLModel.metadata.naming_convention = NAMING
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
+class InstanceFact(SQLModel, table=True):
+    """What holds for the whole installation, e.g. the check value of its secret key."""
+
+    __tablename__ = "instance_facts"
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    value: str = Field(sa_type=Text)
+
+
+class WorkspaceRow(SQLModel, table=True):
+    """A tenant. `secrets` is an encrypted list of webhook signing secrets, the newest first."""
+
+    __tablename__ = "workspaces"
+
+    id: str = Field(primary_key=True, sa_type=Id)
+    name: str = Field(sa_type=Text, unique=True)
+    secrets: bytes = Field(sa_type=LargeBinary)
+    paused: bool = False
+    allowance: int | None = Field(default=None, sa_type=BigInteger)
+    created: int = Field(sa_type=BigInteger)
+
+
+class TokenRow(SQLModel, table=True):
+    """A token, known only by its hash. `hint` is its last four characters, for people to tell tokens apart."""
+
+    __tablename__ = "tokens"
+
+    id: str = Field(primary_key=True, sa_type=Id)
+    workspace_id: str = Field(foreign_key="workspaces.id", index=True, sa_type=Id)
+    name: str = Field(sa_type=Text)
+    hash: str = Field(sa_type=Text, unique=True)
+    hint: str = Field(sa_type=Text)
+    scopes: str = Field(sa_type=Text)
+    created: int = Field(sa_type=BigInteger)
+    revoked: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class TokenGrantRow(SQLModel, table=True):
+    """A workspace that a token may use besides its home."""
+
+    __tablename__ = "token_grants"
+
+    token_id: str = Field(foreign_key="tokens.id", primary_key=True, sa_type=Id)
+    workspace_id: str = Field(foreign_key="workspaces.id", primary_key=True, sa_type=Id)
+
+
+class BatchRow(SQLModel, table=True):
+    """One accepted POST. `params`, `records` and `extra` are JSON; times are ms of `db_now()`.
+
+    rank: what claims order by. due: not claimed before. lease_*: a worker's claim; `lease_seq` is the fencing number.
+    crashes, suspect: how many workers it took down, and the record that was announced. parent_id, ordinal, pending,
+    cursor: a parent with children. idempotency_key, body_hash: of its POST.
+    """
+
+    __tablename__ = "batches"
+    __table_args__: ClassVar[Any] = (
+        CheckConstraint("status IN ('CREATED', 'PROCESSING', 'PAUSED', 'DONE')", name="status"),
+        CheckConstraint("(status = 'DONE') = (outcome IS NOT NULL)", name="outcome"),
+        _partial("ix_batches_claim", "type", "rank", "id", where="status = 'CREATED'"),
+        _partial("ix_batches_lease", "lease_until", where="status = 'PROCESSING' AND lease_until IS NOT NULL"),
+        _partial("ix_batches_open", "workspace_id", where="status <> 'DONE'"),
+        _partial("uq_batches_external", "dialect", "external_id", where="external_id IS NOT NULL", unique=True),
+        _partial("uq_batches_child", "parent_id", "ordinal", where="parent_id IS NOT NULL", unique=True),
+        _partial(
+            "uq_batches_idempotency",
+            "workspace_id",
+            "idempotency_key",
+            where="idempotency_key IS NOT NULL",
+            unique=True,
+        ),
+        Index("ix_batches_list", "workspace_id", "dialect", "id"),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Id)
+    workspace_id: str = Field(foreign_key="workspaces.id", sa_type=Id)
+    dialect: str = Field(sa_type=Text)
+    external_id: str | None = Field(default=None, sa_type=Text)
+    type: str = Field(sa_type=Text)
+    endpoint: str = Field(sa_type=Text)
+    params: str = Field(sa_type=Text)
+    records: str = Field(sa_type=Text)
+    extra: str = Field(sa_type=Text)
+    size: int
+    base_url: str = Field(sa_type=Text)
+    webhook: bytes | None = Field(default=None, sa_type=LargeBinary)
+    status: str = Field(sa_type=Text)
+    outcome: str | None = Field(default=None, sa_type=Text)
+    run: int
+    rank: int = Field(sa_type=BigInteger)
+    due: int = Field(sa_type=BigInteger)
+    lease_seq: int = Field(sa_type=BigInteger)
+    lease_owner: str | None = Field(default=None, sa_type=Text)
+    lease_until: int | None = Field(default=None, sa_type=BigInteger)
+    crashes: int
+    suspect: int | None = None
+    parent_id: str | None = Field(default=None, foreign_key="batches.id", sa_type=Id)
+    ordinal: int | None = None
+    pending: int | None = None
+    cursor: str | None = Field(default=None, sa_type=Text)
+    idempotency_key: str | None = Field(default=None, sa_type=Text)
+    body_hash: bytes | None = Field(default=None, sa_type=LargeBinary)
+    created: int = Field(sa_type=BigInteger)
+    modified: int = Field(sa_type=BigInteger)
+    finished: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class ResultRow(SQLModel, table=True):
+    """What became of one record, written once a run. `facts` is JSON with blob references, never URLs."""
+
+    __tablename__ = "results"
+
+    batch_id: str = Field(foreign_key="batches.id", primary_key=True, sa_type=Id)
+    position: int = Field(primary_key=True)
+    run: int
+    lease_seq: int = Field(sa_type=BigInteger)
+    code: int
+    text: str = Field(sa_type=Text)
+    request_id: str = Field(sa_type=Id)
+    facts: str = Field(sa_type=Text)
+    finished: int = Field(sa_type=BigInteger)
+
+
+class DeliveryRow(SQLModel, table=True):
+    """A webhook that is owed. `target` is an encrypted box of URL and headers; `body` the exact bytes to send."""
+
+    __tablename__ = "deliveries"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("batch_id", "run", "event"),
+        CheckConstraint("state IN ('pending', 'delivered', 'exhausted', 'refused', 'superseded')", name="state"),
+        _partial("ix_deliveries_due", "due", where="state = 'pending'"),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Id)
+    workspace_id: str = Field(foreign_key="workspaces.id", index=True, sa_type=Id)
+    batch_id: str = Field(foreign_key="batches.id", sa_type=Id)
+    run: int
+    event: str = Field(sa_type=Text)
+    target: bytes = Field(sa_type=LargeBinary)
+    body: bytes = Field(sa_type=LargeBinary)
+    state: str = Field(sa_type=Text)
+    attempts: int
+    due: int = Field(sa_type=BigInteger)
+    lease_seq: int = Field(sa_type=BigInteger)
+    created: int = Field(sa_type=BigInteger)
+    finished: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class AttemptRow(SQLModel, table=True):
+    """One try at sending a delivery; born before the send, completed after it. `manual`: asked for by a person."""
+
+    __tablename__ = "attempts"
+
+    delivery_id: str = Field(foreign_key="deliveries.id", primary_key=True, sa_type=Id)
+    number: int = Field(primary_key=True)
+    manual: bool = False
+    started: int = Field(sa_type=BigInteger)
+    duration_ms: int | None = None
+    status_code: int | None = None
+    error: str | None = Field(default=None, sa_type=Text)
+    response: str | None = Field(default=None, sa_type=Text)
+
+
+METADATA = SQLModel.metadata
+
+
+def table(model: type[SQLModel]) -> Table:
+    """The SQLAlchemy table of a model, whose `.c` the statements use."""
+    return METADATA.tables[str(model.__tablename__)]
