@@ -1,0 +1,1 @@
+"""Image files on their way in and out: downloads, blobs, links."""

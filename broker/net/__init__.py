@@ -1,0 +1,1 @@
+"""Outgoing connections to addresses that customers name."""
