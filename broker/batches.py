@@ -68,13 +68,17 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one record. `facts` are the handler's, with stored outputs as `{"$output": blob key}`."""
+    """What became of one record. `facts` are the handler's, with stored outputs as `{"$output": blob key}`.
+
+    finished: ms since 1970, known once it is stored.
+    """
 
     index: int
     code: int
     text: str
     request_id: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    finished: int = 0
 
     @property
     def ok(self) -> bool:
@@ -157,13 +161,14 @@ def outcome_of(results: Sequence[Result]) -> Outcome:
 
 
 def new_id() -> str:
-    """A UUIDv7 (RFC 9562 5.7): 48 bits of milliseconds, then random; ids made later sort later."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    value = (milliseconds << 80) | random
-    value = value & ~(0xF << 76) | (0x7 << 76)
-    value = value & ~(0x3 << 62) | (0x2 << 62)
-    return str(uuid.UUID(int=value))
+    """A UUIDv7 (RFC 9562 5.7, 6.2 method 3): milliseconds, 12 bits of a finer fraction, then random bits.
+
+    Ids made later in one process sort later, down to a quarter of a microsecond.
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = rest * 4096 // 1_000_000
+    random = int.from_bytes(os.urandom(8), "big") >> 2
+    return str(uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | random))
 
 
 def is_id(text: str) -> bool:

@@ -1,1 +1,1 @@
-"""Image files on their way in and out: downloads, blobs, links."""
+"""Bytes: fetching inputs, storing blobs, linking to outputs."""

@@ -1,0 +1,26 @@
+"""The one clock of leases and due times: the database's, in whole milliseconds since 1970."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
+
+
+class db_now(GenericFunction[int]):  # noqa: N801 - written like the SQL function it stands for
+    """Milliseconds since 1970 as the database sees them; on PostgreSQL moving on within a transaction."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(db_now, "sqlite")
+def _sqlite(element: db_now, compiler: Any, **options: Any) -> str:
+    return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+
+@compiles(db_now, "postgresql")
+def _postgresql(element: db_now, compiler: Any, **options: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"

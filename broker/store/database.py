@@ -1,0 +1,65 @@
+"""Opening the database of an installation: its URL -> a reader pool and the writer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from broker.errors import Misconfigured, Unavailable
+from broker.store import postgresql, sqlite
+from broker.store.writer import Writer
+
+SQLITE_FILE = "broker.sqlite3"
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Reads go through `reading()`, writes through `writer`."""
+
+    writer: Writer
+    engine: AsyncEngine
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reads. Raises Unavailable when the database is not there."""
+        try:
+            async with self.engine.connect() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise Unavailable(retry_after=1) from error
+
+    async def ping(self) -> None:
+        """Raises Unavailable unless the database answers."""
+        async with self.reading() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def aclose(self) -> None:
+        await self.writer.aclose()
+        await self.engine.dispose()
+
+
+def open_database(url: str, data_dir: Path) -> Database:
+    """Open `url`, or the SQLite file in `data_dir` when it is empty. Needs a running event loop.
+
+    Raises Misconfigured for a URL that is neither PostgreSQL nor a local SQLite file.
+    """
+    try:
+        parsed = make_url(url or f"sqlite:///{data_dir / SQLITE_FILE}")
+    except ArgumentError as error:
+        raise Misconfigured("BROKER_DATABASE_URL is not a database URL") from error
+    kind = parsed.get_backend_name()
+    if kind == "postgresql":
+        parsed = parsed.set(drivername="postgresql+asyncpg")
+        return Database(Writer(postgresql.PostgresqlSession(parsed)), postgresql.reading_engine(parsed))
+    if kind != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        raise Misconfigured("BROKER_DATABASE_URL must be postgresql://… or sqlite:///path")
+    path = Path(parsed.database).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sqlite.check_place(path)
+    return Database(Writer(sqlite.SqliteSession(path)), sqlite.reading_engine(path))

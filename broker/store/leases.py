@@ -1,0 +1,235 @@
+"""Queries of workers: claim, beat, give back, rescue. Every write carries the lease's fencing number."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Select, bindparam, literal, select, union_all, update
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from broker.batches import Batch, Result, Status
+from broker.store.clock import db_now
+from broker.store.given import given
+from broker.store.rows import batch_of, result_of
+from broker.store.tables import BatchRow, Id, ResultRow, WorkspaceRow, table
+
+_batches, _results, _workspaces = table(BatchRow), table(ResultRow), table(WorkspaceRow)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimOrder:
+    """Claim up to `limit` batches of `types` for `owner`, for `lease_ms`."""
+
+    owner: str
+    types: tuple[str, ...]
+    limit: int
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A batch that this process may work on while its lease lasts; `results` are those checkpointed before."""
+
+    batch: Batch
+    results: tuple[Result, ...]
+
+    @property
+    def id(self) -> str:
+        return self.batch.id
+
+    @property
+    def lease(self) -> Lease:
+        return Lease(self.batch.id, self.batch.lease_seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write about a batch: its id and the fencing number of the claim."""
+
+    batch: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Extend all of one owner's leases to `lease_ms` from now."""
+
+    owner: str
+    leases: tuple[Lease, ...]
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Return a claimed batch to the queue; it is due again after `pause_ms`."""
+
+    lease: Lease
+    pause_ms: int = 0
+
+
+def claim_batches(connection: Connection, orders: Sequence[ClaimOrder]) -> list[list[Claim]]:
+    """CREATED -> PROCESSING for the first due batches by rank; raises each one's `lease_seq` by one."""
+    return [_claim(connection, order) for order in orders]
+
+
+def _claim(connection: Connection, order: ClaimOrder) -> list[Claim]:
+    values = {"owner": order.owner, "limit": order.limit, "lease_ms": order.lease_ms}
+    kinds = {f"type_{place}": type for place, type in enumerate(order.types)}
+    rows = connection.execute(_claim_statement(len(order.types)), {**values, **kinds}).all()
+    earlier = _checkpointed(connection, [row.id for row in rows if row.lease_seq > 1])
+    rows = sorted(rows, key=lambda row: (row.rank, row.id))
+    return [Claim(batch_of(row), tuple(earlier[row.id])) for row in rows]
+
+
+@lru_cache
+def _claim_statement(types: int) -> ReturningUpdate[Any]:
+    paused = select(_workspaces.c.id).where(_workspaces.c.paused)
+    first = [
+        select(_batches.c.id, _batches.c.rank)
+        .where(
+            _batches.c.status == literal(Status.CREATED.value, literal_execute=True),
+            _batches.c.type == bindparam(f"type_{place}"),
+            _batches.c.due <= db_now(),
+            _batches.c.workspace_id.not_in(paused),
+        )
+        .order_by(_batches.c.rank, _batches.c.id)
+        .limit(bindparam("limit"))
+        .with_for_update(skip_locked=True, of=_batches)
+        .subquery(f"of_type_{place}")
+        for place in range(types)
+    ]
+    candidates = union_all(*[select(arm) for arm in first]).subquery("candidates")
+    chosen = select(candidates.c.id).order_by(candidates.c.rank, candidates.c.id).limit(bindparam("limit"))
+    return (
+        update(_batches)
+        .where(_batches.c.id.in_(chosen))
+        .values(
+            status=Status.PROCESSING,
+            lease_seq=_batches.c.lease_seq + 1,
+            lease_owner=bindparam("owner"),
+            lease_until=db_now() + bindparam("lease_ms", type_=BigInteger),
+            modified=db_now(),
+        )
+        .returning(_batches)
+    )
+
+
+def _checkpointed(connection: Connection, ids: Sequence[str]) -> defaultdict[str, list[Result]]:
+    found: defaultdict[str, list[Result]] = defaultdict(list)
+    if not ids:
+        return found
+    for row in connection.execute(select(_results).where(_results.c.batch_id.in_(ids)).order_by(_results.c.position)):
+        found[row.batch_id].append(result_of(row))
+    return found
+
+
+def extend_leases(connection: Connection, beats: Sequence[Beat]) -> list[frozenset[Lease]]:
+    """Extend leases; returns those that are still held. A lease that is missing in the answer is lost."""
+    held = []
+    for beat in beats:
+        pairs = [[lease.batch, lease.seq] for lease in beat.leases]
+        rows = connection.execute(
+            _extend_statement(connection.dialect.name),
+            {"given": json.dumps(pairs), "lease_ms": beat.lease_ms, "owner": beat.owner},
+        )
+        held.append(frozenset(Lease(row.id, row.lease_seq) for row in rows))
+    return held
+
+
+@lru_cache
+def _extend_statement(dialect: str) -> ReturningUpdate[Any]:
+    mine = given(dialect, id=Id, seq=BigInteger)
+    return (
+        update(_batches)
+        .where(
+            _batches.c.id == mine.c.id,
+            _batches.c.lease_seq == mine.c.seq,
+            _batches.c.status == Status.PROCESSING,
+            _batches.c.lease_owner == bindparam("owner"),
+        )
+        .values(lease_until=db_now() + bindparam("lease_ms", type_=BigInteger))
+        .returning(_batches.c.id, _batches.c.lease_seq)
+    )
+
+
+def give_back_batches(connection: Connection, returns: Sequence[GiveBack]) -> list[bool]:
+    """PROCESSING -> CREATED by its holder, without a crash being counted; False where the lease was lost."""
+    lock_held(connection, [give_back.lease for give_back in returns])
+    rows = [[item.lease.batch, item.lease.seq, item.pause_ms] for item in returns]
+    statement = _give_back_statement(connection.dialect.name)
+    done = set(connection.scalars(statement, {"given": json.dumps(rows)}))
+    return [item.lease.batch in done for item in returns]
+
+
+@lru_cache
+def _give_back_statement(dialect: str) -> ReturningUpdate[Any]:
+    mine = given(dialect, id=Id, seq=BigInteger, pause=BigInteger)
+    return (
+        update(_batches)
+        .where(
+            _batches.c.id == mine.c.id,
+            _batches.c.lease_seq == mine.c.seq,
+            _batches.c.status == Status.PROCESSING,
+        )
+        .values(
+            status=Status.CREATED,
+            lease_owner=None,
+            lease_until=None,
+            due=db_now() + mine.c.pause,
+            modified=db_now(),
+        )
+        .returning(_batches.c.id)
+    )
+
+
+def rescue_batches(connection: Connection, limits: Sequence[int]) -> list[list[tuple[str, str]]]:
+    """PROCESSING -> CREATED where the lease is over, at most `limit` of them; returns (type, batch id) of each."""
+    return [[(row.type, row.id) for row in connection.execute(_RESCUE, {"limit": limit})] for limit in limits]
+
+
+_expired = (
+    select(_batches.c.id)
+    .where(_batches.c.status == literal(Status.PROCESSING.value, literal_execute=True))
+    .where(_batches.c.lease_until < db_now())
+    .order_by(_batches.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_RESCUE = (
+    update(_batches)
+    .where(_batches.c.id.in_(_expired))
+    .values(
+        status=Status.CREATED,
+        crashes=_batches.c.crashes + 1,
+        lease_owner=None,
+        lease_until=None,
+        due=db_now(),
+        modified=db_now(),
+    )
+    .returning(_batches.c.id, _batches.c.type)
+)
+
+
+def lock_held(connection: Connection, leases: Sequence[Lease]) -> frozenset[Lease]:
+    """Lock the rows of leases in id order; returns the leases that are still held."""
+    pairs = sorted({(lease.batch, lease.seq) for lease in leases})
+    statement = _held_statement(connection.dialect.name)
+    rows = connection.execute(statement, {"given": json.dumps(pairs)})
+    return frozenset(Lease(row.id, row.lease_seq) for row in rows)
+
+
+@lru_cache
+def _held_statement(dialect: str) -> Select[Any]:
+    mine = given(dialect, id=Id, seq=BigInteger)
+    return (
+        select(_batches.c.id, _batches.c.lease_seq)
+        .join(mine, mine.c.id == _batches.c.id)
+        .where(_batches.c.lease_seq == mine.c.seq, _batches.c.status == Status.PROCESSING)
+        .order_by(_batches.c.id)
+        .with_for_update(of=_batches)
+    )

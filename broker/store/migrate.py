@@ -1,0 +1,60 @@
+"""Bringing a database to the newest schema, and telling whether it is there. The steps are in `migrations/`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from broker.errors import Misconfigured
+from broker.store.database import Database
+
+# Any constant will do, as long as nobody else in the database locks with it.
+_ADVISORY_LOCK = "SELECT pg_advisory_xact_lock(7163840021)"
+
+
+def upgrade(connection: Connection, targets: Sequence[str]) -> list[None]:
+    """Run the steps up to each target revision ("head" = all), inside the caller's transaction."""
+    for target in targets:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(_ADVISORY_LOCK)
+        command.upgrade(_config(connection), target)
+    return [None] * len(targets)
+
+
+def downgrade(connection: Connection, targets: Sequence[str]) -> list[None]:
+    """Undo the steps down to each target revision ("base" = all)."""
+    for target in targets:
+        command.downgrade(_config(connection), target)
+    return [None] * len(targets)
+
+
+async def migrate(database: Database) -> None:
+    """Bring the database to the newest schema; several processes may do so at once."""
+    await database.writer.write(upgrade, "head")
+
+
+async def check_migrated(database: Database) -> None:
+    """Raises Misconfigured unless the schema is the one that this code was written for."""
+    async with database.reading() as connection:
+        current = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+    if current != newest():
+        raise Misconfigured("the database's schema is not this version's; run: broker migrate")
+
+
+def newest() -> str | None:
+    """The newest revision that this code knows."""
+    return ScriptDirectory.from_config(_config(None)).get_current_head()
+
+
+def _config(connection: Connection | None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,258 @@
+"""The first schema: workspaces, tokens, batches, results, deliveries, attempts."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import UUID
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+ID = sa.String(36).with_variant(UUID(as_uuid=False), "postgresql")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "instance_facts",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_instance_facts")),
+    )
+    op.create_table(
+        "workspaces",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("secrets", sa.LargeBinary(), nullable=False),
+        sa.Column("paused", sa.Boolean(), nullable=False),
+        sa.Column("allowance", sa.BigInteger(), nullable=True),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_workspaces")),
+        sa.UniqueConstraint("name", name=op.f("uq_workspaces_name")),
+    )
+    op.create_table(
+        "batches",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("workspace_id", ID, nullable=False),
+        sa.Column("dialect", sa.Text(), nullable=False),
+        sa.Column("external_id", sa.Text(), nullable=True),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("endpoint", sa.Text(), nullable=False),
+        sa.Column("params", sa.Text(), nullable=False),
+        sa.Column("records", sa.Text(), nullable=False),
+        sa.Column("extra", sa.Text(), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("base_url", sa.Text(), nullable=False),
+        sa.Column("webhook", sa.LargeBinary(), nullable=True),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("run", sa.Integer(), nullable=False),
+        sa.Column("rank", sa.BigInteger(), nullable=False),
+        sa.Column("due", sa.BigInteger(), nullable=False),
+        sa.Column("lease_seq", sa.BigInteger(), nullable=False),
+        sa.Column("lease_owner", sa.Text(), nullable=True),
+        sa.Column("lease_until", sa.BigInteger(), nullable=True),
+        sa.Column("crashes", sa.Integer(), nullable=False),
+        sa.Column("suspect", sa.Integer(), nullable=True),
+        sa.Column("parent_id", ID, nullable=True),
+        sa.Column("ordinal", sa.Integer(), nullable=True),
+        sa.Column("pending", sa.Integer(), nullable=True),
+        sa.Column("cursor", sa.Text(), nullable=True),
+        sa.Column("idempotency_key", sa.Text(), nullable=True),
+        sa.Column("body_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("modified", sa.BigInteger(), nullable=False),
+        sa.Column("finished", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("(status = 'DONE') = (outcome IS NOT NULL)", name=op.f("ck_batches_outcome")),
+        sa.CheckConstraint("status IN ('CREATED', 'PROCESSING', 'PAUSED', 'DONE')", name=op.f("ck_batches_status")),
+        sa.ForeignKeyConstraint(["parent_id"], ["batches.id"], name=op.f("fk_batches_parent_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_batches_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_batches")),
+    )
+    op.create_index(
+        "ix_batches_claim",
+        "batches",
+        ["type", "rank", "id"],
+        unique=False,
+        sqlite_where=sa.text("status = 'CREATED'"),
+        postgresql_where=sa.text("status = 'CREATED'"),
+    )
+    op.create_index(
+        "ix_batches_lease",
+        "batches",
+        ["lease_until"],
+        unique=False,
+        sqlite_where=sa.text("status = 'PROCESSING' AND lease_until IS NOT NULL"),
+        postgresql_where=sa.text("status = 'PROCESSING' AND lease_until IS NOT NULL"),
+    )
+    op.create_index("ix_batches_list", "batches", ["workspace_id", "dialect", "id"], unique=False)
+    op.create_index(
+        "ix_batches_open",
+        "batches",
+        ["workspace_id"],
+        unique=False,
+        sqlite_where=sa.text("status <> 'DONE'"),
+        postgresql_where=sa.text("status <> 'DONE'"),
+    )
+    op.create_index(
+        "uq_batches_child",
+        "batches",
+        ["parent_id", "ordinal"],
+        unique=True,
+        sqlite_where=sa.text("parent_id IS NOT NULL"),
+        postgresql_where=sa.text("parent_id IS NOT NULL"),
+    )
+    op.create_index(
+        "uq_batches_external",
+        "batches",
+        ["dialect", "external_id"],
+        unique=True,
+        sqlite_where=sa.text("external_id IS NOT NULL"),
+        postgresql_where=sa.text("external_id IS NOT NULL"),
+    )
+    op.create_index(
+        "uq_batches_idempotency",
+        "batches",
+        ["workspace_id", "idempotency_key"],
+        unique=True,
+        sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
+    )
+    op.create_table(
+        "tokens",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("workspace_id", ID, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("hint", sa.Text(), nullable=False),
+        sa.Column("scopes", sa.Text(), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("revoked", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_tokens_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
+        sa.UniqueConstraint("hash", name=op.f("uq_tokens_hash")),
+    )
+    op.create_index(op.f("ix_tokens_workspace_id"), "tokens", ["workspace_id"], unique=False)
+    op.create_table(
+        "deliveries",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("workspace_id", ID, nullable=False),
+        sa.Column("batch_id", ID, nullable=False),
+        sa.Column("run", sa.Integer(), nullable=False),
+        sa.Column("event", sa.Text(), nullable=False),
+        sa.Column("target", sa.LargeBinary(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("due", sa.BigInteger(), nullable=False),
+        sa.Column("lease_seq", sa.BigInteger(), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("finished", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('pending', 'delivered', 'exhausted', 'refused', 'superseded')", name=op.f("ck_deliveries_state")
+        ),
+        sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_deliveries_batch_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_deliveries_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
+        sa.UniqueConstraint("batch_id", "run", "event", name=op.f("uq_deliveries_batch_id_run_event")),
+    )
+    op.create_index(
+        "ix_deliveries_due",
+        "deliveries",
+        ["due"],
+        unique=False,
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.create_index(op.f("ix_deliveries_workspace_id"), "deliveries", ["workspace_id"], unique=False)
+    op.create_table(
+        "results",
+        sa.Column("batch_id", ID, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("run", sa.Integer(), nullable=False),
+        sa.Column("lease_seq", sa.BigInteger(), nullable=False),
+        sa.Column("code", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("request_id", ID, nullable=False),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("finished", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_results_batch_id")),
+        sa.PrimaryKeyConstraint("batch_id", "position", name=op.f("pk_results")),
+    )
+    op.create_table(
+        "token_grants",
+        sa.Column("token_id", ID, nullable=False),
+        sa.Column("workspace_id", ID, nullable=False),
+        sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name=op.f("fk_token_grants_token_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_token_grants_workspace_id")),
+        sa.PrimaryKeyConstraint("token_id", "workspace_id", name=op.f("pk_token_grants")),
+    )
+    op.create_table(
+        "attempts",
+        sa.Column("delivery_id", ID, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("manual", sa.Boolean(), nullable=False),
+        sa.Column("started", sa.BigInteger(), nullable=False),
+        sa.Column("duration_ms", sa.Integer(), nullable=True),
+        sa.Column("status_code", sa.Integer(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("response", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["delivery_id"], ["deliveries.id"], name=op.f("fk_attempts_delivery_id")),
+        sa.PrimaryKeyConstraint("delivery_id", "number", name=op.f("pk_attempts")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("attempts")
+    op.drop_table("token_grants")
+    op.drop_table("results")
+    op.drop_index(op.f("ix_deliveries_workspace_id"), table_name="deliveries")
+    op.drop_index(
+        "ix_deliveries_due",
+        table_name="deliveries",
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.drop_table("deliveries")
+    op.drop_index(op.f("ix_tokens_workspace_id"), table_name="tokens")
+    op.drop_table("tokens")
+    op.drop_index(
+        "uq_batches_idempotency",
+        table_name="batches",
+        sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
+    )
+    op.drop_index(
+        "uq_batches_external",
+        table_name="batches",
+        sqlite_where=sa.text("external_id IS NOT NULL"),
+        postgresql_where=sa.text("external_id IS NOT NULL"),
+    )
+    op.drop_index(
+        "uq_batches_child",
+        table_name="batches",
+        sqlite_where=sa.text("parent_id IS NOT NULL"),
+        postgresql_where=sa.text("parent_id IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_batches_open",
+        table_name="batches",
+        sqlite_where=sa.text("status <> 'DONE'"),
+        postgresql_where=sa.text("status <> 'DONE'"),
+    )
+    op.drop_index("ix_batches_list", table_name="batches")
+    op.drop_index(
+        "ix_batches_lease",
+        table_name="batches",
+        sqlite_where=sa.text("status = 'PROCESSING' AND lease_until IS NOT NULL"),
+        postgresql_where=sa.text("status = 'PROCESSING' AND lease_until IS NOT NULL"),
+    )
+    op.drop_index(
+        "ix_batches_claim",
+        table_name="batches",
+        sqlite_where=sa.text("status = 'CREATED'"),
+        postgresql_where=sa.text("status = 'CREATED'"),
+    )
+    op.drop_table("batches")
+    op.drop_table("workspaces")
+    op.drop_table("instance_facts")

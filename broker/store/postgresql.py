@@ -1,0 +1,51 @@
+"""PostgreSQL as the broker uses it: one writing connection a process, a small pool for reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from broker.store.writer import Work
+
+READERS = 8
+
+
+class PostgresqlSession:
+    """The writing connection of one process. Commits are synchronous whatever the server's default is."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = create_async_engine(
+            url,
+            pool_size=1,
+            max_overflow=0,
+            connect_args={
+                "timeout": 5,
+                "command_timeout": 30,
+                "server_settings": {"synchronous_commit": "on", "application_name": "broker writer"},
+            },
+        )
+
+    async def transact(self, work: Work) -> list[Any]:
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def reading_engine(url: URL) -> AsyncEngine:
+    """A pool for reads; a connection that died meanwhile is replaced before it is used."""
+    return create_async_engine(
+        url,
+        pool_size=READERS,
+        max_overflow=0,
+        pool_pre_ping=True,
+        isolation_level="AUTOCOMMIT",
+        connect_args={
+            "timeout": 5,
+            "command_timeout": 30,
+            "server_settings": {"application_name": "broker reader", "default_transaction_read_only": "on"},
+        },
+    )

@@ -1,0 +1,68 @@
+"""Table rows -> the values that leave this package."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Row
+
+from broker.batches import Batch, Outcome, Record, Result, Status
+
+
+def batch_of(row: Row[Any]) -> Batch:
+    """A row of `batches`, whole."""
+    return Batch(
+        id=row.id,
+        workspace=row.workspace_id,
+        dialect=row.dialect,
+        type=row.type,
+        endpoint=row.endpoint,
+        params=json.loads(row.params),
+        records=load_records(row.records),
+        extra=row.extra,
+        base_url=row.base_url,
+        status=Status(row.status),
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        run=row.run,
+        lease_seq=row.lease_seq,
+        created=row.created,
+        modified=row.modified,
+        webhook=row.webhook,
+        external_id=row.external_id,
+    )
+
+
+def result_of(row: Row[Any]) -> Result:
+    """A row of `results`."""
+    return Result(
+        index=row.position,
+        code=row.code,
+        text=row.text,
+        request_id=row.request_id,
+        facts=json.loads(row.facts),
+        finished=row.finished,
+    )
+
+
+def dump_records(records: tuple[Record, ...]) -> str:
+    """Records as the JSON of their one column; keys that say nothing are left out."""
+    return json.dumps([_dump(record) for record in records], ensure_ascii=False, separators=(",", ":"))
+
+
+def load_records(text: str) -> tuple[Record, ...]:
+    """The inverse of `dump_records`."""
+    return tuple(Record(**item) for item in json.loads(text))
+
+
+def _dump(record: Record) -> dict[str, Any]:
+    item: dict[str, Any] = {"id": record.id}
+    if record.url is not None:
+        item["url"] = record.url
+    if record.blob is not None:
+        item["blob"] = record.blob
+    if record.id_given:
+        item["id_given"] = True
+    if record.fields:
+        item["fields"] = record.fields
+    return item

@@ -1,0 +1,139 @@
+"""SQLite as the broker uses it: WAL, every commit flushed, one writer at a time by a lock file, many readers."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from broker.errors import Misconfigured
+from broker.store.writer import Work
+
+CHECKPOINT_BYTES = 1000 * 4096
+CHECKPOINT_PAUSE = 0.25
+OLDEST = (3, 35, 0)
+READERS = 4
+NETWORK_FILESYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "glusterfs", "ceph", "afs", "9p"}
+)
+
+
+class SqliteSession:
+    """The writing connection of one process, on a thread of its own.
+
+    Every write of every process takes `flock` on `<database>.lock` around BEGIN IMMEDIATE … COMMIT: waiting is fair,
+    and only the lock's holder moves the write-ahead log into the database, so no checkpoint overlaps a commit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._wal = path.with_name(path.name + "-wal")
+        self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._engine = _writing_engine(path)
+        self._connection: Connection | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-writer")
+        self._next_checkpoint = 0.0
+
+    async def transact(self, work: Work) -> list[Any]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown()
+
+    def _transact(self, work: Work) -> list[Any]:
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            with self._connection.begin():
+                results = work(self._connection)
+            self._checkpoint(self._connection)
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        return results
+
+    def _checkpoint(self, connection: Connection) -> None:
+        """Empty the log once it is long. A reader that still needs it makes this a partial one; the next goes on."""
+        now = time.monotonic()
+        if now < self._next_checkpoint or not self._wal.exists() or self._wal.stat().st_size < CHECKPOINT_BYTES:
+            return
+        self._next_checkpoint = now + CHECKPOINT_PAUSE
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.execute("PRAGMA busy_timeout = 0")
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        raw.execute("PRAGMA busy_timeout = 5000")
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._engine.dispose()
+        os.close(self._lock)
+
+
+def _writing_engine(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+        for pragma in (
+            "busy_timeout = 5000",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "wal_autocheckpoint = 0",
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def reading_engine(path: Path) -> AsyncEngine:
+    """A pool of connections that can only read; each has a thread of its own."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=READERS, max_overflow=0)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 5000")
+        cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    return engine
+
+
+def check_place(path: Path) -> None:
+    """Refuse what the locks cannot work on. Raises Misconfigured."""
+    if sqlite3.sqlite_version_info < OLDEST:
+        raise Misconfigured(f"SQLite {sqlite3.sqlite_version} is too old; {'.'.join(map(str, OLDEST))} is needed")
+    kind = _filesystem(path.parent.resolve())
+    if kind in NETWORK_FILESYSTEMS:
+        raise Misconfigured(f"SQLite cannot live on a network file system ({kind}); use PostgreSQL or a local disk")
+
+
+def _filesystem(folder: Path) -> str | None:
+    """The type of the file system that holds `folder`, where the system tells (Linux: proc(5), mounts)."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return None
+    best: tuple[int, str | None] = (-1, None)
+    for line in mounts.read_text().splitlines():
+        _device, point, kind, *_rest = line.split(" ")
+        point = point.replace("\\040", " ")
+        if folder.is_relative_to(point) and len(point) >= best[0]:
+            best = (len(point), kind)
+    return best[1]
