@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 PLAIN = bytes(range(256)) * 40
+GZIP = gzip.compress(PLAIN)
 BARE = zlib.compressobj(wbits=-15)
 BARE_DEFLATE = BARE.compress(PLAIN) + BARE.flush()
 
@@ -46,15 +47,27 @@ async def test_an_empty_body_is_read() -> None:
     assert await read_up_to(httpx.Response(200, stream=Parts()), 10) == b""
 
 
-@pytest.mark.parametrize(
-    ("body", "coding"),
-    [
-        (gzip.compress(PLAIN), "gzip"),
-        (gzip.compress(PLAIN), "x-gzip"),
-        (zlib.compress(PLAIN), "deflate"),
-        (BARE_DEFLATE, "deflate"),
-    ],
-)
+WHOLE = {
+    "gzip": (GZIP, "gzip"),
+    "x-gzip": (GZIP, "x-gzip"),
+    "deflate": (zlib.compress(PLAIN), "deflate"),
+    "deflate without zlib's header": (BARE_DEFLATE, "deflate"),
+}
+DAMAGED = {
+    "cut in the trailer": (GZIP[:-1], "gzip"),
+    "cut in the middle": (GZIP[:50], "gzip"),
+    "followed by more": (GZIP + b"more", "gzip"),
+    "two members": (GZIP + GZIP, "gzip"),
+    "wrong checksum": (GZIP[:-8] + bytes(8), "gzip"),
+    "not compressed": (PLAIN, "gzip"),
+    "deflate called gzip": (zlib.compress(PLAIN), "gzip"),
+    "gzip called deflate": (GZIP, "deflate"),
+    "one byte": (b"x", "deflate"),
+    "nothing": (b"", "gzip"),
+}
+
+
+@pytest.mark.parametrize(("body", "coding"), WHOLE.values(), ids=WHOLE.keys())
 def test_every_coding_is_undone(body: bytes, coding: str) -> None:
     assert inflate(body, coding, len(PLAIN) + 1) == PLAIN
     assert inflate(body, coding, 100) == PLAIN[:100]
@@ -66,21 +79,7 @@ def test_a_gzip_bomb_is_inflated_to_the_cap_only() -> None:
     assert inflate(bomb, "gzip", 1000) == bytes(1000)
 
 
-@pytest.mark.parametrize(
-    ("body", "coding"),
-    [
-        (gzip.compress(PLAIN)[:-1], "gzip"),
-        (gzip.compress(PLAIN)[:50], "gzip"),
-        (gzip.compress(PLAIN) + b"more", "gzip"),
-        (gzip.compress(PLAIN) + gzip.compress(PLAIN), "gzip"),
-        (gzip.compress(PLAIN)[:-8] + bytes(8), "gzip"),
-        (PLAIN, "gzip"),
-        (zlib.compress(PLAIN), "gzip"),
-        (gzip.compress(PLAIN), "deflate"),
-        (b"x", "deflate"),
-        (b"", "gzip"),
-    ],
-)
+@pytest.mark.parametrize(("body", "coding"), DAMAGED.values(), ids=DAMAGED.keys())
 def test_a_damaged_body_is_never_taken_for_a_whole_one(body: bytes, coding: str) -> None:
     with pytest.raises(DamagedBody):
         inflate(body, coding, 1_000_000)
