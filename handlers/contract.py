@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Facts: TypeAlias = dict[str, Any]
 """What a handler found out about one record: JSON values, with an `Output` wherever a URL shall stand."""
 
@@ -26,6 +26,9 @@ class Params(BaseModel):
     """Base of an endpoint's parameters. A key that is not a field is kept by the broker and ignored here."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+ParamsClass: TypeAlias = type[Params]
 
 
 class RecordError(Exception):
@@ -83,7 +86,7 @@ class Box(Protocol):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the record's result is no longer wanted. Long loops look at it and return early."""
+        """Whether the result is no longer wanted. Long work looks at it and raises RecordError(499, "cancelled")."""
 
     @property
     def scratch(self) -> Path:
@@ -127,7 +130,7 @@ class Spec:
     """
 
     type: str
-    endpoints: Mapping[str, type[Params]]
+    endpoints: Mapping[str, ParamsClass]
     default_endpoint: str
     handler: str
     summary: str
