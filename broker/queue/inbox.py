@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING, cast
 
 from arq import ArqRedis
 
 from broker.queue.connection import Health, bell_name, connect, disconnect, queue_name, script_text
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
 
 LOOK_AT = 1000
 """Jobs that one `take` looks at in each queue."""
@@ -34,6 +37,8 @@ class Inbox:
         if redis_url:
             self.redis = connect(redis_url)
             self._blocked = connect(redis_url, answer_seconds=idle_seconds + 2 * LATE_SECONDS)
+            # cast: redis-py's types know neither a fraction of a second nor that this is awaited
+            self._pop_bell = cast("Callable[..., Awaitable[object]]", self._blocked.blpop)
             self._script = self.redis.register_script(script_text("take.lua"))
             self._up.set()
 
@@ -46,7 +51,7 @@ class Inbox:
             return
         try:
             async with asyncio.timeout(self._idle_seconds + LATE_SECONDS):
-                await self._blocked.execute_command("BLPOP", *self._bells, self._idle_seconds)
+                await self._pop_bell(self._bells, timeout=self._idle_seconds)
         except Exception as error:
             self.lost(error)
 

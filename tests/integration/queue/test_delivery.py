@@ -1,0 +1,174 @@
+"""From a nudge to a running batch."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from structlog.testing import capture_logs
+
+from broker.queue.connection import bell_name, queue_name
+from broker.queue.nudge import Nudger
+from tests.integration.queue.ledger import TYPE, Batch, Ledger, until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from arq import ArqRedis
+
+    from broker.queue.embedded import EmbeddedValkey
+    from tests.integration.queue.conftest import StartWorker
+
+
+async def test_a_nudge_wakes_an_idle_worker(nudger: Nudger, start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    await start_worker(ledger)
+    for _ in range(3):
+        batches = ledger.add(1)
+        nudger.ring(batches)
+        await until(partial(ledger.ran_once, batches))
+
+
+async def test_a_batch_whose_nudge_was_lost_is_found_by_the_idle_look(start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    await start_worker(ledger, idle_seconds=0.1)
+    batches = ledger.add(3)
+    await until(lambda: ledger.ran_once(batches))
+
+
+async def test_without_redis_work_is_found_in_sql(start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    await start_worker(ledger, None, idle_seconds=0.1)
+    batches = ledger.add(9)
+    await until(lambda: ledger.ran_once(batches))
+
+
+async def test_an_idle_worker_asks_nobody(start_worker: StartWorker, redis: ArqRedis) -> None:
+    ledger = Ledger()
+    await start_worker(ledger)
+    before = await redis.info("stats")
+    await asyncio.sleep(0.3)
+    after = await redis.info("stats")
+    assert ledger.claims == 1
+    assert after["total_commands_processed"] - before["total_commands_processed"] <= 2  # its BLPOP, and INFO itself
+
+
+async def test_doubled_nudges_run_a_batch_once(
+    valkey: EmbeddedValkey, nudger: Nudger, start_worker: StartWorker
+) -> None:
+    ledger = Ledger()
+    other = Nudger(valkey.url)
+    await other.start()
+    batches = ledger.add(5)
+    for ringing in (nudger, other, nudger, other):
+        ringing.ring(batches)
+        await until(partial(_sent, ringing))
+    await start_worker(ledger)
+    await until(lambda: ledger.ran_once(batches))
+    other.ring(batches)
+    await other.aclose()
+    last = ledger.add(1)
+    nudger.ring(last)
+    await until(lambda: ledger.ran_once([*batches, *last]))
+
+
+async def test_slots_bound_what_runs_and_full_claims_go_on_without_a_bell(
+    nudger: Nudger, start_worker: StartWorker
+) -> None:
+    ledger = Ledger()
+    await start_worker(ledger, slots=10)
+    batches = ledger.add(300)
+    nudger.ring(batches[:1])
+    await until(lambda: ledger.ran_once(batches))
+    assert ledger.most == 10
+
+
+async def test_two_workers_share_a_burst(nudger: Nudger, start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    ledger.gate.clear()
+    workers = [await start_worker(ledger, claim=_Turns(ledger).claim, slots=2) for _ in range(2)]
+    nudger.ring(ledger.add(4))
+    await until(lambda: [len(worker.running) for worker in workers] == [2, 2])
+
+
+async def test_a_burst_leaves_nothing_in_redis(nudger: Nudger, redis: ArqRedis, start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    await start_worker(ledger, slots=8)
+    batches = ledger.add(20)
+    nudger.ring(batches)
+    await until(lambda: ledger.ran_once(batches))
+    async with asyncio.timeout(10):
+        while await redis.zcard(queue_name(TYPE)) or await redis.exists(bell_name(TYPE)):
+            await asyncio.sleep(0.01)
+    assert await redis.keys("arq:*") == []
+
+
+async def test_one_worker_serves_several_types(nudger: Nudger, start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    await start_worker(ledger, types=["upscaler", "edit"])
+    for batch_type in ("edit", "upscaler"):
+        batches = ledger.add(2, batch_type)
+        nudger.ring(batches)
+        await until(partial(ledger.ran_once, batches))
+
+
+async def test_a_type_nobody_serves_here_stays(nudger: Nudger, redis: ArqRedis, start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    await start_worker(ledger)
+    batches, foreign = ledger.add(1), ledger.add(1, "flows")
+    nudger.ring([*foreign, *batches])
+    await until(lambda: ledger.ran_once(batches))
+    assert ledger.runs[foreign[0][1]] == 0
+    assert await redis.zrange(queue_name("flows"), 0, -1) == [f"nudge:{foreign[0][1]}".encode()]
+
+
+async def test_a_failing_claim_is_tried_again(start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    batches = ledger.add(3)
+    failures = iter([OSError("database is away"), RuntimeError("and again"), ValueError("and again")])
+
+    async def claim(types: Sequence[str], free: int) -> Sequence[Batch]:
+        for error in failures:
+            raise error
+        return await ledger.claim(types, free)
+
+    with capture_logs() as logs:
+        await start_worker(ledger, claim=claim)
+        await until(lambda: ledger.ran_once(batches))
+    assert [line["event"] for line in logs] == ["queue.claim_failed"] * 3
+
+
+async def test_a_failing_run_costs_only_its_batch(nudger: Nudger, start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    bad, good = ledger.add(4), ledger.add(4)
+
+    async def run(batch: Batch) -> None:
+        if (batch.type, batch.id) in bad:
+            raise RuntimeError("a bug in a handler")
+        await ledger.run(batch)
+
+    with capture_logs() as logs:
+        await start_worker(ledger, run=run, slots=4)
+        await until(lambda: ledger.ran_once(good))
+    assert [(line["event"], line["batch_id"]) for line in logs] == [("queue.run_failed", batch) for _, batch in bad]
+    more = ledger.add(4)
+    nudger.ring(more)
+    await until(lambda: ledger.ran_once(more))
+
+
+def _sent(nudger: Nudger) -> bool:
+    return nudger.pending == 0
+
+
+class _Turns:
+    """A claim of one worker among several, each of which may claim while another does."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def claim(self, types: Sequence[str], free: int) -> Sequence[Batch]:
+        claimed = self._ledger.waiting[:free]
+        del self._ledger.waiting[:free]
+        await asyncio.sleep(0.001)
+        return claimed

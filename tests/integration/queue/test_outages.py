@@ -1,0 +1,221 @@
+"""What Redis may do to a worker and to a nudger without harm."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
+from arq.worker import func
+from redis.exceptions import ResponseError
+from structlog.testing import capture_logs
+
+from broker.queue.connection import connect, disconnect, queue_name
+from broker.queue.nudge import Nudger
+from broker.queue.worker import BatchWorker
+from tests.integration.queue.ledger import NEVER, TYPE, Batch, Ledger, until
+
+if TYPE_CHECKING:
+    from arq import ArqRedis
+
+    from broker.queue.embedded import EmbeddedValkey
+    from tests.integration.queue.conftest import StartWorker
+
+
+async def test_flushall_costs_no_batch(nudger: Nudger, redis: ArqRedis, start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    ledger.gate.clear()
+    await start_worker(ledger, slots=2, idle_seconds=0.1)
+    batches = ledger.add(20)
+    nudger.ring(batches)
+    await until(lambda: not nudger.pending and len(ledger.now) == 2)
+    await redis.flushall()
+    ledger.gate.set()
+    await until(lambda: ledger.ran_once(batches))
+
+
+async def test_script_flush_costs_no_nudge(nudger: Nudger, redis: ArqRedis, start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    await start_worker(ledger)
+    for _ in range(2):
+        await redis.script_flush()
+        batches = ledger.add(2)
+        nudger.ring(batches)
+        await until(partial(ledger.ran_once, batches))
+
+
+async def test_killed_connections_stop_neither_worker_nor_nudger(
+    nudger: Nudger, redis: ArqRedis, start_worker: StartWorker
+) -> None:
+    ledger = Ledger()
+    await start_worker(ledger)
+    await _kill_connections_while_batches_run(ledger, nudger, redis)
+
+
+def test_killed_connections_stop_nothing_under_uvloop(valkey: EmbeddedValkey) -> None:
+    async def main() -> None:
+        ledger = Ledger()
+        nudger, redis = Nudger(valkey.url), connect(valkey.url)
+        await nudger.start()
+        worker: BatchWorker[Batch] = BatchWorker(
+            valkey.url, types=[TYPE], slots=4, claim=ledger.claim, run=ledger.run, idle_seconds=NEVER
+        )
+        working = asyncio.create_task(worker.async_run())
+        await _kill_connections_while_batches_run(ledger, nudger, redis)
+        worker.stop()
+        await working
+        await nudger.aclose()
+        await disconnect(redis)
+
+    uvloop.run(main())
+
+
+async def _kill_connections_while_batches_run(ledger: Ledger, nudger: Nudger, redis: ArqRedis) -> None:
+    for _ in range(5):
+        ledger.gate.clear()
+        batches = ledger.add(2)
+        nudger.ring(batches)
+        await until(lambda: len(ledger.now) == 2)
+        await _kill_connections(redis)
+        ledger.gate.set()
+        await until(partial(ledger.ran_once, batches))
+
+
+async def test_a_restarted_redis_is_used_again(
+    valkey: EmbeddedValkey, nudger: Nudger, start_worker: StartWorker
+) -> None:
+    ledger = Ledger()
+    await start_worker(ledger, slots=4)
+    with capture_logs() as logs:
+        valkey.stop()
+        meanwhile = ledger.add(1)
+        nudger.ring(meanwhile)
+        await until(lambda: not nudger.healthy)
+        valkey.start()
+        await until(lambda: nudger.healthy and ledger.ran_once(meanwhile))
+        afterwards = ledger.add(1)
+        nudger.ring(afterwards)
+        await until(lambda: ledger.ran_once(afterwards))
+    events = sorted(line["event"] for line in logs)
+    assert events == ["nudge.redis_down", "nudge.redis_up", "queue.redis_down", "queue.redis_up"]
+
+
+async def test_while_redis_is_down_work_is_found_in_sql(valkey: EmbeddedValkey, start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    await start_worker(ledger, idle_seconds=0.1)
+    valkey.stop()
+    for _ in range(3):
+        batches = ledger.add(6)
+        await until(partial(ledger.ran_once, batches))
+
+
+async def test_a_worker_starts_without_its_redis_and_finds_it_later(
+    valkey: EmbeddedValkey, nudger: Nudger, start_worker: StartWorker
+) -> None:
+    valkey.stop()
+    ledger = Ledger()
+    batches = ledger.add(1)
+    await start_worker(ledger)
+    await until(lambda: ledger.ran_once(batches))
+    valkey.start()
+    late = ledger.add(1)
+    nudger.ring(late)
+    await until(lambda: ledger.ran_once(late))
+
+
+async def test_a_hanging_redis_holds_nobody_up(
+    valkey: EmbeddedValkey, nudger: Nudger, start_worker: StartWorker
+) -> None:
+    ledger = Ledger()
+    await start_worker(ledger, idle_seconds=0.1)
+    assert valkey.pid is not None
+    os.kill(valkey.pid, signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            batches = ledger.add(6)
+            nudger.ring(batches)
+            await until(partial(ledger.ran_once, batches))
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
+    await until(lambda: nudger.pending == 0)
+
+
+async def test_a_failover_to_a_read_only_replica_is_one_outage(
+    nudger: Nudger, redis: ArqRedis, start_worker: StartWorker
+) -> None:
+    ledger = Ledger()
+    await start_worker(ledger, idle_seconds=0.1)
+    with capture_logs() as logs:
+        await redis.replicaof("127.0.0.1", "1")
+        for _ in range(5):
+            batches = ledger.add(2)
+            nudger.ring(batches)
+            await until(partial(ledger.ran_once, batches))
+        await redis.replicaof("NO", "ONE")
+        await until(lambda: nudger.pending == 0 and "queue.redis_up" in [line["event"] for line in logs])
+    assert [line["event"] for line in logs].count("queue.redis_down") == 1
+
+
+async def test_a_key_of_the_wrong_kind_stops_no_worker(redis: ArqRedis, start_worker: StartWorker) -> None:
+    await redis.set(queue_name(TYPE), "not a queue")
+    with pytest.raises(ResponseError):
+        await redis.zcard(queue_name(TYPE))
+    ledger = Ledger()
+    await start_worker(ledger, idle_seconds=0.1)
+    batches = ledger.add(6)
+    await until(lambda: ledger.ran_once(batches))
+
+
+async def test_ringing_while_redis_is_down_is_bounded(valkey: EmbeddedValkey) -> None:
+    valkey.stop()
+    nudger = Nudger(valkey.url, bound=100)
+    await nudger.start()
+    for start in range(0, 1000, 10):
+        nudger.ring((TYPE, f"b-{n}") for n in range(start, start + 10))
+        await asyncio.sleep(0)
+        assert nudger.pending <= 100
+    await until(lambda: not nudger.healthy)
+    assert nudger.pending == 100
+    assert await nudger.ping() == "does not answer (ConnectionError)"
+    valkey.start()
+    client = connect(valkey.url)
+    await until(lambda: nudger.pending == 0)
+    assert await client.zcard(queue_name(TYPE)) == 100
+    assert await nudger.ping() is None
+    await disconnect(client)
+    await nudger.aclose()
+
+
+async def test_closing_a_nudger_while_redis_is_down_does_not_wait(valkey: EmbeddedValkey) -> None:
+    nudger = Nudger(valkey.url)
+    await nudger.start()
+    valkey.stop()
+    nudger.ring([(TYPE, "b")])
+    await until(lambda: not nudger.healthy)
+    async with asyncio.timeout(5):
+        await nudger.aclose()
+
+
+async def test_slots_survive_connections_killed_under_stock_jobs(redis: ArqRedis, start_worker: StartWorker) -> None:
+    """arq takes a slot before it asks Redis about a job, and forgets to give it back when that fails."""
+    ledger = Ledger()
+    worker = await start_worker(ledger, slots=4, idle_seconds=0.02, functions=[func(_nothing, name="nothing")])
+    for n in range(150):
+        await redis.enqueue_job("nothing", _queue_name=queue_name(TYPE), _job_id=f"stock-{n}")
+        if n % 3 == 0:
+            await _kill_connections(redis)
+    ledger.gate.clear()
+    ledger.add(8)
+    await until(lambda: len(worker.running) == 4)
+
+
+async def _kill_connections(redis: ArqRedis) -> None:
+    await redis.client_kill_filter(_type="normal", skipme=True)
+
+
+async def _nothing(ctx: dict[str, object]) -> None:
+    """A stock job."""
