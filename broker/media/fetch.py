@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TRIES = 3
 MAX_REDIRECTS = 5
 CONCURRENCY = 32
+_WHY = "The image could not be downloaded"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -64,7 +65,7 @@ class Fetcher:
                 return await self._try(url)
             except _Transient as transient:
                 failure = str(transient)
-        raise RecordError(502, f"The image could not be downloaded: {failure}.")
+        raise RecordError(502, f"{_WHY}: {failure}.")
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -74,7 +75,7 @@ class Fetcher:
             async with self._slots, asyncio.timeout(self._timeout):
                 return await self._follow(_target(url))
         except AddressRefused as refused:
-            raise RecordError(403, f"The image could not be downloaded: {refused.message}.") from None
+            raise RecordError(403, f"{_WHY}: {refused.message}.") from None
         except (TimeoutError, httpx.TimeoutException):
             raise _Transient("its server took too long") from None
         except httpx.ConnectError:
@@ -90,15 +91,15 @@ class Fetcher:
                     return await self._read(response)
                 url = _next(response)
             if url in seen:
-                raise RecordError(400, "The image could not be downloaded: its redirects go in a circle.")
+                raise RecordError(400, f"{_WHY}: its redirects go in a circle.")
             seen.add(url)
-        raise RecordError(400, f"The image could not be downloaded: more than {MAX_REDIRECTS} redirects.")
+        raise RecordError(400, f"{_WHY}: more than {MAX_REDIRECTS} redirects.")
 
     async def _read(self, response: httpx.Response) -> bytes:
         _check_status(response.status_code)
         coding = response.headers.get("content-encoding", "identity").strip().lower() or "identity"
         if coding != "identity" and coding not in CODINGS:
-            raise RecordError(415, "The image could not be downloaded: its server sends an unknown content encoding.")
+            raise RecordError(415, f"{_WHY}: its server sends an unknown content encoding.")
         if int(response.headers.get("content-length", 0)) > self._max_bytes:
             raise self._too_large()
         body = await read_up_to(response, self._max_bytes + 1)
@@ -107,14 +108,14 @@ class Fetcher:
         if len(body) > self._max_bytes:
             raise self._too_large()
         if not body:
-            raise RecordError(400, "The image could not be downloaded: the file is empty.")
+            raise RecordError(400, f"{_WHY}: the file is empty.")
         return body
 
     async def _inflate(self, body: bytes, coding: str) -> bytes:
         try:
             return await asyncio.to_thread(inflate, body, coding, self._max_bytes + 1)
         except DamagedBody:
-            raise RecordError(400, "The image could not be downloaded: its compression is damaged.") from None
+            raise RecordError(400, f"{_WHY}: its compression is damaged.") from None
 
     def _too_large(self) -> RecordError:
         return RecordError(413, f"The image file is larger than {self._max_bytes} bytes.")
@@ -128,15 +129,19 @@ def _target(url: str) -> httpx.URL:
     try:
         return parse_url(url)
     except Invalid as invalid:
-        raise RecordError(400, f"The image could not be downloaded. {invalid.message}") from None
+        raise RecordError(400, f"{_WHY}. {invalid.message}") from None
 
 
 def _next(response: httpx.Response) -> httpx.URL:
     location = response.headers.get("location", "").strip()
     if not location:
-        raise RecordError(400, f"The image could not be downloaded: HTTP {response.status_code} without a target.")
-    # Browsers take a Location with spaces, so servers send them.
-    return _target(urljoin(str(response.url), location.replace(" ", "%20")))
+        raise RecordError(400, f"{_WHY}: HTTP {response.status_code} without a target.")
+    try:
+        # Browsers take a Location with spaces, so servers send them.
+        joined = urljoin(str(response.url), location.replace(" ", "%20"))
+    except ValueError:
+        raise RecordError(400, f"{_WHY}: HTTP {response.status_code} with a malformed target.") from None
+    return _target(joined)
 
 
 def _check_status(status: int) -> None:
@@ -145,4 +150,4 @@ def _check_status(status: int) -> None:
     answered = f"its server answered HTTP {status}"
     if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
         raise _Transient(answered)
-    raise RecordError(max(status, 400), f"The image could not be downloaded: {answered}.")
+    raise RecordError(max(status, 400), f"{_WHY}: {answered}.")

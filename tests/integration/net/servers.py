@@ -37,6 +37,14 @@ async def stall(_: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
 
 
+@asynccontextmanager
+async def not_heard(port: int = 0) -> AsyncIterator[int]:
+    """A port of 127.0.0.1 that refuses connections and that nobody else gets meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", port))
+        yield bound.getsockname()[1]
+
+
 @dataclass
 class Request:
     target: str

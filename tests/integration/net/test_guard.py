@@ -1,0 +1,221 @@
+"""The guarded client over real sockets: where it connects, what it sends, how it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+import httpcore
+import httpx
+import pytest
+
+from broker.errors import AddressRefused
+from broker.net.addresses import Policy
+from broker.net.body import read_up_to
+from broker.net.guard import MAX_CONNECTIONS, GuardedBackend, guarded_client
+from tests.integration.net.servers import Web, not_heard, redirect, reply, stall
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from broker.net.guard import Resolver
+    from tests.integration.net.servers import Writing
+
+
+def unknown(host: str, port: int) -> list[str]:
+    raise OSError(f"{host}:{port} is not known")
+
+
+async def test_host_header_stays_the_name_and_nothing_odd_is_sent(only_site: Policy, site: Web) -> None:
+    site.answers["/a?b=c"] = [reply()]
+    async with guarded_client(only_site, resolver=lambda host, port: [site.host]) as client:
+        await client.get(site.url("/a?b=c#d", host="hook.test"))
+    assert site.requests[0].headers == {
+        "host": f"hook.test:{site.port}",
+        "accept": "*/*",
+        "accept-encoding": "identity",
+        "connection": "keep-alive",
+        "user-agent": "image-broker",
+    }
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+async def test_proxies_of_the_environment_are_ignored(
+    name: str, monkeypatch: pytest.MonkeyPatch, only_site: Policy, site: Web, canary: Web
+) -> None:
+    monkeypatch.setenv(name, canary.url())
+    site.answers["/"] = [reply(200, b"direct")]
+    async with guarded_client(only_site) as client:
+        assert (await client.get(site.url())).content == b"direct"
+    assert canary.connections == 0
+
+
+async def test_cookies_of_one_answer_are_not_sent_with_the_next_request(only_site: Policy, site: Web) -> None:
+    site.answers["/"] = [reply(200, b"", {"Set-Cookie": "tenant=1; Path=/"})]
+    async with guarded_client(only_site) as client:
+        await client.get(site.url())
+        await client.get(site.url())
+    assert [request.headers.get("cookie") for request in site.requests] == [None, None]
+
+
+@pytest.mark.parametrize("location", ["/next", "http://xn--zzzz---/", "http://[::1/", "http:///", "ftp://a/"])
+async def test_a_redirect_is_an_answer_like_any_other_even_with_a_broken_target(
+    location: str, only_site: Policy, site: Web
+) -> None:
+    site.answers["/"] = [redirect(location, 307)]
+    async with guarded_client(only_site) as client:
+        answer = await client.get(site.url())
+    assert (answer.status_code, answer.headers["location"]) == (307, location)
+    assert len(site.requests) == 1
+
+
+async def test_refusals_do_not_use_up_the_pool(only_site: Policy, site: Web, canary: Web) -> None:
+    site.answers["/"] = [reply(200, b"fine")]
+    async with guarded_client(only_site) as client:
+        for _ in range(MAX_CONNECTIONS + 1):
+            with pytest.raises(AddressRefused):
+                await client.get(canary.url())
+        assert (await client.get(site.url())).content == b"fine"
+    assert canary.connections == 0
+
+
+async def test_a_port_that_is_not_allowed_is_refused_at_a_public_address() -> None:
+    async with guarded_client(Policy(ports=frozenset({80}))) as client:
+        with pytest.raises(AddressRefused):
+            await client.get("http://8.8.8.8:81/")
+
+
+@pytest.mark.parametrize(("dead", "reached"), [(0, True), (1, True), (2, True), (3, False)])
+async def test_the_next_address_is_tried_when_one_refuses_up_to_the_third(
+    dead: int, reached: bool, only_site: Policy, forbidden_host: str
+) -> None:
+    both = Policy((*only_site.networks, ip_network(forbidden_host)))
+    async with Web(answers={"/": [reply(200, b"found")]}).listen(forbidden_host) as web, not_heard(web.port):
+        answers = ["127.0.0.1"] * dead + [web.host]
+        async with guarded_client(both, resolver=lambda host, port: answers) as client:
+            if reached:
+                assert (await client.get(web.url(host="many.test"))).content == b"found"
+            else:
+                with pytest.raises(httpx.ConnectError):
+                    await client.get(web.url(host="many.test"))
+
+
+async def test_a_stalled_lookup_stops_neither_other_lookups_nor_other_threads(only_site: Policy, site: Web) -> None:
+    site.answers["/"] = [reply(200, b"fine")]
+    release = threading.Event()
+
+    def resolver(host: str, port: int) -> list[str]:
+        if host == "stalled.test":
+            release.wait(60)
+        return [site.host]
+
+    async with guarded_client(only_site, resolver=resolver) as client, asyncio.TaskGroup() as group:
+        stalled = [group.create_task(client.get(site.url(host="stalled.test"))) for _ in range(20)]
+        assert (await client.get(site.url(host="quick.test"))).content == b"fine"
+        assert await asyncio.to_thread(lambda: "still free") == "still free"
+        assert not any(task.done() for task in stalled)
+        release.set()
+
+
+async def test_a_lookup_that_takes_too_long_is_a_connect_timeout(only_site: Policy) -> None:
+    release = threading.Event()
+
+    def resolver(host: str, port: int) -> list[str]:
+        release.wait(60)
+        return []
+
+    try:
+        async with guarded_client(only_site, resolver=resolver) as client:
+            with pytest.raises(httpx.ConnectTimeout, match="not found in time"):
+                await client.get("http://stalled.test/")
+    finally:
+        release.set()
+
+
+@pytest.mark.parametrize("resolver", [unknown, lambda host, port: []], ids=["unknown", "no address"])
+async def test_a_name_without_address_is_a_connect_error(resolver: Resolver, only_site: Policy) -> None:
+    async with guarded_client(only_site, resolver=resolver) as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get("http://nowhere.test/")
+
+
+async def test_a_name_that_no_lookup_takes_is_a_connect_error(only_site: Policy) -> None:
+    async with guarded_client(only_site) as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get("http://" + "a" * 64 + ".test/")
+
+
+async def cut_short(writer: asyncio.StreamWriter) -> None:
+    writer.write(reply(200, b"half", {"Content-Length": "8"}))
+
+
+async def nonsense(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"SSH-2.0-OpenSSH\r\n\r\n")
+
+
+async def silence(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+@pytest.mark.parametrize("answer", [cut_short, nonsense, silence])
+async def test_broken_answers_are_protocol_errors_of_httpx(answer: Writing, only_site: Policy, site: Web) -> None:
+    site.answers["/"] = [answer]
+    async with guarded_client(only_site) as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get(site.url())
+
+
+async def test_a_read_timeout_is_that_of_httpx(only_site: Policy, site: Web) -> None:
+    site.answers["/"] = [stall]
+    async with guarded_client(only_site) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.get(site.url(), timeout=0.1)
+
+
+async def test_leaving_a_body_unread_hangs_up(only_site: Policy, site: Web) -> None:
+    async def endless(writer: asyncio.StreamWriter) -> None:
+        writer.write(reply(200, b"", {"Content-Length": str(10**12)}))
+        while True:
+            writer.write(bytes(65536))
+            await writer.drain()
+
+    site.answers["/"] = [endless]
+    async with guarded_client(only_site) as client:
+        async with client.stream("GET", site.url()) as response:
+            assert await read_up_to(response, 1000) == bytes(1000)
+        async with asyncio.timeout(30):
+            await site.broken.wait()
+
+
+async def test_unix_sockets_are_refused(only_site: Policy) -> None:
+    backend = GuardedBackend(only_site, unknown)
+    with pytest.raises(AddressRefused):
+        await backend.connect_unix_socket("/run/docker.sock")
+    backend.close()
+
+
+class Astray(httpcore.AnyIOBackend):
+    """Connects to another address than it was given."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        return await super().connect_tcp(self.host, port, timeout, local_address, socket_options)
+
+
+async def test_a_connection_that_ended_up_elsewhere_is_refused(only_site: Policy, site: Web, canary: Web) -> None:
+    backend = GuardedBackend(only_site, lambda host, port: [site.host], Astray(canary.host))
+    with pytest.raises(AddressRefused):
+        await backend.connect_tcp("site.test", site.port)
+    backend.close()
+    assert canary.requests == []
