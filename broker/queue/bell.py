@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 from arq import ArqRedis
 
-from broker.queue.connection import Health, connect, disconnect
+from broker.queue.connection import Health, connect, disconnect, end
 from broker.queue.flusher import Flusher
 
 CHANNEL = "broker:done"
@@ -62,8 +62,7 @@ class DoneBell:
         """Announce what waits, for at most a second, and disconnect."""
         await self._flusher.aclose()
         if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait({self._listening})
+            await end(self._listening)
         if self._redis is not None:
             await disconnect(self._redis)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,13 @@ def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> ArqRedis:
 
 async def disconnect(redis: ArqRedis) -> None:
     await redis.aclose(close_connection_pool=True)
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel until it has ended: redis-py sends with `asyncio.wait_for`, which may swallow a cancellation in 3.11."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=0.5)
 
 
 def encode_job(job: dict[str, Any]) -> bytes:

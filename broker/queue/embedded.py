@@ -21,7 +21,6 @@ from broker.queue import tether
 LONGEST_SOCKET_PATH = 103
 """Bytes; the least of what systems allow (sun_path: 104 on macOS, 108 on Linux, the ending zero included)."""
 START_SECONDS = 10.0
-STOP_SECONDS = 5.0
 TEMPORARY = "broker-valkey-"
 
 
@@ -65,8 +64,8 @@ class EmbeddedValkey:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.chmod(0o700)
         self._lock = _lock(self._folder / "lock")
-        _retire(self._bookmark)
         try:
+            _retire(self._bookmark)
             self._process = self._launch(binary, self._place_socket())
             self._wait_until_it_answers()
         except BaseException:
@@ -75,14 +74,10 @@ class EmbeddedValkey:
         return self.url
 
     def stop(self) -> None:
-        """End it and remove its socket. Does nothing when it does not run."""
+        """Kill it, as it keeps nothing, and remove its socket. Does nothing when it does not run."""
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._process.kill()
+            self._process.wait()
             self._process = None
         if self._lock is not None:
             _retire(self._bookmark)

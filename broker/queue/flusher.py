@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
-from broker.queue.connection import Health
+from broker.queue.connection import Health, end
 
 AT_ONCE = 1000
 """Items of one send; bounds how long the event loop and Redis are busy with it."""
@@ -59,8 +59,7 @@ class Flusher(Generic[T]):
             return
         if self._health.up:
             await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        await end(self._task)
 
     async def _flush_until_closed(self) -> None:
         while self._waiting or not self._closing:

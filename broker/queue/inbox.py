@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from arq import ArqRedis
 
-from broker.queue.connection import Health, bell_name, connect, disconnect, queue_name, script_text
+from broker.queue.connection import Health, bell_name, connect, disconnect, end, queue_name, script_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -79,8 +79,7 @@ class Inbox:
 
     async def aclose(self) -> None:
         if self._returning is not None:
-            self._returning.cancel()
-            await asyncio.wait({self._returning})
+            await end(self._returning)
         if self.redis is not None:
             await disconnect(self.redis)
             await disconnect(self._blocked)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 import structlog
 from arq.worker import Function, Worker, func
 
-from broker.queue.connection import backoff, decode_job, encode_job, queue_name
+from broker.queue.connection import backoff, decode_job, encode_job, end, queue_name
 from broker.queue.inbox import Inbox
 from broker.queue.nudge import NUDGE
 
@@ -218,12 +218,11 @@ class BatchWorker(Worker, Generic[Claimed]):
         return {*self._batches, *self.tasks.values()}
 
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(waiting)
+        task = self.loop.create_task(waiting)
         try:
             await asyncio.wait({task, self._stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            await end(task)
 
     async def _drain(self) -> None:
         tasks = self._tasks()
