@@ -94,6 +94,34 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A record as it was sent: exactly one of `url` and `data` (the decoded picture) is set; no `id` = make one."""
+
+    url: str | None
+    data: bytes | None
+    id: str | None
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A POST, read and understood by its dialect, not yet checked against what the type's handler takes.
+
+    params: keys that the handler may know. extra: JSON text of what the dialect wants to show again later.
+    workspace: the one asked for; None = the token's home.
+    """
+
+    dialect: str
+    type: str
+    endpoint: str | None
+    params: Mapping[str, Any]
+    records: tuple[Draft, ...]
+    extra: str
+    webhook: Webhook | None
+    workspace: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class NewBatch:
     """An accepted batch on its way into SQL. Texts are JSON; `webhook` is an encrypted box; times are not yet known."""
 

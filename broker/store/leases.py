@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Select, bindparam, literal, select, union_all, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Batch, Result, Status
@@ -212,6 +213,21 @@ _RESCUE = (
         modified=db_now(),
     )
     .returning(_batches.c.id, _batches.c.type)
+)
+
+
+async def overdue_batches(connection: AsyncConnection, late_ms: int, limit: int) -> list[tuple[str, str]]:
+    """(type, batch id) of batches that have been due for `late_ms` and are not claimed, the first by rank."""
+    rows = await connection.execute(_OVERDUE, {"late_ms": late_ms, "limit": limit})
+    return [(row.type, row.id) for row in rows]
+
+
+_OVERDUE = (
+    select(_batches.c.id, _batches.c.type)
+    .where(_batches.c.status == literal(Status.CREATED.value, literal_execute=True))
+    .where(_batches.c.due < db_now() - bindparam("late_ms", type_=BigInteger))
+    .order_by(_batches.c.type, _batches.c.rank, _batches.c.id)
+    .limit(bindparam("limit"))
 )
 
 

@@ -1,0 +1,136 @@
+"""Taking a batch: check it against its type, store what came along, commit, nudge. From the return on it is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from broker.admission import Admission
+from broker.batches import Batch, Draft, NewBatch, Record, Status, Submission, Webhook, new_id
+from broker.errors import Invalid
+from broker.media.blobs import Blobs, input_key
+from broker.queue.nudge import Nudger
+from broker.secrets import Purpose, Vault
+from broker.store.batches import insert_batches
+from broker.store.database import Database
+from broker.store.rows import dump_records
+from handlers.contract import Params, Spec
+from handlers.registry import Registry
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The use case. One a web process."""
+
+    database: Database
+    blobs: Blobs
+    vault: Vault
+    registry: Registry
+    nudger: Nudger
+    admission: Admission
+
+    async def __call__(self, submission: Submission, workspace: str, base_url: str) -> Batch:
+        """Accept a submission into `workspace`; the batch returned is committed and flushed to disk.
+
+        base_url is what links start with when PUBLIC_URL is not set. Raises Invalid naming the field, TooManyQueued,
+        Unavailable.
+        """
+        spec, endpoint, params = self._understand(submission)
+        await self.admission.admit(workspace)
+        id = new_id()
+        records = await self._store_inputs(submission.records, workspace, id)
+        row = NewBatch(
+            id=id,
+            workspace=workspace,
+            dialect=submission.dialect,
+            type=spec.type,
+            endpoint=endpoint,
+            params=params,
+            records=dump_records(records),
+            extra=submission.extra,
+            size=len(records),
+            base_url=base_url,
+            webhook=self._seal(submission.webhook),
+        )
+        created = await self.database.writer.write(insert_batches, row, weight=row.weight)
+        self.nudger.ring([(spec.type, id)])
+        log.debug("batch.accepted", batch=id, type=spec.type, endpoint=endpoint, records=len(records))
+        return _accepted(row, json.loads(params), records, created)
+
+    def _understand(self, submission: Submission) -> tuple[Spec, str, str]:
+        """The type, the endpoint and the checked parameters as JSON."""
+        spec = self.registry.get(submission.type)
+        if spec is None:
+            raise Invalid(fields={"type": [_no_choice(submission.type, self.registry)]})
+        endpoint = spec.default_endpoint if submission.endpoint is None else submission.endpoint
+        model = spec.endpoints.get(endpoint)
+        if model is None:
+            raise Invalid(fields={"endpoint": [_no_choice(endpoint, spec.endpoints)]})
+        return spec, endpoint, _checked(model, submission.params)
+
+    async def _store_inputs(self, drafts: tuple[Draft, ...], workspace: str, batch: str) -> tuple[Record, ...]:
+        """Pictures that were sent along go to the blob store first, so that no row ever refers to a missing one."""
+        keys = {
+            place: input_key(workspace, batch, place) for place, draft in enumerate(drafts) if draft.data is not None
+        }
+        await asyncio.gather(*(self.blobs.put(key, drafts[place].data or b"") for place, key in keys.items()))
+        return tuple(
+            Record(
+                id=draft.id or new_id(),
+                url=draft.url,
+                blob=keys.get(place),
+                id_given=draft.id is not None,
+                fields=draft.fields,
+            )
+            for place, draft in enumerate(drafts)
+        )
+
+    def _seal(self, webhook: Webhook | None) -> bytes | None:
+        """URL and headers may both carry the customer's secrets, so neither is stored in the clear."""
+        if webhook is None:
+            return None
+        return self.vault.seal(Purpose.WEBHOOK_TARGET, to_json({"url": webhook.url, "headers": webhook.headers}))
+
+
+def _checked(model: type[Params], params: Mapping[str, Any]) -> str:
+    try:
+        return model.model_validate(params).model_dump_json()
+    except ValidationError as error:
+        problems: dict[str, list[str]] = {}
+        for problem in error.errors():
+            problems.setdefault(".".join(map(str, problem["loc"])), []).append(problem["msg"])
+        raise Invalid(fields=problems) from error
+
+
+def _no_choice(value: str, choices: Mapping[str, Any]) -> str:
+    return f'"{value}" is not a valid choice. Choices: {", ".join(choices)}.'
+
+
+def _accepted(row: NewBatch, params: Mapping[str, Any], records: tuple[Record, ...], created: int) -> Batch:
+    return Batch(
+        id=row.id,
+        workspace=row.workspace,
+        dialect=row.dialect,
+        type=row.type,
+        endpoint=row.endpoint,
+        params=params,
+        records=records,
+        extra=row.extra,
+        base_url=row.base_url,
+        status=Status.CREATED,
+        outcome=None,
+        run=1,
+        lease_seq=0,
+        created=created,
+        modified=created,
+        webhook=row.webhook,
+    )

@@ -1,0 +1,59 @@
+"""The limits that are judged before a batch is taken: open batches of a workspace, and free disk."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from broker.errors import TooManyQueued, Unavailable
+from broker.store.batches import count_open
+from broker.store.database import Database
+
+FRESH_SECONDS = 1.0
+RETRY_AFTER = 5
+
+
+@dataclass(slots=True)
+class _Count:
+    """Open batches as SQL knew them, and those taken since by this process."""
+
+    known: int
+    taken: int
+    until: float
+
+
+@dataclass(slots=True)
+class Admission:
+    """Counts are at most a second old. Several web processes may together pass the limit by what a second brings."""
+
+    database: Database
+    max_queued: int
+    min_free_bytes: int
+    folders: tuple[Path, ...]
+    _counts: dict[str, _Count] = field(default_factory=dict)
+    _disk_until: float = 0.0
+
+    async def admit(self, workspace: str) -> None:
+        """Raises TooManyQueued or Unavailable when a batch of this workspace must wait."""
+        self._check_disk()
+        count = self._counts.get(workspace)
+        if count is None or time.monotonic() > count.until:
+            count = self._counts[workspace] = await self._count(workspace)
+        if count.known + count.taken >= self.max_queued:
+            raise TooManyQueued(retry_after=RETRY_AFTER)
+        count.taken += 1
+
+    async def _count(self, workspace: str) -> _Count:
+        async with self.database.reading() as connection:
+            known = await count_open(connection, workspace, self.max_queued)
+        return _Count(known, 0, time.monotonic() + FRESH_SECONDS)
+
+    def _check_disk(self) -> None:
+        """Only a good answer is remembered, so that space made free counts at once."""
+        if time.monotonic() < self._disk_until:
+            return
+        if any(shutil.disk_usage(folder).free < self.min_free_bytes for folder in self.folders):
+            raise Unavailable("The service is short of disk space. Try again later.", retry_after=60)
+        self._disk_until = time.monotonic() + FRESH_SECONDS

@@ -1,0 +1,211 @@
+"""Settings -> running parts. The only place that wires, and nothing happens on import."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from broker.accept import Accept
+from broker.admission import Admission
+from broker.batches import new_id
+from broker.complete import Complete
+from broker.errors import Misconfigured
+from broker.media.blobs import Blobs, open_blobs
+from broker.media.fetch import Fetcher
+from broker.media.links import Links
+from broker.net.addresses import Policy
+from broker.net.guard import guarded_client
+from broker.net.urls import check_url
+from broker.query import Query
+from broker.queue.bell import DoneBell
+from broker.queue.nudge import Nudger
+from broker.secrets import Vault, key_of_folder
+from broker.settings import Settings
+from broker.store.database import Database, open_database
+from broker.store.leases import Claim, ClaimOrder, claim_batches
+from broker.store.migrate import check_migrated
+from broker.store.workspaces import remember_facts
+from broker.wait import Wait
+from broker.webhooks.send import Sender
+from broker.work.beat import Heartbeat
+from broker.work.box import Crew
+from broker.work.record import RecordRun
+from broker.work.run import Run
+from broker.work.sweep import Sweep
+from handlers.contract import Config
+from handlers.registry import Registry
+
+KEY_CHECK = "key_check"
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What every process has."""
+
+    settings: Settings
+    registry: Registry
+    database: Database
+    vault: Vault
+    blobs: Blobs
+    links: Links
+    nudger: Nudger
+    bell: DoneBell
+    policy: Policy
+
+    def check_url(self, url: str) -> None:
+        """Raises Invalid, with a text for the customer, for a URL that the broker would never use."""
+        check_url(url, self.policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """What a web process has besides."""
+
+    core: Core
+    accept: Accept
+    query: Query
+    wait: Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker process has besides."""
+
+    core: Core
+    types: tuple[str, ...]
+    owner: str
+    run: Run
+    heartbeat: Heartbeat
+    sender: Sender
+    sweep: Sweep
+
+    async def claim(self, types: Sequence[str], free: int) -> Sequence[Claim]:
+        """Up to `free` batches, now leased to this process."""
+        lease_ms = int(self.core.settings.lease_seconds * 1000)
+        order = ClaimOrder(self.owner, tuple(types), free, lease_ms)
+        return await self.core.database.writer.write(claim_batches, order)
+
+
+def open_vault(settings: Settings) -> Vault:
+    """The vault of the set keys, or of the data folder's own key when the database is the embedded one."""
+    if settings.keys:
+        return Vault(settings.keys)
+    if not settings.embedded_database:
+        raise Misconfigured("BROKER_SECRET_KEY must be set when BROKER_DATABASE_URL is (e.g. openssl rand -hex 32)")
+    return Vault([key_of_folder(settings.data_dir)])
+
+
+async def check_key(database: Database, vault: Vault) -> None:
+    """Raises Misconfigured when the database's secrets were written with a key that is not given."""
+    standing = await database.writer.write(remember_facts, (KEY_CHECK, vault.check_value()))
+    if not vault.knows(standing):
+        raise Misconfigured("BROKER_SECRET_KEY is not the key that this database's secrets were written with")
+
+
+@asynccontextmanager
+async def open_core(settings: Settings) -> AsyncIterator[Core]:
+    """Open what every process needs; closed in reverse order. Raises Misconfigured, Unavailable."""
+    vault = open_vault(settings)
+    async with AsyncExitStack() as stack:
+        database = open_database(settings.database_url, settings.data_dir)
+        stack.push_async_callback(database.aclose)
+        await check_migrated(database)
+        await check_key(database, vault)
+        nudger = Nudger(settings.redis_url or None)
+        stack.push_async_callback(nudger.aclose)
+        await nudger.start()
+        bell = DoneBell(settings.redis_url or None)
+        stack.push_async_callback(bell.aclose)
+        await bell.start()
+        yield Core(
+            settings=settings,
+            registry=Registry.installed(),
+            database=database,
+            vault=vault,
+            blobs=open_blobs(settings.blobs_url, settings.data_dir),
+            links=Links(vault, settings.public_url, settings.output_hours),
+            nudger=nudger,
+            bell=bell,
+            policy=Policy(settings.networks, settings.ports),
+        )
+
+
+@asynccontextmanager
+async def open_web(settings: Settings) -> AsyncIterator[Web]:
+    """Open a web process's parts."""
+    async with open_core(settings) as core:
+        folders = (settings.data_dir,) if settings.embedded_database else ()
+        if core.blobs.folder is not None:
+            folders = (*folders, core.blobs.folder)
+        admission = Admission(core.database, settings.max_queued, settings.min_free_bytes, folders)
+        accept = Accept(core.database, core.blobs, core.vault, core.registry, core.nudger, admission)
+        yield Web(core, accept, Query(core.database, core.links), Wait(core.bell))
+
+
+@asynccontextmanager
+async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncIterator[Work]:
+    """Open a worker process's parts for `types` (none = all installed), with its background tasks running."""
+    async with open_core(settings) as core, AsyncExitStack() as stack:
+        chosen = _choose(core.registry, types)
+        crew = await asyncio.to_thread(_crew, core.registry, chosen, settings)
+        stack.callback(crew.close)
+        fetcher = Fetcher(
+            core.policy,
+            max_bytes=settings.max_image_bytes,
+            timeout=settings.fetch_timeout,
+            pause=settings.fetch_pause,
+        )
+        stack.push_async_callback(fetcher.aclose)
+        client = guarded_client(core.policy)
+        stack.push_async_callback(client.aclose)
+        sender = Sender(core.database, core.vault, client, settings.webhook_pauses, settings.webhook_timeout)
+        owner = f"{socket.gethostname()}:{os.getpid()}:{new_id()}"
+        heartbeat = Heartbeat(core.database, owner, settings.lease_seconds)
+        work = Work(
+            core=core,
+            types=chosen,
+            owner=owner,
+            run=Run(
+                database=core.database,
+                blobs=core.blobs,
+                fetcher=fetcher,
+                heartbeat=heartbeat,
+                run_record=RecordRun(core.blobs, crew, settings.max_tries),
+                complete=Complete(core.database, core.links, core.bell, sender.wake),
+            ),
+            heartbeat=heartbeat,
+            sender=sender,
+            sweep=Sweep(core.database, core.nudger),
+        )
+        for part in (work.heartbeat.run, work.sender.run, work.sweep.run):
+            task = asyncio.create_task(part(), name=part.__qualname__)
+            stack.push_async_callback(partial(_end, task))
+        yield work
+
+
+def _choose(registry: Registry, types: Sequence[str]) -> tuple[str, ...]:
+    unknown = sorted(set(types) - set(registry))
+    if unknown:
+        raise Misconfigured(f"unknown type {', '.join(unknown)}; installed: {', '.join(registry)}")
+    return tuple(types) or tuple(registry)
+
+
+def _crew(registry: Registry, types: tuple[str, ...], settings: Settings) -> Crew:
+    config = Config(
+        models_dir=settings.models_dir,
+        threads=1,
+        max_image_bytes=settings.max_image_bytes,
+        max_image_pixels=settings.max_image_pixels,
+        max_output_pixels=settings.max_output_pixels,
+    )
+    return Crew(registry, types, config, settings.worker_threads)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

@@ -1,0 +1,1 @@
+"""Ximilar's asynchronous requests."""

@@ -1,0 +1,50 @@
+"""Looking at batches: one, its state, a list. What another workspace owns does not exist here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from broker.batches import Batch, BatchHead, Result, Status, is_id
+from broker.errors import NotFound
+from broker.media.links import Links
+from broker.store.batches import Filter, count_batches, find_batch, find_head, list_batches
+from broker.store.database import Database
+from broker.store.results import results_of
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """The use case. `workspaces` are those that the caller may see."""
+
+    database: Database
+    links: Links
+
+    async def details(self, id: str, dialect: str, workspaces: Collection[str]) -> tuple[Batch, Sequence[Result]]:
+        """A batch and, when it is DONE, its results with fresh links. Raises NotFound."""
+        if not is_id(id):
+            raise NotFound()
+        async with self.database.reading() as connection:
+            batch = await find_batch(connection, id.lower())
+            if batch is None or batch.dialect != dialect or batch.workspace not in workspaces:
+                raise NotFound()
+            results = await results_of(connection, batch.id) if batch.status is Status.DONE else []
+        return batch, [self.links.resolve(batch, result) for result in results]
+
+    async def status(self, id: str, dialect: str, workspaces: Collection[str]) -> Status:
+        """The state of a batch. Raises NotFound."""
+        if not is_id(id):
+            raise NotFound()
+        async with self.database.reading() as connection:
+            found = await find_head(connection, id.lower())
+        if found is None or found[0] != dialect or found[1].workspace not in workspaces:
+            raise NotFound()
+        return found[1].status
+
+    async def page(self, which: Filter, number: int, size: int) -> tuple[int, list[BatchHead]]:
+        """(how many there are, page `number` from 1). Raises NotFound past the end; page 1 is always there."""
+        async with self.database.reading() as connection:
+            count = await count_batches(connection, which)
+            if number > 1 and (number - 1) * size >= count:
+                raise NotFound("Invalid page.")
+            return count, await list_batches(connection, which, (number - 1) * size, size)

@@ -1,0 +1,1 @@
+"""Sending webhooks that are owed."""

@@ -1,0 +1,1 @@
+"""What a worker does: run claimed batches, keep their leases, sweep up after others."""

@@ -1,0 +1,84 @@
+"""What a running handler may ask of the broker, and how its code is called."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import shutil
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from handlers.contract import Config, Facts, Handler, Params, Record, RecordError, Spec
+from handlers.registry import Registry, load_handler
+
+
+class Crew:
+    """The handlers of one worker process, set up once, and the threads that their CPU work runs on."""
+
+    def __init__(self, registry: Registry, types: tuple[str, ...], config: Config, threads: int) -> None:
+        self.specs: dict[str, Spec] = {type: registry[type] for type in types}
+        self._handlers: dict[str, Handler] = {}
+        for type, spec in self.specs.items():
+            handler = load_handler(spec)
+            handler.setup(config)
+            self._handlers[type] = handler
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="handler")
+
+    async def call(self, type: str, record: Record, params: Params, box: RecordBox) -> Facts:
+        """Run a type's handler: `async def` on the event loop, `def` on a thread."""
+        run = self._handlers[type].run
+        if inspect.iscoroutinefunction(run):
+            facts: Facts = await run(record, params, box)
+            return facts
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _run, run, record, params, box)
+
+    def close(self) -> None:
+        """Let threads end by themselves; one that hangs must not keep the process."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _run(run: Any, record: Record, params: Params, box: RecordBox) -> Facts:
+    facts: Facts = run(record, params, box)
+    return facts
+
+
+@dataclass(slots=True)
+class RecordBox:
+    """The `Box` of one record."""
+
+    crew: Crew
+    record: Record
+    cancelled: bool = False
+    done: float = 0.0
+    _scratch: Path | None = None
+
+    @property
+    def scratch(self) -> Path:
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="broker-"))
+        return self._scratch
+
+    def progress(self, fraction: float) -> None:
+        self.done = min(1.0, max(self.done, fraction))
+
+    async def run(self, type: str, endpoint: str, image: bytes, params: Mapping[str, Any]) -> Facts:
+        """Another type's handler inside this record, in the same worker. Raises RecordError for what does not exist."""
+        spec = self.crew.specs.get(type)
+        if spec is None or endpoint not in spec.endpoints:
+            raise RecordError(422, f"there is no {type}/{endpoint} here")
+        try:
+            checked = spec.endpoints[endpoint].model_validate(params)
+        except ValidationError as error:
+            raise RecordError(422, f"wrong parameters for {type}/{endpoint}") from error
+        inner = Record(self.record.index, self.record.id, image, self.record.fields)
+        return await self.crew.call(type, inner, checked, self)
+
+    def close(self) -> None:
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)

@@ -1,0 +1,134 @@
+"""Running one record: fetch its picture, call the handler, store what it made. Its end is always a result."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from broker.batches import Batch, Record, Result, new_id
+from broker.errors import BrokerError, NotFound
+from broker.media.blobs import Blobs, output_key
+from broker.media.fetch import Fetcher
+from broker.media.links import stored
+from broker.work.box import Crew, RecordBox
+from handlers import contract
+from handlers.contract import Facts, Output, RecordError, RetryableError
+
+TRY_PAUSE = 0.2
+
+log = structlog.get_logger()
+
+
+class Inputs:
+    """The pictures of one batch. Records with the same source share one fetch."""
+
+    def __init__(self, blobs: Blobs, fetcher: Fetcher) -> None:
+        self._blobs = blobs
+        self._fetcher = fetcher
+        self._tasks: dict[tuple[str | None, str | None], asyncio.Task[bytes]] = {}
+
+    async def get(self, record: Record) -> bytes:
+        """The bytes of a record's picture. Raises RecordError, Unavailable."""
+        task = self._tasks.get(record.source)
+        if task is None:
+            task = self._tasks[record.source] = asyncio.create_task(self._load(record))
+        return await asyncio.shield(task)
+
+    def close(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def _load(self, record: Record) -> bytes:
+        if record.url is not None:
+            return await self._fetcher.fetch(record.url)
+        try:
+            return await self._blobs.get(record.blob or "")
+        except NotFound as error:
+            raise RecordError(410, "the image that was sent along has expired") from error
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRun:
+    """Runs records of claimed batches. One a worker process."""
+
+    blobs: Blobs
+    crew: Crew
+    max_tries: int
+
+    async def __call__(self, batch: Batch, place: int, inputs: Inputs) -> Result:
+        """The result of one record. Raises Unavailable for what is no fault of the record."""
+        request_id = new_id()
+        record = batch.records[place]
+        try:
+            facts = await self._try(batch, place, await inputs.get(record))
+        except RecordError as error:
+            log.info("record.failed", batch=batch.id, record=record.id, code=error.code, text=error.text)
+            return Result(place, error.code, error.text, request_id)
+        return Result(place, 200, "OK", request_id, facts)
+
+    async def _try(self, batch: Batch, place: int, image: bytes) -> Facts:
+        """Call the handler, again after an error that may pass; every end that is not facts is a RecordError."""
+        for tried in range(1, self.max_tries + 1):
+            try:
+                return await self._call(batch, place, image)
+            except (RetryableError, OSError, MemoryError):
+                log.warning("record.retry", batch=batch.id, record=batch.records[place].id, tried=tried, exc_info=True)
+                if tried < self.max_tries:
+                    await asyncio.sleep(TRY_PAUSE * 2**tried)
+        raise RecordError(500, f"the record failed {self.max_tries} times")
+
+    async def _call(self, batch: Batch, place: int, image: bytes) -> Facts:
+        record = batch.records[place]
+        box = RecordBox(self.crew, contract.Record(place, record.id, image, record.fields))
+        try:
+            facts = await self._store_outputs(batch, place, await self._handle(batch, box))
+            _check_storable(facts)
+            return facts
+        except (RecordError, RetryableError, OSError, MemoryError, BrokerError):
+            raise
+        except Exception as error:
+            error_id = secrets.token_hex(6)
+            log.exception("record.crashed", batch=batch.id, record=record.id, error_id=error_id)
+            raise RecordError(500, f"internal error {error_id}") from error
+        finally:
+            box.cancelled = True
+            box.close()
+
+    async def _handle(self, batch: Batch, box: RecordBox) -> Facts:
+        spec = self.crew.specs[batch.type]
+        params = spec.endpoints[batch.endpoint].model_validate(batch.params)
+        handling = asyncio.ensure_future(self.crew.call(batch.type, box.record, params, box))
+        done, _ = await asyncio.wait({handling}, timeout=spec.time_limit)
+        if not done:
+            handling.cancel()
+            raise RecordError(504, f"the record took longer than {spec.time_limit:g} s")
+        return await handling
+
+    async def _store_outputs(self, batch: Batch, place: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """The facts with every Output stored and replaced by a reference to its blob."""
+        return {name: await self._stored(batch, place, value) for name, value in facts.items()}
+
+    async def _stored(self, batch: Batch, place: int, value: Any) -> Any:
+        if isinstance(value, Output):
+            key = output_key(batch.workspace, batch.id, batch.lease_seq, place, value.name)
+            data = value.data
+            await self.blobs.put(key, data if isinstance(data, bytes) else await asyncio.to_thread(data.read_bytes))
+            return stored(key)
+        if isinstance(value, Mapping):
+            return await self._store_outputs(batch, place, value)
+        if isinstance(value, list):
+            return [await self._stored(batch, place, item) for item in value]
+        return value
+
+
+def _check_storable(facts: Facts) -> None:
+    """Raises TypeError or ValueError for facts that are no JSON or hold what a database text cannot."""
+    if "\\u0000" in json.dumps(facts, allow_nan=False):
+        raise ValueError("a fact holds NUL")
+    json.dumps(facts, ensure_ascii=False).encode()

@@ -1,0 +1,79 @@
+"""Running a claimed batch: its records at once, a checkpoint of each, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from broker.complete import Complete
+from broker.errors import Unavailable
+from broker.media.blobs import Blobs
+from broker.media.fetch import Fetcher
+from broker.store.database import Database
+from broker.store.leases import Claim, GiveBack, give_back_batches
+from broker.work.beat import Heartbeat
+from broker.work.checkpoint import Checkpointer
+from broker.work.record import Inputs, RecordRun
+
+PAUSE_MS = 2_000
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The use case. One a worker process; called once a claim, many at a time."""
+
+    database: Database
+    blobs: Blobs
+    fetcher: Fetcher
+    heartbeat: Heartbeat
+    run_record: RecordRun
+    complete: Complete
+
+    async def __call__(self, claim: Claim) -> None:
+        """Bring a claimed batch to DONE. What is no fault of a record gives the batch back instead."""
+        self.heartbeat.hold(claim)
+        try:
+            await self._finish(claim)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._give_back(claim, "stopped", 0))
+            raise
+        except Unavailable as error:
+            await self._give_back(claim, error.code, PAUSE_MS)
+        except Exception:
+            log.exception("batch.crashed", batch=claim.id)
+            await self._give_back(claim, "crashed", PAUSE_MS)
+        finally:
+            self.heartbeat.drop(claim)
+
+    async def _finish(self, claim: Claim) -> None:
+        batch = claim.batch
+        known = {result.index for result in claim.results}
+        places = [place for place in range(len(batch.records)) if place not in known]
+        log.debug("batch.started", batch=batch.id, type=batch.type, lease_seq=batch.lease_seq, records=len(places))
+        inputs = Inputs(self.blobs, self.fetcher)
+        checkpointer = Checkpointer(self.database, claim.lease, batch.run, len(batch.records))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for place in places:
+                    group.create_task(self._run_record(claim, place, inputs, checkpointer))
+        except* Unavailable as failed:
+            raise Unavailable() from failed
+        finally:
+            inputs.close()
+            await checkpointer.close()
+        await self.complete(batch, (*claim.results, *checkpointer.stored), checkpointer.fresh)
+
+    async def _run_record(self, claim: Claim, place: int, inputs: Inputs, checkpointer: Checkpointer) -> None:
+        checkpointer.add(await self.run_record(claim.batch, place, inputs))
+
+    async def _give_back(self, claim: Claim, reason: str, pause_ms: int) -> None:
+        """A lease that cannot be given back runs out by itself; one that was lost is not ours to give."""
+        try:
+            held = await self.database.writer.write(give_back_batches, GiveBack(claim.lease, pause_ms))
+        except Unavailable:
+            held = False
+        log.info("batch.given_back" if held else "batch.dropped", batch=claim.id, reason=reason)
