@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+
+import structlog
 
 from broker.accept import Accept
 from broker.admission import Admission
@@ -41,6 +43,8 @@ from handlers.contract import Config
 from handlers.registry import Registry
 
 KEY_CHECK = "key_check"
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +186,9 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
             sender=sender,
             sweep=Sweep(core.database, core.nudger),
         )
-        for part in (work.heartbeat.run, work.sender.run, work.sweep.run):
-            task = asyncio.create_task(part(), name=part.__qualname__)
+        stack.push_async_callback(sender.drain, settings.webhook_timeout)
+        for part in (heartbeat.run, sender.run, work.sweep.run):
+            task = asyncio.create_task(_keep_running(part), name=part.__qualname__)
             stack.push_async_callback(partial(_end, task))
         yield work
 
@@ -204,6 +209,16 @@ def _crew(registry: Registry, types: tuple[str, ...], settings: Settings) -> Cre
         max_output_pixels=settings.max_output_pixels,
     )
     return Crew(registry, types, config, settings.worker_threads)
+
+
+async def _keep_running(part: Callable[[], Awaitable[None]]) -> None:
+    """A caretaker that fails begins anew: nobody else does its work in this process."""
+    while True:
+        try:
+            await part()
+        except Exception:
+            log.exception("task.crashed", task=part.__qualname__)
+            await asyncio.sleep(1)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

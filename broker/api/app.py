@@ -1,0 +1,62 @@
+"""The web application: all routes, and the parts that live as long as it does."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.api import docs, health, media, ximilar
+from broker.api.auth import Authenticator
+from broker.bootstrap import Web
+from broker.errors import BrokerError, MethodNotAllowed, NotFound
+
+log = structlog.get_logger()
+
+
+def create_app(open_web: Callable[[], AbstractAsyncContextManager[Web]]) -> Starlette:
+    """The application over the parts that `open_web` opens when it starts and closes when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with open_web() as web:
+            app.state.web = web
+            app.state.authenticator = Authenticator(web.core.database)
+            app.state.openapi = docs.document(web.core.registry)
+            gc.collect()
+            gc.freeze()
+            yield
+
+    app = Starlette(
+        routes=[*ximilar.routes(), *media.routes(), *health.routes(), *docs.routes()],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _http_error, BrokerError: _broker_error, Exception: _crash},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: a path that does not exist, or a method that a path has not."""
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        return ximilar.error_answer(
+            MethodNotAllowed(request.method, (error.headers or {}).get("Allow", "").split(", "))
+        )
+    return ximilar.error_answer(NotFound())
+
+
+async def _broker_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, BrokerError):
+        raise error
+    return ximilar.error_answer(error)
+
+
+async def _crash(request: Request, error: Exception) -> Response:
+    log.error("http.crashed", method=request.method, path=request.url.path, exc_info=error)
+    return ximilar.error_answer(BrokerError())

@@ -1,0 +1,57 @@
+"""Who is calling: `Authorization: Token|Bearer|JWT <token>` -> a caller with its rights and workspaces."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from broker.errors import Forbidden, Unauthenticated
+from broker.secrets import token_hash
+from broker.store.database import Database
+from broker.store.workspaces import Token, token_by_hash
+
+FRESH_SECONDS = 5.0
+MAX_REMEMBERED = 10_000
+SCHEMES = frozenset({"token", "bearer", "jwt"})
+
+
+@dataclass(slots=True)
+class Authenticator:
+    """Looks tokens up by their hash; an answer, good or bad, is remembered for a few seconds."""
+
+    database: Database
+    _known: dict[str, tuple[float, Token | None]] = field(default_factory=dict)
+
+    async def caller(self, request: Request, scope: str) -> Token:
+        """The token of a request that may do `scope`. Raises Unauthenticated, Forbidden."""
+        scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() not in SCHEMES or not secret.strip():
+            raise Unauthenticated()
+        token = await self._token(token_hash(secret.strip()))
+        if token is None:
+            raise Unauthenticated("Invalid token.")
+        if scope not in token.scopes:
+            raise Forbidden()
+        return token
+
+    async def _token(self, hash: str) -> Token | None:
+        until, token = self._known.get(hash, (0.0, None))
+        if time.monotonic() < until:
+            return token
+        async with self.database.reading() as connection:
+            token = await token_by_hash(connection, hash)
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        self._known[hash] = (time.monotonic() + FRESH_SECONDS, token)
+        return token
+
+
+def workspace_of(token: Token, asked: str | None) -> str:
+    """The workspace to act in: the one asked for, or the token's home. Raises Forbidden for one not granted."""
+    if asked is None:
+        return token.workspaces[0]
+    if asked.lower() not in token.workspaces:
+        raise Forbidden("You are not allowed to access this workspace.")
+    return asked.lower()

@@ -1,0 +1,51 @@
+"""`/healthz`: the process lives. `/readyz`: what it stands on, each part named; Redis down is degraded, not unready."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from broker.api.http import resource, web_of
+from broker.errors import Unavailable
+
+SECONDS = 3.0
+
+
+def routes() -> list[Route]:
+    return [*resource("/healthz", {"GET": healthz}), *resource("/readyz", {"GET": readyz})]
+
+
+async def healthz(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """200 when batches can be accepted, 503 when not."""
+    core = web_of(request).core
+    database, blobs, redis = await asyncio.gather(
+        _reason(core.database.ping()), _reason(core.blobs.ping()), core.nudger.ping()
+    )
+    ready = database is None and blobs is None
+    status = "unready" if not ready else "degraded" if redis else "ready"
+    checks = {"database": database or "ok", "blobs": blobs or "ok", "redis": _redis(core.settings.redis_url, redis)}
+    return JSONResponse({"status": status, "checks": checks}, 200 if ready else 503)
+
+
+def _redis(url: str, reason: str | None) -> str:
+    if not url:
+        return "not configured; workers look into SQL once a second"
+    return reason or "ok"
+
+
+async def _reason(ping: Awaitable[None]) -> str | None:
+    """Why a part is not there; None when it answers."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            await ping
+    except (Unavailable, TimeoutError) as error:
+        return f"does not answer ({type(error.__cause__ or error).__name__})"
+    return None
