@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, ResourceClosedError
 
 from broker.errors import Unavailable
 
@@ -30,6 +30,9 @@ GROUP_ROWS = 500
 GROUP_BYTES = 4 * 1024 * 1024
 MAX_WAITING_BYTES = 128 * 1024 * 1024
 DEADLOCK = "40P01"
+# Classes and codes of PostgreSQL's appendix A under which no row can be written: connection, read-only after a
+# failover, access refused, database gone, resources, not accepting connections, shutdown, system, internal.
+OUTAGE = ("08", "25006", "28", "3D", "53", "55000", "57P", "58", "XX")
 
 log = structlog.get_logger()
 
@@ -148,11 +151,12 @@ def _is_deadlock(error: Exception) -> bool:
 
 def _is_outage(error: Exception) -> bool:
     """Whether the database as a whole failed, rather than one row being wrong."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, OSError | PendingRollbackError | ResourceClosedError)
+    state = getattr(error.orig, "sqlstate", None)
+    if error.connection_invalidated or (state is not None and state.startswith(OUTAGE)):
         return True
-    return isinstance(error, OperationalError | InterfaceError | OSError | TimeoutError) or (
-        isinstance(error, SQLAlchemyError) and not isinstance(error, DBAPIError)
-    )
+    return isinstance(error, OperationalError | InterfaceError)
 
 
 def _reason(error: Exception) -> str:
