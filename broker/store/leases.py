@@ -163,8 +163,8 @@ def give_back_batches(connection: Connection, returns: Sequence[GiveBack]) -> li
     lock_held(connection, [give_back.lease for give_back in returns])
     rows = [[item.lease.batch, item.lease.seq, item.pause_ms] for item in returns]
     statement = _give_back_statement(connection.dialect.name)
-    done = set(connection.scalars(statement, {"given": json.dumps(rows)}))
-    return [item.lease.batch in done for item in returns]
+    done = {Lease(*row) for row in connection.execute(statement, {"given": json.dumps(rows)})}
+    return [item.lease in done for item in returns]
 
 
 @lru_cache
@@ -184,7 +184,7 @@ def _give_back_statement(dialect: str) -> ReturningUpdate[Any]:
             due=db_now() + mine.c.pause,
             modified=db_now(),
         )
-        .returning(_batches.c.id)
+        .returning(_batches.c.id, _batches.c.lease_seq)
     )
 
 

@@ -57,11 +57,11 @@ def finish_batches(connection: Connection, finishes: Sequence[Finish]) -> list[b
     lock_held(connection, [finish.lease for finish in finishes])
     rows = [[finish.lease.batch, finish.lease.seq, finish.outcome] for finish in finishes]
     statement = _finish_statement(connection.dialect.name)
-    done = set(connection.scalars(statement, {"given": json.dumps(rows)}))
-    kept = [finish for finish in finishes if finish.lease.batch in done]
+    done = {Lease(*row) for row in connection.execute(statement, {"given": json.dumps(rows)})}
+    kept = [finish for finish in finishes if finish.lease in done]
     _insert_results(connection, [(f.lease, f.run, result) for f in kept for result in f.results])
     _insert_deliveries(connection, [finish.delivery for finish in kept if finish.delivery])
-    return [finish.lease.batch in done for finish in finishes]
+    return [finish.lease in done for finish in finishes]
 
 
 @lru_cache
@@ -83,7 +83,7 @@ def _finish_statement(dialect: str) -> ReturningUpdate[Any]:
             modified=db_now(),
             finished=db_now(),
         )
-        .returning(_batches.c.id)
+        .returning(_batches.c.id, _batches.c.lease_seq)
     )
 
 
