@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import make_url, text
+from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -50,7 +50,7 @@ def open_database(url: str, data_dir: Path) -> Database:
     Raises Misconfigured for a URL that is neither PostgreSQL nor a local SQLite file.
     """
     try:
-        parsed = make_url(url or f"sqlite:///{data_dir / SQLITE_FILE}")
+        parsed = make_url(url) if url else URL.create("sqlite", database=str(data_dir / SQLITE_FILE))
     except ArgumentError as error:
         raise Misconfigured("BROKER_DATABASE_URL is not a database URL") from error
     kind = parsed.get_backend_name()

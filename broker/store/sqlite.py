@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, event
+import structlog
+from sqlalchemy import URL, create_engine, event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -25,6 +26,8 @@ READERS = 4
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "glusterfs", "ceph", "afs", "9p"}
 )
+
+log = structlog.get_logger()
 
 
 class SqliteSession:
@@ -62,7 +65,10 @@ class SqliteSession:
         return results
 
     def _checkpoint(self, connection: Connection) -> None:
-        """Empty the log once it is long. A reader that still needs it makes this a partial one; the next goes on."""
+        """Empty the log once it is long. A reader that still needs it makes this a partial one; the next goes on.
+
+        The group is committed by now: whatever goes wrong here, its writers are told so.
+        """
         now = time.monotonic()
         if now < self._next_checkpoint or not self._wal.exists() or self._wal.stat().st_size < CHECKPOINT_BYTES:
             return
@@ -70,8 +76,12 @@ class SqliteSession:
         raw = connection.connection.dbapi_connection
         assert isinstance(raw, sqlite3.Connection)
         raw.execute("PRAGMA busy_timeout = 0")
-        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        raw.execute("PRAGMA busy_timeout = 5000")
+        try:
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            log.warning("store.checkpoint_failed", reason=str(error))
+        finally:
+            raw.execute("PRAGMA busy_timeout = 5000")
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -81,7 +91,7 @@ class SqliteSession:
 
 
 def _writing_engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
+    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
@@ -104,7 +114,8 @@ def _writing_engine(path: Path) -> Engine:
 
 def reading_engine(path: Path) -> AsyncEngine:
     """A pool of connections that can only read; each has a thread of its own."""
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=READERS, max_overflow=0)
+    url = URL.create("sqlite+aiosqlite", database=str(path))
+    engine = create_async_engine(url, pool_size=READERS, max_overflow=0)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
@@ -120,18 +131,16 @@ def check_place(path: Path) -> None:
     """Refuse what the locks cannot work on. Raises Misconfigured."""
     if sqlite3.sqlite_version_info < OLDEST:
         raise Misconfigured(f"SQLite {sqlite3.sqlite_version} is too old; {'.'.join(map(str, OLDEST))} is needed")
-    kind = _filesystem(path.parent.resolve())
+    mounts = Path("/proc/self/mounts")
+    kind = filesystem_of(path.parent.resolve(), mounts.read_text()) if mounts.exists() else None
     if kind in NETWORK_FILESYSTEMS:
         raise Misconfigured(f"SQLite cannot live on a network file system ({kind}); use PostgreSQL or a local disk")
 
 
-def _filesystem(folder: Path) -> str | None:
-    """The type of the file system that holds `folder`, where the system tells (Linux: proc(5), mounts)."""
-    mounts = Path("/proc/self/mounts")
-    if not mounts.exists():
-        return None
+def filesystem_of(folder: Path, mounts: str) -> str | None:
+    """The type of the file system that holds `folder`, by the system's list of mounts (Linux: proc(5), mounts)."""
     best: tuple[int, str | None] = (-1, None)
-    for line in mounts.read_text().splitlines():
+    for line in mounts.splitlines():
         _device, point, kind, *_rest = line.split(" ")
         point = point.replace("\\040", " ")
         if folder.is_relative_to(point) and len(point) >= best[0]:
