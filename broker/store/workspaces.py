@@ -122,16 +122,7 @@ async def token_by_hash(connection: AsyncConnection, hash: str) -> Token | None:
     row = (await connection.execute(select(_tokens).where(_tokens.c.hash == hash, _tokens.c.revoked.is_(None)))).first()
     if row is None:
         return None
-    granted = await connection.scalars(select(_grants.c.workspace_id).where(_grants.c.token_id == row.id))
-    return Token(
-        id=row.id,
-        name=row.name,
-        hint=row.hint,
-        scopes=frozenset(row.scopes.split()),
-        workspaces=(row.workspace_id, *granted),
-        created=row.created,
-        revoked=row.revoked,
-    )
+    return _token(row, await _granted(connection, row.id))
 
 
 async def list_tokens(connection: AsyncConnection, workspace: str) -> list[Token]:
@@ -140,11 +131,8 @@ async def list_tokens(connection: AsyncConnection, workspace: str) -> list[Token
         select(_tokens.c.id).where(_tokens.c.workspace_id == workspace),
         select(_grants.c.token_id).where(_grants.c.workspace_id == workspace),
     )
-    rows = await connection.execute(select(_tokens).where(_tokens.c.id.in_(ids)).order_by(_tokens.c.id))
-    return [
-        Token(row.id, row.name, row.hint, frozenset(row.scopes.split()), (row.workspace_id,), row.created, row.revoked)
-        for row in rows
-    ]
+    rows = (await connection.execute(select(_tokens).where(_tokens.c.id.in_(ids)).order_by(_tokens.c.id))).all()
+    return [_token(row, await _granted(connection, row.id)) for row in rows]
 
 
 async def list_workspaces(connection: AsyncConnection) -> list[Workspace]:
@@ -161,6 +149,23 @@ async def secrets_of(connection: AsyncConnection, workspace: str) -> bytes | Non
     """The encrypted signing secrets of a workspace."""
     value: bytes | None = await connection.scalar(select(_workspaces.c.secrets).where(_workspaces.c.id == workspace))
     return value
+
+
+async def _granted(connection: AsyncConnection, token: str) -> list[str]:
+    statement = select(_grants.c.workspace_id).where(_grants.c.token_id == token).order_by(_grants.c.workspace_id)
+    return list(await connection.scalars(statement))
+
+
+def _token(row: Row[Any], granted: Sequence[str]) -> Token:
+    return Token(
+        id=row.id,
+        name=row.name,
+        hint=row.hint,
+        scopes=frozenset(row.scopes.split()),
+        workspaces=(row.workspace_id, *granted),
+        created=row.created,
+        revoked=row.revoked,
+    )
 
 
 def _workspace(row: Row[Any]) -> Workspace:
