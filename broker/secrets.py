@@ -13,6 +13,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,12 +22,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from broker.disk import flush_folder
 from broker.errors import Misconfigured
 
 KEY_FILE = "secret_key"
 MIN_KEY_LENGTH = 32
 _VERSION = b"\x01"
 _ID_BYTES, _NONCE_BYTES = 4, 12
+_HEAD_BYTES = len(_VERSION) + _ID_BYTES
+_SEALED = _HEAD_BYTES + _NONCE_BYTES
 
 
 class Purpose(StrEnum):
@@ -56,15 +60,12 @@ class Vault:
 
     def open(self, purpose: Purpose, box: bytes) -> bytes:
         """The plaintext of a box. Raises Misconfigured when none of the keys made it, or it was changed."""
-        start = len(_VERSION) + _ID_BYTES
-        nonce = box[start : start + _NONCE_BYTES]
+        head, nonce, sealed = box[:_HEAD_BYTES], box[_HEAD_BYTES:_SEALED], box[_SEALED:]
         for ring in self._rings:
-            if box[len(_VERSION) : start] != ring.id:
+            if head != _VERSION + ring.id or not sealed:
                 continue
-            try:
-                return AESGCM(ring.keys[purpose]).decrypt(nonce, box[start + _NONCE_BYTES :], purpose.encode())
-            except InvalidTag:
-                continue
+            with suppress(InvalidTag):
+                return AESGCM(ring.keys[purpose]).decrypt(nonce, sealed, purpose.encode())
         raise Misconfigured("a stored secret cannot be read with BROKER_SECRET_KEY")
 
     def sign(self, purpose: Purpose, message: bytes) -> str:
@@ -128,6 +129,7 @@ def _write_once(path: Path, text: str) -> None:
         pass
     finally:
         draft.unlink()
+    flush_folder(path.parent)
 
 
 def new_token() -> str:

@@ -16,6 +16,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from broker.disk import flush_folder
 from broker.errors import Misconfigured, NotFound, Unavailable
 
 BLOBS_FOLDER = "blobs"
@@ -40,7 +41,7 @@ class Blobs:
             if self._folder is None:
                 await obstore.put_async(self._store, key, data)
             else:
-                await asyncio.to_thread(_put_durably, self._folder / key, data)
+                await asyncio.to_thread(_put_durably, self._folder, key, data)
         except (OSError, BaseError) as error:
             raise Unavailable(retry_after=5) from error
 
@@ -78,6 +79,7 @@ def open_blobs(url: str, data_dir: Path) -> Blobs:
     if not url or url.startswith("file://"):
         folder = Path(url.removeprefix("file://")) if url else data_dir / BLOBS_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
+        flush_folder(folder.parent)
         return Blobs(LocalStore(folder), folder)
     try:
         return Blobs(from_url(url), None)
@@ -97,9 +99,13 @@ def output_key(workspace: str, batch: str, lease_seq: int, position: int, name: 
     return f"out/{workspace}/{batch}/{lease_seq}/{position}/{name}"
 
 
-def _put_durably(path: Path, data: bytes) -> None:
-    """Write beside, flush, rename, flush the folder and every folder made for it."""
-    made = _make_folders(path.parent)
+def _put_durably(root: Path, key: str, data: bytes) -> None:
+    """Write beside, flush, rename, flush every folder from there up to `root`.
+
+    A folder that is there already may be another writer's, made a moment ago and not flushed yet.
+    """
+    path = root / key
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with draft.open("xb") as file:
@@ -110,24 +116,5 @@ def _put_durably(path: Path, data: bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    for folder in (path.parent, *made):
-        _flush_folder(folder)
-
-
-def _make_folders(folder: Path) -> list[Path]:
-    """Make `folder`; returns the folders in which an entry is new."""
-    changed = []
-    missing = folder
-    while not missing.exists():
-        missing = missing.parent
-        changed.append(missing)
-    folder.mkdir(parents=True, exist_ok=True)
-    return changed
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    for folder in path.parents[: len(path.relative_to(root).parts)]:
+        flush_folder(folder)
