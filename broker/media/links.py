@@ -12,6 +12,7 @@ from broker.errors import Gone, NotFound
 from broker.secrets import Purpose, Vault
 
 OUTPUT = "$output"
+MAX_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Links:
 
     def check(self, key: str, expires: str, signature: str) -> None:
         """Raises NotFound for a link that we did not make, Gone for one whose time is over."""
-        if not (expires.isascii() and expires.isdigit()):
+        if not (expires.isascii() and expires.isdigit() and len(expires) <= MAX_DIGITS):
             raise NotFound()
         if not self.vault.verify(*_signed(key, int(expires)), signature):
             raise NotFound()
@@ -57,6 +58,6 @@ def _replace_outputs(value: Any, link: Any) -> Any:
         if OUTPUT in value:
             return link(value[OUTPUT])
         return {name: _replace_outputs(item, link) for name, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_replace_outputs(item, link) for item in value]
     return value
