@@ -22,7 +22,7 @@ MEGABYTE = 1024 * 1024
 class Settings(BaseSettings):
     """Read with `load()`; a process never changes it. A field's description is its line in `.env.example`."""
 
-    model_config = SettingsConfigDict(env_prefix="BROKER_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="BROKER_", frozen=True, extra="ignore", allow_inf_nan=False)
 
     data_dir: Path = Field(Path("data"), description="Folder of the embedded database, blobs, key and token.")
     database_url: str = Field("", description="postgresql://… or sqlite:///file; empty = SQLite in DATA_DIR.")
