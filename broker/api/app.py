@@ -1,10 +1,6 @@
-"""The web application: all routes, and the parts that live as long as it does."""
+"""The web application: all routes over the parts of a web process."""
 
 from __future__ import annotations
-
-import gc
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
 from starlette.applications import Starlette
@@ -20,25 +16,16 @@ from broker.errors import BrokerError, MethodNotAllowed, NotFound
 log = structlog.get_logger()
 
 
-def create_app(open_web: Callable[[], AbstractAsyncContextManager[Web]]) -> Starlette:
-    """The application over the parts that `open_web` opens when it starts and closes when it stops."""
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_web() as web:
-            app.state.web = web
-            app.state.authenticator = Authenticator(web.core.database)
-            app.state.openapi = docs.document(web.core.registry)
-            gc.collect()
-            gc.freeze()
-            yield
-
+def create_app(web: Web) -> Starlette:
+    """The application over a web process's parts, which outlive it."""
     app = Starlette(
         routes=[*ximilar.routes(), *media.routes(), *health.routes(), *docs.routes()],
-        lifespan=lifespan,
         exception_handlers={HTTPException: _http_error, BrokerError: _broker_error, Exception: _crash},
     )
     app.router.redirect_slashes = False
+    app.state.web = web
+    app.state.authenticator = Authenticator(web.core.database)
+    app.state.openapi = docs.document(web.core.registry)
     return app
 
 

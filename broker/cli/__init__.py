@@ -1,0 +1,1 @@
+"""The `broker` command, one file a group of commands."""

@@ -1,0 +1,125 @@
+"""`broker workspace`, `token`, `webhook-secret`: the operator's commands, straight on the database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from broker import logs
+from broker.bootstrap import Core, open_core
+from broker.cli.processes import run
+from broker.errors import Invalid, NotFound
+from broker.provision import SCOPES, Provision
+from broker.settings import load
+from broker.store.workspaces import list_tokens, list_workspaces, revoke_tokens
+
+workspaces = typer.Typer(help="Tenants.", no_args_is_help=True)
+tokens = typer.Typer(help="API tokens.", no_args_is_help=True)
+webhook_secrets = typer.Typer(help="The secret that signs a workspace's webhooks.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="Name of the workspace.")]
+InWorkspace = Annotated[str, typer.Option("--workspace", help="Name of the workspace.")]
+
+
+@workspaces.command("create")
+def create_workspace(name: Name) -> None:
+    """Make a workspace; prints its id."""
+    run(_create_workspace(name))
+
+
+@workspaces.command("list")
+def show_workspaces() -> None:
+    """List the workspaces."""
+    run(_show_workspaces())
+
+
+@tokens.command("create")
+def create_token(
+    workspace: InWorkspace = "default",
+    name: Annotated[str, typer.Option(help="What the token is for.")] = "",
+    scope: Annotated[str, typer.Option(help="Comma-separated rights: submit, read, storage, admin.")] = "submit,read",
+    grant: Annotated[list[str] | None, typer.Option(help="A further workspace that it may use.")] = None,
+) -> None:
+    """Make a token; prints it, for the only time."""
+    scopes = [part.strip() for part in scope.split(",") if part.strip()]
+    if unknown := set(scopes) - set(SCOPES):
+        raise Invalid(f"unknown scope {', '.join(sorted(unknown))}; there are {', '.join(SCOPES)}")
+    run(_create_token(workspace, name, scopes, grant or []))
+
+
+@tokens.command("list")
+def show_tokens(workspace: InWorkspace = "default") -> None:
+    """List the tokens of a workspace, without their secrets."""
+    run(_show_tokens(workspace))
+
+
+@tokens.command("revoke")
+def revoke_token(id: Annotated[str, typer.Argument(help="The token's id, from `token list`.")]) -> None:
+    """Make a token worthless, within five seconds everywhere."""
+    run(_revoke_token(id))
+
+
+@webhook_secrets.command("show")
+def show_webhook_secret(workspace: InWorkspace = "default") -> None:
+    """Print the secret that receivers verify signatures with."""
+    run(_show_webhook_secret(workspace))
+
+
+@asynccontextmanager
+async def _core() -> AsyncIterator[tuple[Core, Provision]]:
+    settings = load()
+    logs.configure(settings.log_format, "warning")
+    async with open_core(settings) as core:
+        yield core, Provision(core.database, core.vault)
+
+
+async def _create_workspace(name: str) -> None:
+    async with _core() as (_, provision):
+        typer.echo((await provision.workspace(name)).id)
+
+
+async def _show_workspaces() -> None:
+    async with _core() as (core, _), core.database.reading() as connection:
+        table = Table("name", "id", "created", "state")
+        for row in await list_workspaces(connection):
+            table.add_row(row.name, row.id, _day(row.created), "paused" if row.paused else "open")
+        Console().print(table)
+
+
+async def _create_token(workspace: str, name: str, scopes: list[str], grants: list[str]) -> None:
+    async with _core() as (_, provision):
+        typer.echo(await provision.token(workspace, name, scopes, grants))
+
+
+async def _show_tokens(workspace: str) -> None:
+    async with _core() as (core, provision):
+        found = await provision.find(workspace)
+        async with core.database.reading() as connection:
+            rows = await list_tokens(connection, found.id)
+        table = Table("id", "name", "ends in", "scopes", "created", "revoked")
+        for row in rows:
+            revoked = _day(row.revoked) if row.revoked else ""
+            table.add_row(row.id, row.name, row.hint, ",".join(sorted(row.scopes)), _day(row.created), revoked)
+        Console().print(table)
+
+
+async def _revoke_token(id: str) -> None:
+    async with _core() as (core, _):
+        if not await core.database.writer.write(revoke_tokens, id):
+            raise NotFound("there is no such token, or it is revoked already")
+    typer.echo("revoked")
+
+
+async def _show_webhook_secret(workspace: str) -> None:
+    async with _core() as (_, provision):
+        for secret in await provision.webhook_secrets(workspace):
+            typer.echo(secret)
+
+
+def _day(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,106 @@
+"""Keeping child processes alive: started again when they end by themselves, stopped together in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from broker.queue import tether
+
+LOOK_SECONDS = 0.2
+CALM_SECONDS = 10.0
+MAX_PAUSE = 10.0
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Child:
+    """One process of `broker up`: its command, what it inherits, and how often it has failed lately."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    descriptors: tuple[int, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+    failures: int = 0
+    started: float = 0.0
+    start_at: float = 0.0
+
+    def start(self) -> None:
+        """Start it outside the terminal's process group, so that Ctrl-C reaches it only through us.
+
+        It dies with us where the kernel can do that, so nothing is left behind by a kill.
+        """
+        command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), sys.executable, *self.arguments]
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            command,
+            env={**os.environ, **self.environment},
+            pass_fds=self.descriptors,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """The children of one `broker up`."""
+
+    children: list[Child] = field(default_factory=list)
+
+    def start(self) -> None:
+        for child in self.children:
+            child.start()
+
+    async def watch(self) -> None:
+        """Restart what ends by itself, later each time, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for child in self.children:
+                self._look_after(child)
+
+    def failed_at_start(self) -> Child | None:
+        """A child that has ended already."""
+        return next((child for child in self.children if not child.alive), None)
+
+    async def stop(self, seconds: float) -> bool:
+        """SIGTERM to all, SIGKILL to those that are not done in time. Whether all ended in good order."""
+        for child in self.children:
+            if child.process is not None and child.alive:
+                child.process.send_signal(signal.SIGTERM)
+        end = time.monotonic() + seconds
+        while any(child.alive for child in self.children) and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        for child in self.children:
+            if child.process is not None and child.alive:
+                log.warning("up.killed", process=child.name)
+                child.process.kill()
+                child.process.wait()
+        return all(child.process is None or child.process.returncode == 0 for child in self.children)
+
+    def _look_after(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.alive:
+            if now - child.started > CALM_SECONDS:
+                child.failures = 0
+            return
+        if child.process is not None:
+            child.failures += 1
+            child.start_at = now + min(MAX_PAUSE, 0.1 * 2**child.failures)
+            log.error("up.restarting", process=child.name, status=child.process.returncode, failures=child.failures)
+            child.process = None
+        if now >= child.start_at:
+            child.start()

@@ -1,0 +1,178 @@
+"""`broker up`: everything on one machine, with nothing else installed."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Annotated
+
+import httpx
+import structlog
+import typer
+
+from broker import logs
+from broker.bootstrap import open_core
+from broker.cli.processes import address_of, listen, migrate_and_check, run
+from broker.cli.signals import on_stop
+from broker.cli.supervisor import Child, Supervisor
+from broker.errors import Conflict, Misconfigured
+from broker.provision import SCOPES, Provision
+from broker.queue.embedded import EmbeddedValkey, ValkeyUnavailable
+from broker.settings import Settings, load
+
+TOKEN_FILE, URL_FILE, LOCK_FILE = "token", "url", "up.lock"
+DEFAULT_WORKSPACE = "default"
+READY_SECONDS = 60.0
+STOP_MARGIN = 5.0
+
+log = structlog.get_logger()
+
+
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on, 0 = any free one.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for database, pictures, key and token.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    allow_network: Annotated[
+        list[str] | None, typer.Option(metavar="CIDR", help="A private network that downloads and webhooks may reach.")
+    ] = None,
+) -> None:
+    """Start everything on this machine: database, Valkey, API and workers. Ctrl-C stops it in good order."""
+    options = {"host": host, "port": port, "data_dir": data_dir}
+    given = {name: value for name, value in options.items() if value is not None}
+    if allow_network:
+        given["allow_networks"] = ",".join(allow_network)
+    settings = load(**given)
+    logs.configure(settings.log_format, settings.log_level)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _only_one(settings.data_dir), listen(settings.host, settings.port) as listening:
+        valkey = EmbeddedValkey(settings.data_dir)
+        try:
+            redis_url = settings.redis_url or _start_valkey(valkey)
+            run(_up(settings, redis_url, listening, workers, valkey))
+        finally:
+            valkey.stop()
+            (settings.data_dir / URL_FILE).unlink(missing_ok=True)
+
+
+async def _up(
+    settings: Settings, redis_url: str, listening: socket.socket, workers: int, valkey: EmbeddedValkey
+) -> None:
+    await migrate_and_check(settings)
+    await _provision(settings)
+    url = address_of(listening)
+    supervisor = Supervisor(_children(settings, redis_url, listening, workers))
+    stopping = asyncio.Event()
+    on_stop(stopping.set)
+    supervisor.start()
+    try:
+        await _until_ready(url, supervisor, stopping)
+        (settings.data_dir / URL_FILE).write_text(url + "\n")
+        _greet(settings, url, redis_url)
+        await _watch(supervisor, valkey, stopping)
+    finally:
+        if not stopping.is_set():
+            log.warning("up.stopping")
+        clean = await supervisor.stop(settings.grace_seconds + settings.webhook_timeout + STOP_MARGIN)
+    if not clean:
+        raise Misconfigured("a process did not end in good order; its log says more")
+
+
+async def _watch(supervisor: Supervisor, valkey: EmbeddedValkey, stopping: asyncio.Event) -> None:
+    watching = asyncio.create_task(supervisor.watch())
+    try:
+        while not stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), 0.5)
+            _revive(valkey)
+    finally:
+        watching.cancel()
+
+
+def _revive(valkey: EmbeddedValkey) -> None:
+    """Start the embedded Valkey again when it died; meanwhile workers look into SQL."""
+    if valkey.expected and valkey.pid is None:
+        log.error("up.restarting", process="valkey")
+        with suppress(ValkeyUnavailable):
+            valkey.start()
+
+
+def _only_one(data_dir: Path) -> IO[str]:
+    """Hold the data folder's lock: two `up` on one folder would fight over its files."""
+    lock = (data_dir / LOCK_FILE).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise Misconfigured(f"a broker is running already on the data folder {data_dir}") from error
+    return lock
+
+
+def _start_valkey(valkey: EmbeddedValkey) -> str:
+    try:
+        return valkey.start()
+    except ValkeyUnavailable as error:
+        log.warning("up.without_redis", reason=str(error))
+        return ""
+
+
+async def _provision(settings: Settings) -> None:
+    """The workspace `default` and its token, on the first start."""
+    path = settings.data_dir / TOKEN_FILE
+    async with open_core(settings) as core:
+        provision = Provision(core.database, core.vault)
+        with suppress(Conflict):
+            await provision.workspace(DEFAULT_WORKSPACE)
+        if path.exists():
+            return
+        token = await provision.token(DEFAULT_WORKSPACE, "broker up", SCOPES)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token + "\n")
+
+
+def _children(settings: Settings, redis_url: str, listening: socket.socket, workers: int) -> list[Child]:
+    listening.set_inheritable(True)
+    environment = {
+        "BROKER_DATA_DIR": str(settings.data_dir.resolve()),
+        "BROKER_REDIS_URL": redis_url,
+        "BROKER_ALLOW_NETWORKS": ",".join(settings.allow_networks),
+        "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2"),
+    }
+    descriptor = listening.fileno()
+    web = Child("web", ["-m", "broker", "web", "--listen-fd", str(descriptor)], environment, (descriptor,))
+    return [web, *(Child(f"worker {n + 1}", ["-m", "broker", "worker"], environment) for n in range(workers))]
+
+
+async def _until_ready(url: str, supervisor: Supervisor, stopping: asyncio.Event) -> None:
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        async with asyncio.timeout(READY_SECONDS):
+            while not stopping.is_set():
+                if failed := supervisor.failed_at_start():
+                    raise Misconfigured(f"the process {failed.name} did not start")
+                with suppress(httpx.TransportError):
+                    if (await client.get(url + "/readyz")).status_code == 200:
+                        return
+                await asyncio.sleep(0.05)
+
+
+def _greet(settings: Settings, url: str, redis_url: str) -> None:
+    token = settings.data_dir / TOKEN_FILE
+    typer.echo(f"""
+The broker is ready.
+
+  API      {url}      (described at {url}/docs)
+  token    {token}
+  Redis    {"embedded" if redis_url.startswith("unix://") else (redis_url and "as set") or "none; work is found in SQL"}
+
+Try it from another terminal:
+
+  curl -H "Authorization: Token $(cat {token})" -H "Content-Type: application/json" \\
+    -d '{{"type":"upscaler","records":[{{"_url":"https://example.com/photo.jpg"}}]}}' {url}/account/v2/request
+
+Ctrl-C stops it.
+""")

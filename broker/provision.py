@@ -1,0 +1,70 @@
+"""Making workspaces and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from broker.batches import new_id
+from broker.errors import Conflict, NotFound
+from broker.secrets import Vault, new_token, new_webhook_secret, token_hash
+from broker.store.database import Database
+from broker.store.workspaces import (
+    NewToken,
+    NewWorkspace,
+    Workspace,
+    insert_tokens,
+    insert_workspaces,
+    secrets_of,
+    workspace_by_name,
+)
+from broker.webhooks.keys import open_secrets, seal_secrets
+
+SCOPES = ("submit", "read", "storage", "admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Provision:
+    """The use case, for the operator's commands."""
+
+    database: Database
+    vault: Vault
+
+    async def workspace(self, name: str) -> Workspace:
+        """Make a workspace with a signing secret of its own. Raises Conflict when the name is taken."""
+        secrets = seal_secrets(self.vault, (new_webhook_secret(),))
+        if not await self.database.writer.write(insert_workspaces, NewWorkspace(new_id(), name, secrets)):
+            raise Conflict(f"there is a workspace {name!r} already")
+        return await self.find(name)
+
+    async def find(self, name: str) -> Workspace:
+        """The workspace of this name. Raises NotFound."""
+        async with self.database.reading() as connection:
+            found = await workspace_by_name(connection, name)
+        if found is None:
+            raise NotFound(f"there is no workspace {name!r}")
+        return found
+
+    async def token(self, workspace: str, name: str, scopes: Collection[str], grants: Collection[str] = ()) -> str:
+        """Make a token whose home is the workspace of this name; returns it, for the only time."""
+        home = await self.find(workspace)
+        others = [(await self.find(other)).id for other in grants]
+        token = new_token()
+        row = NewToken(
+            id=new_id(),
+            workspace=home.id,
+            name=name,
+            hash=token_hash(token),
+            hint=token[-4:],
+            scopes=frozenset(scopes),
+            grants=tuple(others),
+        )
+        await self.database.writer.write(insert_tokens, row)
+        return token
+
+    async def webhook_secrets(self, workspace: str) -> tuple[str, ...]:
+        """The signing secrets of the workspace of this name, the newest first."""
+        found = await self.find(workspace)
+        async with self.database.reading() as connection:
+            box = await secrets_of(connection, found.id)
+        return open_secrets(self.vault, box) if box else ()
