@@ -47,7 +47,7 @@ def save(image: pyvips.Image, encoding: Encoding, stem: str, box: Box) -> Output
         image = to_rgb(image)
     _watch(image, box)
     try:
-        data = _write(image, f".{extension}", _options(image, encoding), box.scratch)
+        data = _write(image, f".{extension}", _options(encoding), box.scratch)
     except pyvips.Error as error:
         if box.cancelled:
             raise RecordError(499, "cancelled") from error
@@ -55,12 +55,11 @@ def save(image: pyvips.Image, encoding: Encoding, stem: str, box: Box) -> Output
     return Output(data, media_type, f"{stem}.{extension}")
 
 
-def _options(image: pyvips.Image, encoding: Encoding) -> dict[str, Any]:
+def _options(encoding: Encoding) -> dict[str, Any]:
     if encoding.format is Format.JPEG:
         return {"Q": 95, "subsample_mode": "off", "optimize_coding": True, "background": 255, "keep": "icc"}
     if encoding.format is Format.PNG:
-        # Said outright: libvips would go by the source's depth, and 1 bit is too little for a scaled picture.
-        return {"bitdepth": 16 if image.format == "ushort" else 8, "keep": "icc"}
+        return {"keep": "icc"}
     return {"Q": 90, "lossless": encoding.lossless, "smart_subsample": True, "keep": "icc"}
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from handlers import imaging
 from handlers.contract import Config, Facts, RecordError
+from handlers.imaging.guard import readable
 
 Encode = Callable[..., bytes]
 Upscale = Callable[..., tuple[Facts, Image.Image]]
@@ -85,6 +86,11 @@ def test_libvips_itself_refuses_other_loaders(config: Config, tmp_path: Path, en
         with pytest.raises(pyvips.Error, match=r"blocked|not in a known format|not a known file format"):
             load()
     assert pyvips.Image.new_from_buffer(encode(Image.new("RGB", (3, 2)), "PNG"), "").width == 3
+
+
+def test_memory_that_runs_out_is_not_the_customers_fault() -> None:
+    with pytest.raises(MemoryError), readable():
+        raise pyvips.Error("unable to call copy_memory\nvips_tracked: out of memory --- size == 400MB")
 
 
 def test_empty_file(upscale: Upscale) -> None:
