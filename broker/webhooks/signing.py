@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 
 PREFIX = "whsec_"
+TOLERANCE = 300
 
 
 def sign(secret: str, id: str, timestamp: int, body: bytes) -> str:
@@ -23,3 +24,13 @@ def signed_headers(secrets: Sequence[str], id: str, timestamp: int, body: bytes)
         "webhook-timestamp": str(timestamp),
         "webhook-signature": " ".join(sign(secret, id, timestamp, body) for secret in secrets),
     }
+
+
+def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now: float) -> bool:
+    """Whether any signature is one of ours and the timestamp is within five minutes of `now`. Names in lower case."""
+    timestamp = headers.get("webhook-timestamp", "")
+    if not (timestamp.isascii() and timestamp.isdigit()) or abs(now - int(timestamp)) > TOLERANCE:
+        return False
+    made = [sign(secret, headers.get("webhook-id", ""), int(timestamp), body).encode() for secret in secrets]
+    sent = headers.get("webhook-signature", "").encode().split(b" ")
+    return any(hmac.compare_digest(ours, theirs) for ours in made for theirs in sent)
