@@ -30,6 +30,7 @@ class Inbox:
         self._health = Health("queue")
         self._queues = [queue_name(batch_type) for batch_type in types]
         self._bells = [bell_name(batch_type) for batch_type in types]
+        self._bells_taken = 0
         self._idle_seconds = idle_seconds
         self._up = asyncio.Event()
         self._returning: asyncio.Task[None] | None = None
@@ -51,20 +52,23 @@ class Inbox:
             return
         try:
             async with asyncio.timeout(self._idle_seconds + LATE_SECONDS):
-                await self._pop_bell(self._bells, timeout=self._idle_seconds)
+                bell = await self._pop_bell(self._bells, timeout=self._idle_seconds)
         except Exception as error:
             self.lost(error)
+        else:
+            self._bells_taken = 0 if bell is None else 1
 
     async def take(self, free: int) -> list[tuple[str, str]]:
-        """Take waiting nudges off the queues, with the bells of `free` of them.
+        """Take waiting nudges off the queues, and bells until `free` are taken with the one that `wait` heard.
 
         Returns (queue, job id) of other arq jobs that are due, at most `free`; those stay in their queue.
         """
+        bells, self._bells_taken = free - self._bells_taken, 0
         if not self._up.is_set():
             return []
         try:
             async with asyncio.timeout(TAKE_SECONDS):
-                found = await self._script(keys=self._queues, args=[LOOK_AT, free])
+                found = await self._script(keys=self._queues, args=[LOOK_AT, free, bells])
         except Exception as error:
             self.lost(error)
             return []

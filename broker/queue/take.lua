@@ -1,10 +1,9 @@
 -- Takes nudges off the queues and finds the other arq jobs that are due and run nowhere.
--- KEYS: queues. ARGV: jobs to look at in each queue; slots the caller has free.
+-- KEYS: queues. ARGV: jobs to look at in each queue; slots the caller has free; bells to take at most.
 -- Returns, flat, the 1-based queue and the id of each such other job, at most as many as slots.
-local look, free = tonumber(ARGV[1]), tonumber(ARGV[2])
+local look, free, bells = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local bells = free
 local jobs = {}
 for i, queue in ipairs(KEYS) do
   local nudges, payloads = {}, {}

@@ -130,6 +130,41 @@ async def test_more_stock_jobs_than_slots_run_all(stock: ArqRedis, start_worker:
         assert await job.result(timeout=PATIENCE, poll_delay=0.01) == 2 * n
 
 
+async def test_jobs_that_run_elsewhere_hide_none_behind_them(stock: ArqRedis, start_worker: StartWorker) -> None:
+    gate = asyncio.Event()
+    running = 0
+
+    async def occupy(ctx: Context) -> None:
+        nonlocal running
+        running += 1
+        await gate.wait()
+
+    functions = [func(occupy, name="occupy"), add]
+    await start_worker(Ledger(), slots=4, functions=functions, idle_seconds=0.05)
+    occupied = [await stock.enqueue_job("occupy", _queue_name=QUEUE) for _ in range(4)]
+    await until(lambda: running == 4)
+    await start_worker(Ledger(), slots=2, functions=functions, idle_seconds=0.05)
+    job = await stock.enqueue_job("add", 1, 2, _queue_name=QUEUE)
+    assert job is not None
+    assert await job.result(timeout=PATIENCE, poll_delay=0.01) == 3
+    gate.set()
+    for other in occupied:
+        assert other is not None
+        await _ended(other)
+    assert running == 4
+
+
+async def test_a_job_may_enqueue_another(stock: ArqRedis, start_worker: StartWorker) -> None:
+    async def more(ctx: Context) -> None:
+        await ctx["redis"].enqueue_job("add", 1, 2, _queue_name=QUEUE, _job_id="more")
+
+    await start_worker(Ledger(), functions=[func(more, name="more"), add], idle_seconds=0.05)
+    first = await stock.enqueue_job("more", _queue_name=QUEUE)
+    assert first is not None
+    await _ended(first)
+    assert await Job("more", stock, QUEUE, json.loads).result(timeout=PATIENCE, poll_delay=0.01) == 3
+
+
 async def test_a_stock_job_may_ask_for_a_retry(stock: ArqRedis, start_worker: StartWorker) -> None:
     async def second_time(ctx: Context) -> int:
         if ctx["job_try"] == 1:

@@ -92,6 +92,37 @@ async def test_two_workers_share_a_burst(nudger: Nudger, start_worker: StartWork
     await until(lambda: [len(worker.running) for worker in workers] == [2, 2])
 
 
+async def test_a_bell_left_over_wakes_who_was_not_listening_when_it_rang(
+    nudger: Nudger, start_worker: StartWorker
+) -> None:
+    ledger = Ledger()
+    ledger.gate.clear()
+    looked = asyncio.Event()
+
+    async def look_before_they_came(types: Sequence[str], free: int) -> Sequence[Batch]:
+        if not looked.is_set():
+            await looked.wait()
+            return []
+        return await ledger.claim(types, free)
+
+    awake = await start_worker(ledger, slots=1)
+    late = await start_worker(ledger, slots=1, claim=look_before_they_came)
+    nudger.ring(ledger.add(2))
+    await until(lambda: len(awake.running) == 1)
+    looked.set()
+    await until(lambda: len(late.running) == 1)
+
+
+async def test_the_bells_of_a_burst_wake_a_worker_once(nudger: Nudger, start_worker: StartWorker) -> None:
+    ledger = Ledger()
+    ledger.gate.clear()
+    worker = await start_worker(ledger, slots=8)
+    nudger.ring(ledger.add(5))
+    await until(lambda: len(worker.running) == 5)
+    await asyncio.sleep(0.2)
+    assert ledger.claims == 2
+
+
 async def test_a_burst_leaves_nothing_in_redis(nudger: Nudger, redis: ArqRedis, start_worker: StartWorker) -> None:
     ledger = Ledger()
     await start_worker(ledger, slots=8)

@@ -176,6 +176,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
 def test_ctrl_c_leaves_it_to_its_owner(owner: Owner) -> None:
     os.killpg(owner.process.pid, signal.SIGINT)
     assert owner.line() == "interrupted"
+    assert os.getpgid(owner.valkey_pid) != os.getpgid(owner.process.pid)
     assert _answers(owner.socket)
     assert owner.process.stdin is not None
     owner.process.stdin.close()

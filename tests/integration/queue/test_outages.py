@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
@@ -200,17 +200,24 @@ async def test_closing_a_nudger_while_redis_is_down_does_not_wait(valkey: Embedd
         await nudger.aclose()
 
 
-async def test_slots_survive_connections_killed_under_stock_jobs(redis: ArqRedis, start_worker: StartWorker) -> None:
+async def test_stock_jobs_that_redis_refuses_cost_no_slot(
+    valkey: EmbeddedValkey, redis: ArqRedis, start_worker: StartWorker
+) -> None:
     """arq takes a slot before it asks Redis about a job, and forgets to give it back when that fails."""
+    may_not_watch: dict[str, Any] = {"keys": ["*"], "categories": ["+@all"], "commands": ["-watch"]}
+    await redis.acl_setuser("limited", enabled=True, passwords=["+word"], **may_not_watch)
     ledger = Ledger()
-    worker = await start_worker(ledger, slots=4, idle_seconds=0.02, functions=[func(_nothing, name="nothing")])
-    for n in range(150):
-        await redis.enqueue_job("nothing", _queue_name=queue_name(TYPE), _job_id=f"stock-{n}")
-        if n % 3 == 0:
-            await _kill_connections(redis)
+    url = f"{valkey.url.replace('unix://', 'unix://limited@')}?password=word"
+    jobs = [await redis.enqueue_job("nothing", _queue_name=queue_name(TYPE)) for _ in range(8)]
+    with capture_logs() as logs:
+        functions = [func(_nothing, name="nothing")]
+        worker = await start_worker(ledger, url, slots=4, idle_seconds=0.05, functions=functions)
+        await until(lambda: [line["event"] for line in logs].count("queue.redis_up") == 5)
     ledger.gate.clear()
     ledger.add(8)
     await until(lambda: len(worker.running) == 4)
+    assert "NoPermissionError" in logs[0]["error"]
+    assert await redis.zcard(queue_name(TYPE)) == len(jobs)
 
 
 async def _kill_connections(redis: ArqRedis) -> None:

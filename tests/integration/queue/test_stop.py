@@ -95,9 +95,9 @@ async def test_giving_back_is_not_cancelled_again(valkey: EmbeddedValkey) -> Non
     working = asyncio.create_task(worker.async_run())
     await started.wait()
     worker.stop()
-    await asyncio.sleep(0)
-    worker.stop_now()
-    worker.stop_now()
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+        worker.stop_now()
     await asyncio.wait_for(working, PATIENCE)
     assert given_back.is_set()
 
