@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from broker import logs
 from broker.bootstrap import Core, open_core
 from broker.cli.processes import run
+from broker.cli.tables import console, new_table
 from broker.errors import Invalid, NotFound
 from broker.provision import SCOPES, Provision
 from broker.settings import load
@@ -85,10 +84,10 @@ async def _create_workspace(name: str) -> None:
 
 async def _show_workspaces() -> None:
     async with _core() as (core, _), core.database.reading() as connection:
-        table = Table("name", "id", "created", "state")
+        table = new_table("name", "id", "created", "state")
         for row in await list_workspaces(connection):
             table.add_row(row.name, row.id, _day(row.created), "paused" if row.paused else "open")
-        Console().print(table)
+        console().print(table)
 
 
 async def _create_token(workspace: str, name: str, scopes: list[str], grants: list[str]) -> None:
@@ -101,11 +100,11 @@ async def _show_tokens(workspace: str) -> None:
         found = await provision.find(workspace)
         async with core.database.reading() as connection:
             rows = await list_tokens(connection, found.id)
-        table = Table("id", "name", "ends in", "scopes", "created", "revoked")
+        table = new_table("id", "name", "ends in", "scopes", "created", "revoked")
         for row in rows:
             revoked = _day(row.revoked) if row.revoked else ""
             table.add_row(row.id, row.name, row.hint, ",".join(sorted(row.scopes)), _day(row.created), revoked)
-        Console().print(table)
+        console().print(table)
 
 
 async def _revoke_token(id: str) -> None:

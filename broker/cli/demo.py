@@ -19,13 +19,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 
 from broker.bootstrap import open_core
 from broker.cli.client import Client
 from broker.cli.processes import run
 from broker.cli.receiver import Received, Receiver
 from broker.cli.submit import outputs_of
+from broker.cli.tables import console, new_table
 from broker.cli.up import DEFAULT_WORKSPACE, TOKEN_FILE, URL_FILE
 from broker.errors import BrokerError
 from broker.provision import Provision
@@ -43,26 +43,26 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the pictures before and after.")] = Path("demo-output"),
 ) -> None:
     """Start everything in a temporary folder, send photographs through it, receive and verify the webhook."""
-    run(_demo(output, Console()))
+    run(_demo(output, console()))
 
 
-async def _demo(output: Path, console: Console) -> None:
+async def _demo(output: Path, screen: Console) -> None:
     with tempfile.TemporaryDirectory(prefix="broker-demo-") as folder:
-        console.print("Starting database, Valkey, API and worker …")
+        screen.print("Starting database, Valkey, API and worker …")
         async with _broker(Path(folder)) as client, Receiver(_served()) as receiver:
-            console.print(f"Ready: {client.url}")
-            batches = await _submit(client, receiver, console)
+            screen.print(f"Ready: {client.url}")
+            batches = await _submit(client, receiver, screen)
             events = [await receiver.next(WEBHOOK_SECONDS) for _ in batches]
             _check(events, await _secrets(Path(folder)), batches)
-            console.print(
+            screen.print(
                 f"{len(events)} webhooks received; signatures (Standard Webhooks) and the custom header are right."
             )
             rows = await _save(client, [json.loads(event.body) for event in events], batches, output)
-    table = Table("photograph", "sent by", "before", "after", "saved as")
+    table = new_table("photograph", "sent by", "before", "after", "saved as")
     for row in rows:
         table.add_row(*row)
-    console.print(table)
-    console.print(
+    screen.print(table)
+    screen.print(
         "Next:\n"
         "  .venv/bin/broker up                          start it for yourself\n"
         "  .venv/bin/broker submit --wait PICTURE …     send pictures of your own through it\n"
@@ -109,7 +109,7 @@ def _served() -> dict[str, Path]:
     return {f"/{name}": PHOTOGRAPHS / name for name in BY_URL}
 
 
-async def _submit(client: Client, receiver: Receiver, console: Console) -> dict[str, tuple[Sequence[str], str]]:
+async def _submit(client: Client, receiver: Receiver, screen: Console) -> dict[str, tuple[Sequence[str], str]]:
     """Submit one batch by URL and one by base64 and follow both; id -> (photographs, how they were sent)."""
     webhook = {"endpoint": f"{receiver.url}/webhook", "headers": HEADERS}
     common = {"type": "upscaler", "endpoint": "upscale_2x", "webhook": webhook}
@@ -119,7 +119,7 @@ async def _submit(client: Client, receiver: Receiver, console: Console) -> dict[
     ]
     batches: dict[str, tuple[Sequence[str], str]] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=screen) as progress:
         bar = progress.add_task("photographs done", total=sum(len(names) for names, _, _ in parts))
         for names, way, records in parts:
             accepted = await client.submit({**common, "records": records})

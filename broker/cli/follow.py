@@ -6,12 +6,12 @@ import asyncio
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from broker.cli.client import Client
 from broker.cli.processes import run
+from broker.cli.tables import console, new_table
 
 LOOK_SECONDS = 0.5
 NEWEST = 20
@@ -26,7 +26,7 @@ def watch(
 
 async def _watch_these(ids: list[str]) -> None:
     async with Client.of_environment() as client:
-        with Live(console=Console(), refresh_per_second=4) as live:
+        with Live(console=console(), refresh_per_second=4) as live:
             while True:
                 batches = list(await asyncio.gather(*(client.details(id) for id in ids)))
                 live.update(_table(batches))
@@ -37,14 +37,14 @@ async def _watch_these(ids: list[str]) -> None:
 
 async def _watch_newest() -> None:
     async with Client.of_environment() as client:
-        with Live(console=Console(), refresh_per_second=4) as live:
+        with Live(console=console(), refresh_per_second=4) as live:
             while True:
                 live.update(_table(await client.newest(NEWEST)))
                 await asyncio.sleep(LOOK_SECONDS)
 
 
 def _table(batches: list[dict[str, Any]]) -> Table:
-    table = Table("id", "type", "status", "created", "records")
+    table = new_table("id", "type", "status", "created", "records")
     for batch in batches:
         table.add_row(batch["id"], batch["type"], batch["status"], batch["created"], _records(batch))
     return table

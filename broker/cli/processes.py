@@ -12,6 +12,7 @@ import structlog
 import typer
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from broker import logs
 from broker.api.app import create_app
@@ -101,28 +102,33 @@ class _Server(uvicorn.Server):
         yield
 
 
+async def serve(app: ASGIApp, listening: socket.socket, grace_seconds: float) -> None:
+    """Serve until SIGINT or SIGTERM; running answers are waited for."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(grace_seconds),
+    )
+    server = _Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    on_stop(stop)
+    freeze()
+    await server.serve(sockets=[listening])
+
+
 async def _serve(settings: Settings, listen_fd: int | None) -> None:
     listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
     async with open_web(settings) as web:
-        config = uvicorn.Config(
-            create_app(web),
-            http="httptools",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=int(settings.grace_seconds),
-        )
-        server = _Server(config)
-
-        def stop() -> None:
-            server.should_exit = True
-
-        on_stop(stop)
-        freeze()
         log.info("web.started", url=address_of(listening))
-        await server.serve(sockets=[listening])
+        await serve(create_app(web), listening, settings.grace_seconds)
     log.info("web.stopped")
 
 

@@ -14,10 +14,10 @@ from urllib.parse import unquote, urlsplit
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from broker.cli.client import Client
 from broker.cli.processes import run
+from broker.cli.tables import console, new_table
 from broker.dialects.ximilar.wire import MAX_RECORDS
 from broker.errors import BrokerError, Invalid
 
@@ -68,10 +68,9 @@ class Picture:
 
 async def _submit(pictures: Sequence[Picture], extra: dict[str, Any], output: Path | None) -> None:
     parts = [pictures[start : start + MAX_RECORDS] for start in range(0, len(pictures), MAX_RECORDS)]
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     async with Client.of_environment() as client:
-        with Progress(*columns, console=console) as progress:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
             bar = progress.add_task("submitted" if output is None else "done", total=len(pictures))
             gate = asyncio.Semaphore(AT_ONCE)
 
@@ -93,14 +92,14 @@ async def _submit(pictures: Sequence[Picture], extra: dict[str, Any], output: Pa
 
 
 async def _show(client: Client, pictures: Sequence[Picture], records: Sequence[dict[str, Any]], output: Path) -> None:
-    table = Table("picture", "status", "result")
+    table = new_table("picture", "status", "result")
     failed = 0
     for place, (picture, record) in enumerate(zip(pictures, records, strict=True)):
         status = record["_status"]
         failed += status["code"] >= 400
         saved = [await _save(client, url, output, f"{place + 1:04}-{picture.stem}") for url in outputs_of(record)]
         table.add_row(picture.source, f"{status['code']} {status['text']}", "\n".join(map(str, saved)))
-    Console().print(table)
+    console().print(table)
     if failed:
         raise BrokerError(f"{failed} of {len(records)} records failed")
 
