@@ -38,10 +38,10 @@ async def stall(_: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def not_heard(port: int = 0) -> AsyncIterator[int]:
+async def not_heard() -> AsyncIterator[int]:
     """A port of 127.0.0.1 that refuses connections and that nobody else gets meanwhile."""
     with socket.socket() as bound:
-        bound.bind(("127.0.0.1", port))
+        bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
 

@@ -92,7 +92,10 @@ async def test_the_next_address_is_tried_when_one_refuses_up_to_the_third(
     dead: int, reached: bool, only_site: Policy, forbidden_host: str
 ) -> None:
     both = Policy((*only_site.networks, ip_network(forbidden_host)))
-    async with Web(answers={"/": [reply(200, b"found")]}).listen(forbidden_host) as web, not_heard(web.port):
+    async with (
+        not_heard() as port,
+        Web(answers={"/": [reply(200, b"found")]}).listen(forbidden_host, port) as web,
+    ):
         answers = ["127.0.0.1"] * dead + [web.host]
         async with guarded_client(both, resolver=lambda host, port: answers) as client:
             if reached:
