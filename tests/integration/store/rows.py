@@ -1,0 +1,121 @@
+"""Rows for store tests, and short ways to write and read them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from broker.batches import NewBatch, Outcome, Record, Result, new_id
+from broker.deliveries import EVENT_DONE, DueDelivery, NewDelivery
+from broker.store.batches import insert_batches
+from broker.store.database import Database
+from broker.store.deliveries import DueOrder, claim_deliveries
+from broker.store.leases import Claim, ClaimOrder, Lease, claim_batches
+from broker.store.results import Finish, finish_batches
+from broker.store.rows import dump_records
+
+TYPE = "upscaler"
+MINUTE = 60_000
+EXPIRED = -1000
+"""A lease this long, in ms, is over when it begins."""
+
+
+def new_batch(workspace: str, **changes: Any) -> NewBatch:
+    """A batch of one record, as accepted."""
+    batch = NewBatch(
+        id=new_id(),
+        workspace=workspace,
+        dialect="ximilar",
+        type=TYPE,
+        endpoint="upscale_2x",
+        params="{}",
+        records=dump_records((Record(id="1", url="https://example.com/1.jpg"),)),
+        extra="{}",
+        size=1,
+        base_url="https://broker.example",
+    )
+    return replace(batch, **changes)
+
+
+async def accept(database: Database, workspace: str, count: int = 1, **changes: Any) -> list[str]:
+    """Store `count` batches in one commit; returns their ids in the order of their rank."""
+    batches = [new_batch(workspace, **changes) for _ in range(count)]
+    await asyncio.gather(*[database.writer.write(insert_batches, batch) for batch in batches])
+    return sorted(batch.id for batch in batches)
+
+
+async def claim(
+    database: Database,
+    limit: int = 10,
+    *,
+    types: tuple[str, ...] = (TYPE,),
+    owner: str = "worker",
+    lease_ms: int = MINUTE,
+) -> list[Claim]:
+    return await database.writer.write(claim_batches, ClaimOrder(owner, types, limit, lease_ms))
+
+
+def result(index: int = 0, code: int = 200, **facts: Any) -> Result:
+    return Result(index=index, code=code, text="OK", request_id=new_id(), facts=facts)
+
+
+def delivery(claimed: Claim, **changes: Any) -> NewDelivery:
+    """The webhook that is owed for the end of a claimed batch."""
+    batch = claimed.batch
+    owed = NewDelivery(
+        id=new_id(),
+        batch=batch.id,
+        workspace=batch.workspace,
+        run=batch.run,
+        event=EVENT_DONE,
+        target=b"box",
+        body=b'{"status":"DONE"}',
+    )
+    return replace(owed, **changes)
+
+
+def finish(claimed: Claim, *results: Result, owed: NewDelivery | None = None, seq: int | None = None) -> Finish:
+    lease = claimed.lease if seq is None else Lease(claimed.id, seq)
+    return Finish(lease, claimed.batch.run, Outcome.SUCCEEDED, results, owed)
+
+
+async def owe(database: Database, workspace: str, count: int = 1) -> list[str]:
+    """Bring `count` batches to DONE, each with a delivery that is due; returns the ids of the deliveries."""
+    await accept(database, workspace, count)
+    ends = [finish(claimed, result(), owed=delivery(claimed)) for claimed in await claim(database, count)]
+    assert all(await asyncio.gather(*[database.writer.write(finish_batches, end) for end in ends]))
+    return sorted(end.delivery.id for end in ends if end.delivery)
+
+
+async def claim_due(database: Database, limit: int = 10, lease_ms: int = MINUTE) -> list[DueDelivery]:
+    return await database.writer.write(claim_deliveries, DueOrder(limit, lease_ms))
+
+
+async def execute(database: Database, statement: str, **parameters: Any) -> None:
+    """Write what no query of the store writes yet."""
+
+    def run(connection: Connection, statements: Sequence[str]) -> list[None]:
+        for one in statements:
+            connection.execute(text(one), parameters)
+        return [None] * len(statements)
+
+    await database.writer.write(run, statement)
+
+
+async def select(database: Database, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    async with database.reading() as connection:
+        rows = await connection.execute(text(statement), parameters)
+        return [tuple(str(value) if isinstance(value, UUID) else value for value in row) for row in rows]
+
+
+async def everything(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """All that work on batches can change."""
+    return {
+        name: sorted(await select(database, f"SELECT * FROM {name}"), key=repr)
+        for name in ("batches", "results", "deliveries", "attempts")
+    }

@@ -1,0 +1,168 @@
+"""Leases: a beat extends, a give-back returns, the sweep rescues what is over, and a stale lease changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import pytest
+
+from broker.store.database import Database
+from broker.store.leases import Beat, Claim, GiveBack, Lease, extend_leases, give_back_batches, rescue_batches
+from broker.store.results import Checkpoint, checkpoint_results, finish_batches
+from tests.integration.store.rows import (
+    EXPIRED,
+    MINUTE,
+    accept,
+    claim,
+    delivery,
+    everything,
+    execute,
+    finish,
+    result,
+    select,
+)
+
+Step: TypeAlias = Callable[[Database, Claim], Awaitable[object]]
+
+
+async def rescue(database: Database, limit: int = 100) -> list[tuple[str, str]]:
+    return await database.writer.write(rescue_batches, limit)
+
+
+async def rescued(database: Database, _claimed: Claim) -> None:
+    assert await rescue(database)
+
+
+async def claimed_again(database: Database, claimed: Claim) -> None:
+    await rescued(database, claimed)
+    assert len(await claim(database, owner="the next")) == 1
+
+
+async def finished(database: Database, claimed: Claim) -> None:
+    assert await database.writer.write(finish_batches, finish(claimed, result(5)))
+
+
+async def cancelled(database: Database, _claimed: Claim) -> None:
+    await execute(database, "UPDATE batches SET status = 'DONE', outcome = 'cancelled', lease_seq = lease_seq + 1")
+
+
+async def extend(database: Database, claimed: Claim) -> bool:
+    return bool(await database.writer.write(extend_leases, Beat("worker", (claimed.lease,), MINUTE)))
+
+
+async def checkpoint(database: Database, claimed: Claim) -> bool:
+    return await database.writer.write(checkpoint_results, Checkpoint(claimed.lease, 1, (result(),)))
+
+
+async def end(database: Database, claimed: Claim) -> bool:
+    return await database.writer.write(finish_batches, finish(claimed, result(), owed=delivery(claimed)))
+
+
+async def give_back(database: Database, claimed: Claim) -> bool:
+    return await database.writer.write(give_back_batches, GiveBack(claimed.lease))
+
+
+@pytest.mark.parametrize("attempt", [extend, checkpoint, end, give_back])
+@pytest.mark.parametrize("loss", [rescued, claimed_again, finished, cancelled])
+async def test_a_stale_lease_changes_nothing(database: Database, workspace_id: str, loss: Step, attempt: Step) -> None:
+    await accept(database, workspace_id)
+    (claimed,) = await claim(database, lease_ms=EXPIRED)
+    await loss(database, claimed)
+    before = await everything(database)
+    assert await attempt(database, claimed) is False
+    assert await everything(database) == before
+
+
+@pytest.mark.parametrize("attempt", [extend, checkpoint, end, give_back])
+async def test_a_lease_that_is_held_may_do_all_of_it(database: Database, workspace_id: str, attempt: Step) -> None:
+    await accept(database, workspace_id)
+    (claimed,) = await claim(database)
+    before = await everything(database)
+    assert await attempt(database, claimed) is True
+    assert await everything(database) != before
+
+
+async def test_a_stale_finish_in_the_group_of_the_fresh_one_writes_nothing(
+    database: Database, workspace_id: str
+) -> None:
+    await accept(database, workspace_id)
+    (stale,) = await claim(database, lease_ms=EXPIRED)
+    await rescue(database)
+    (fresh,) = await claim(database)
+    ends = [finish(stale, result(0, code=500)), finish(fresh, result(1)), finish(stale, result(2, code=500))]
+    told = await asyncio.gather(*[database.writer.write(finish_batches, one) for one in ends])
+    assert told == [False, True, False]
+    assert await select(database, "SELECT position, lease_seq FROM results") == [(1, 2)]
+
+
+async def test_a_stale_give_back_in_the_group_of_the_fresh_one_is_told(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id)
+    (stale,) = await claim(database, lease_ms=EXPIRED)
+    await rescue(database)
+    (fresh,) = await claim(database)
+    assert await asyncio.gather(*[give_back(database, one) for one in (stale, fresh)]) == [False, True]
+
+
+async def test_a_beat_extends_what_is_held_and_leaves_out_what_is_lost(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id, 3)
+    one, two, three = await claim(database, lease_ms=EXPIRED)
+    await give_back(database, two)
+    leases = (one.lease, two.lease, three.lease, Lease(one.id, 99))
+    assert await database.writer.write(extend_leases, Beat("worker", leases, MINUTE)) == {one.lease, three.lease}
+    assert await rescue(database) == []
+
+
+async def test_a_beat_of_another_owner_extends_nothing(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id)
+    (claimed,) = await claim(database, owner="worker 1")
+    beat = Beat("worker 2", (claimed.lease,), MINUTE)
+    assert await database.writer.write(extend_leases, beat) == frozenset()
+
+
+async def test_a_beat_without_leases_is_fine(database: Database) -> None:
+    assert await database.writer.write(extend_leases, Beat("worker", (), MINUTE)) == frozenset()
+
+
+async def test_a_batch_given_back_with_a_pause_is_due_after_it(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id)
+    (claimed,) = await claim(database)
+    assert await database.writer.write(give_back_batches, GiveBack(claimed.lease, pause_ms=10 * MINUTE))
+    ((pause, crashes, owner, until),) = await select(
+        database, "SELECT due - modified, crashes, lease_owner, lease_until FROM batches"
+    )
+    assert 10 * MINUTE - 1000 < pause <= 10 * MINUTE
+    assert (crashes, owner, until) == (0, None, None)
+    assert await claim(database) == []
+
+
+async def test_a_batch_given_back_without_a_pause_is_due_at_once(database: Database, workspace_id: str) -> None:
+    (id,) = await accept(database, workspace_id)
+    (claimed,) = await claim(database)
+    await give_back(database, claimed)
+    assert [again.id for again in await claim(database)] == [id]
+
+
+async def test_only_leases_that_are_over_are_rescued(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id, 2, type="held")
+    over = await accept(database, workspace_id, 3, type="over")
+    await accept(database, workspace_id, type="waiting")
+    await claim(database, types=("held",))
+    await claim(database, types=("over",), lease_ms=EXPIRED)
+    assert sorted(await rescue(database)) == [("over", id) for id in over]
+    statuses = await select(database, "SELECT DISTINCT type, status, crashes FROM batches ORDER BY type")
+    assert statuses == [("held", "PROCESSING", 0), ("over", "CREATED", 1), ("waiting", "CREATED", 0)]
+    assert await rescue(database) == []
+
+
+async def test_a_rescue_keeps_to_its_limit(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id, 5)
+    await claim(database, lease_ms=EXPIRED)
+    assert [len(await rescue(database, 2)) for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_a_parent_that_waits_for_its_children_is_not_rescued(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id)
+    await execute(database, "UPDATE batches SET status = 'PROCESSING', pending = 3")
+    assert await rescue(database) == []
