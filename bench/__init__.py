@@ -1,0 +1,1 @@
+"""Measurements of the running product. They print, and assert nothing."""

