@@ -7,15 +7,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from sqlalchemy import URL, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from broker.errors import Misconfigured, Unavailable
 from broker.store import postgresql, sqlite
+from broker.store.outage import is_outage, reason
 from broker.store.writer import Writer
 
 SQLITE_FILE = "broker.sqlite3"
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,10 @@ class Database:
         try:
             async with self.engine.connect() as connection:
                 yield connection
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            log.warning("store.unreadable", error=type(error).__name__, reason=reason(error))
             raise Unavailable(retry_after=1) from error
 
     async def ping(self) -> None:

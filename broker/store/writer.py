@@ -17,9 +17,10 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, ResourceClosedError
+from sqlalchemy.exc import DBAPIError
 
 from broker.errors import Unavailable
+from broker.store.outage import is_outage, reason
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,9 +31,6 @@ GROUP_ROWS = 500
 GROUP_BYTES = 4 * 1024 * 1024
 MAX_WAITING_BYTES = 128 * 1024 * 1024
 DEADLOCK = "40P01"
-# Classes and codes of PostgreSQL's appendix A under which no row can be written: connection, read-only after a
-# failover, access refused, database gone, resources, not accepting connections, shutdown, system, internal.
-OUTAGE = ("08", "25006", "28", "3D", "53", "55000", "57P", "58", "XX")
 
 log = structlog.get_logger()
 
@@ -117,8 +115,8 @@ class Writer:
     async def _recover(self, group: list[_Write], error: Exception, *, again: bool) -> None:
         if _is_deadlock(error) and again:
             await self._commit(group, again=False)
-        elif _is_outage(error):
-            log.warning("store.unavailable", error=type(error).__name__, reason=_reason(error), writes=len(group))
+        elif is_outage(error):
+            log.warning("store.unavailable", error=type(error).__name__, reason=reason(error), writes=len(group))
             _fail(group, Unavailable(retry_after=1))
         elif len(group) == 1:
             _fail(group, error)
@@ -147,18 +145,3 @@ def _fail(group: list[_Write], error: Exception) -> None:
 
 def _is_deadlock(error: Exception) -> bool:
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == DEADLOCK
-
-
-def _is_outage(error: Exception) -> bool:
-    """Whether the database as a whole failed, rather than one row being wrong."""
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, OSError | PendingRollbackError | ResourceClosedError)
-    state = getattr(error.orig, "sqlstate", None)
-    if error.connection_invalidated or (state is not None and state.startswith(OUTAGE)):
-        return True
-    return isinstance(error, OperationalError | InterfaceError)
-
-
-def _reason(error: Exception) -> str:
-    """The driver's own words for the log; the statement and its values stay out of it."""
-    return str(error.orig if isinstance(error, DBAPIError) else error)[:200]
