@@ -1,0 +1,102 @@
+"""Migrating: several processes at once, again and again; an unmigrated database is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from broker.errors import Misconfigured
+from broker.store.database import open_database
+from broker.store.migrate import check_migrated, downgrade, migrate, newest
+from tests.integration.store.rows import execute, select
+
+MIGRATE = """
+import asyncio, sys
+from pathlib import Path
+from broker.store.database import open_database
+from broker.store.migrate import check_migrated, migrate
+
+async def main():
+    database = open_database(sys.argv[1], Path())
+    sys.stdin.readline()
+    await migrate(database)
+    await check_migrated(database)
+    await database.aclose()
+
+asyncio.run(main())
+"""
+
+
+async def test_processes_that_migrate_at_once_all_find_the_newest_schema(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    processes = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", MIGRATE, empty_database_url),
+            stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        for _ in range(4)
+    ]
+    outcomes = await asyncio.gather(*[process.communicate(b"go\n") for process in processes])
+    assert [(process.returncode, errors) for process, (_, errors) in zip(processes, outcomes, strict=True)] == [
+        (0, b"")
+    ] * 4
+    database = open_database(empty_database_url, tmp_path)
+    await check_migrated(database)
+    assert await select(database, "SELECT version_num FROM alembic_version") == [(newest(),)]
+    await database.aclose()
+
+
+async def test_migrating_again_changes_nothing(empty_database_url: str, tmp_path: Path) -> None:
+    database = open_database(empty_database_url, tmp_path)
+    await migrate(database)
+    await execute(database, "INSERT INTO instance_facts (name, value) VALUES ('a', 'b')")
+    await migrate(database)
+    assert await select(database, "SELECT name, value FROM instance_facts") == [("a", "b")]
+    await check_migrated(database)
+    await database.aclose()
+
+
+async def test_an_unmigrated_database_is_refused(empty_database_url: str, tmp_path: Path) -> None:
+    database = open_database(empty_database_url, tmp_path)
+    with pytest.raises(Misconfigured, match="broker migrate"):
+        await check_migrated(database)
+    await migrate(database)
+    await check_migrated(database)
+    await database.writer.write(downgrade, "base")
+    with pytest.raises(Misconfigured, match="broker migrate"):
+        await check_migrated(database)
+    await database.aclose()
+
+
+async def test_a_database_from_a_newer_version_is_refused(database_url: str, tmp_path: Path) -> None:
+    database = open_database(database_url, tmp_path)
+    await execute(database, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(Misconfigured, match="broker migrate"):
+        await check_migrated(database)
+    await database.aclose()
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(empty_database_url: str, tmp_path: Path) -> None:
+    database = open_database(empty_database_url, tmp_path)
+    await execute(database, "CREATE TABLE tokens (id TEXT)")
+    with pytest.raises(DBAPIError, match="tokens"):
+        await migrate(database)
+    await execute(database, "DROP TABLE tokens")
+    await migrate(database)
+    await check_migrated(database)
+    await database.aclose()
+
+
+async def test_a_missing_table_is_not_taken_for_an_outage(empty_database_url: str, tmp_path: Path) -> None:
+    database = open_database(empty_database_url, tmp_path)
+    with pytest.raises(DBAPIError, match="batches"):
+        await execute(database, "DELETE FROM batches")
+    with pytest.raises(DBAPIError, match="batches"):
+        await select(database, "SELECT * FROM batches")
+    await database.aclose()

@@ -1,0 +1,209 @@
+"""What only PostgreSQL can do to us: lost backends, stopped and crashed servers, failovers, deadlocks."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, make_url, text
+
+from broker.batches import new_id
+from broker.errors import Unavailable
+from broker.store.database import Database, open_database
+from broker.store.workspaces import NewWorkspace, insert_workspaces
+from tests.databases import PostgresServer, remove_postgres, temporary_postgres_folder
+from tests.integration.store.rows import accept, execute, select
+
+
+@pytest.fixture
+async def postgresql(postgresql_url: str, tmp_path: Path) -> AsyncIterator[Database]:
+    database = open_database(postgresql_url, tmp_path)
+    yield database
+    await database.aclose()
+
+
+@pytest.fixture
+async def workspace(postgresql: Database) -> str:
+    return await new_workspace(postgresql)
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server that may be stopped."""
+    folder = temporary_postgres_folder()
+    server = PostgresServer(folder)
+    server.start()
+    yield server
+    remove_postgres(folder)
+
+
+async def new_workspace(database: Database) -> str:
+    new = NewWorkspace(id=new_id(), name="default", secrets=b"")
+    await database.writer.write(insert_workspaces, new)
+    return new.id
+
+
+def name_of(url: str) -> str:
+    return str(make_url(url).database)
+
+
+def cut_off(server: PostgresServer, name: str) -> None:
+    """End every session of a database, and wait until they are gone."""
+    server.execute(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'")
+
+
+async def settings(database: Database, *names: str) -> list[Any]:
+    def read(connection: Connection, items: Sequence[tuple[str, ...]]) -> list[list[Any]]:
+        return [[connection.scalar(text(f"SHOW {name}")) for name in item] for item in items]
+
+    return await database.writer.write(read, names)
+
+
+async def test_commits_are_flushed_whatever_the_default_of_the_database_is(
+    postgres_server: PostgresServer, postgresql_url: str, tmp_path: Path
+) -> None:
+    postgres_server.execute(f"ALTER DATABASE {name_of(postgresql_url)} SET synchronous_commit = off")
+    database = open_database(postgresql_url, tmp_path)
+    assert await settings(database, "synchronous_commit") == ["on"]
+    await database.aclose()
+
+
+async def test_a_lost_backend_costs_one_group_and_heals_without_reopening(
+    postgresql: Database, postgresql_url: str, postgres_server: PostgresServer, workspace: str
+) -> None:
+    kept = await accept(postgresql, workspace, 3)
+    cut_off(postgres_server, name_of(postgresql_url))
+    outcomes = await asyncio.gather(*[accept(postgresql, workspace) for _ in range(5)], return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+    kept += await accept(postgresql, workspace, 3)
+    assert await stored(postgresql) == set(kept)
+
+
+async def test_readers_do_not_notice_a_lost_backend(
+    postgresql: Database, postgresql_url: str, postgres_server: PostgresServer
+) -> None:
+    await postgresql.ping()
+    cut_off(postgres_server, name_of(postgresql_url))
+    await postgresql.ping()
+
+
+async def test_a_backend_lost_in_the_middle_of_a_write_writes_nothing(postgresql: Database, workspace: str) -> None:
+    def write_and_die(connection: Connection, names: Sequence[str]) -> list[None]:
+        for name in names:
+            connection.execute(text("INSERT INTO instance_facts (name, value) VALUES (:name, '')"), {"name": name})
+        connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return [None] * len(names)
+
+    with pytest.raises(Unavailable):
+        await postgresql.writer.write(write_and_die, "fact")
+    assert await select(postgresql, "SELECT name FROM instance_facts") == []
+    await accept(postgresql, workspace)
+
+
+async def test_a_server_that_takes_no_connections_is_unavailable(
+    postgresql: Database, postgresql_url: str, postgres_server: PostgresServer, workspace: str
+) -> None:
+    name = name_of(postgresql_url)
+    postgres_server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    cut_off(postgres_server, name)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await accept(postgresql, workspace)
+        with pytest.raises(Unavailable):
+            await postgresql.ping()
+    postgres_server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    await accept(postgresql, workspace)
+    await postgresql.ping()
+
+
+async def test_a_server_that_became_a_read_only_replica_is_unavailable(
+    postgresql: Database, postgresql_url: str, postgres_server: PostgresServer, workspace: str
+) -> None:
+    name = name_of(postgresql_url)
+    postgres_server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    cut_off(postgres_server, name)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await accept(postgresql, workspace)
+    await postgresql.ping()
+
+
+@pytest.mark.parametrize("code", ["53100", "53200", "57P01", "58030", "XX001"])
+async def test_a_server_in_trouble_fails_the_group_once_and_is_not_asked_row_by_row(
+    postgresql: Database, code: str
+) -> None:
+    groups: list[int] = []
+
+    def trouble(connection: Connection, items: Sequence[int]) -> list[int]:
+        groups.append(len(items))
+        connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$"))
+        return list(items)
+
+    outcomes = await asyncio.gather(*[postgresql.writer.write(trouble, n) for n in range(5)], return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+    assert groups == [5]
+    await postgresql.ping()
+
+
+async def test_a_deadlock_is_tried_once_more(postgresql: Database, postgresql_url: str, tmp_path: Path) -> None:
+    other = open_database(postgresql_url, tmp_path)
+    for name in ("a", "b"):
+        await execute(postgresql, "INSERT INTO instance_facts (name, value) VALUES (:name, '')", name=name)
+    runs: list[str] = []
+
+    def cross(connection: Connection, orders: Sequence[str]) -> list[str]:
+        (order,) = orders
+        first, second = order[0], order[1]
+        runs.append(order)
+        lock = text("SELECT name FROM instance_facts WHERE name = :name FOR UPDATE")
+        connection.execute(lock, {"name": first})
+        if runs.count(order) == 1:
+            _meet(connection, order)
+        connection.execute(lock, {"name": second})
+        return [order]
+
+    writes = [postgresql.writer.write(cross, "ab"), other.writer.write(cross, "ba")]
+    assert await asyncio.gather(*writes) == ["ab", "ba"]
+    assert len(runs) == 3
+    await other.aclose()
+
+
+def _meet(connection: Connection, order: str) -> None:
+    """Wait until both transactions hold their first row."""
+    connection.execute(text("SELECT pg_advisory_lock_shared(hashtext(:order))"), {"order": order})
+    held = text(
+        "SELECT count(DISTINCT objid) FROM pg_locks WHERE locktype = 'advisory' "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    for _ in range(10_000):
+        if connection.scalar(held) == 2:
+            return
+    raise TimeoutError("the other transaction did not come")
+
+
+async def test_a_stopped_server_is_unavailable_and_its_return_is_noticed(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    database = open_database(own_server.url(own_server.create()), tmp_path)
+    workspace = await new_workspace(database)
+    kept = set(await accept(database, workspace, 3))
+    for how in (signal.SIGINT, signal.SIGQUIT):
+        own_server.stop(how)
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await accept(database, workspace)
+            with pytest.raises(Unavailable):
+                await database.ping()
+        own_server.start()
+        await database.ping()
+        kept |= set(await accept(database, workspace, 3))
+        assert await stored(database) == kept
+    await database.aclose()
+
+
+async def stored(database: Database) -> set[str]:
+    return {row[0] for row in await select(database, "SELECT id FROM batches")}

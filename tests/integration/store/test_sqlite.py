@@ -1,0 +1,259 @@
+"""What only SQLite needs: its settings, the lock file, the write-ahead log, several processes on one file."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from broker.batches import new_id
+from broker.errors import Misconfigured, Unavailable
+from broker.store.database import SQLITE_FILE, Database, open_database
+from broker.store.migrate import check_migrated, migrate
+from broker.store.sqlite import CHECKPOINT_BYTES, filesystem_of
+from broker.store.workspaces import NewWorkspace, insert_workspaces
+from tests.integration.store.rows import accept, select
+
+HAMMER = Path(__file__).with_name("hammer.py")
+PAGE = "x" * 100_000
+
+
+@pytest.fixture
+async def file(sqlite_url: str, tmp_path: Path) -> Path:
+    return tmp_path / SQLITE_FILE
+
+
+@pytest.fixture
+async def sqlite(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Database]:
+    database = open_database(sqlite_url, tmp_path)
+    yield database
+    await database.aclose()
+
+
+@pytest.fixture
+async def workspace(sqlite: Database) -> str:
+    new = NewWorkspace(id=new_id(), name="default", secrets=b"")
+    await sqlite.writer.write(insert_workspaces, new)
+    return new.id
+
+
+def log_size(file: Path) -> int:
+    log = file.with_name(file.name + "-wal")
+    return log.stat().st_size if log.exists() else 0
+
+
+async def start_hammer(url: str, workspace: str, groups: int, size: int, limit: int = 0) -> asyncio.subprocess.Process:
+    arguments = [str(HAMMER), url, workspace, str(groups), str(size), str(limit)]
+    return await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+
+
+def told(output: bytes, word: str) -> set[str]:
+    return {line.split()[1] for line in output.decode().splitlines() if line.split()[0] == word}
+
+
+async def stored(database: Database) -> set[str]:
+    return {row[0] for row in await select(database, "SELECT id FROM batches")}
+
+
+async def pragmas(sqlite: Database, *names: str) -> list[Any]:
+    def read(connection: Connection, items: Sequence[tuple[str, ...]]) -> list[list[Any]]:
+        return [[connection.scalar(text(f"PRAGMA {name}")) for name in item] for item in items]
+
+    return await sqlite.writer.write(read, names)
+
+
+async def test_the_writer_flushes_every_commit_and_leaves_checkpoints_to_the_lock(sqlite: Database) -> None:
+    names = ("journal_mode", "synchronous", "wal_autocheckpoint", "foreign_keys")
+    full = 2
+    assert await pragmas(sqlite, *names) == ["wal", full, 0, 1]
+
+
+async def test_every_reader_sees_the_log_and_can_only_read(sqlite: Database) -> None:
+    async with sqlite.reading() as one, sqlite.reading() as two:
+        for connection in (one, two):
+            assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
+            assert await connection.scalar(text("PRAGMA query_only")) == 1
+
+
+async def test_writers_wait_for_the_lock_file(sqlite: Database, file: Path, workspace: str) -> None:
+    with file.with_name(file.name + ".lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write = asyncio.create_task(accept(sqlite, workspace))
+        finished, _ = await asyncio.wait([write], timeout=0.3)
+        assert not finished
+        assert await stored(sqlite) == set()
+    (id,) = await write
+    assert await stored(sqlite) == {id}
+
+
+async def test_the_lock_file_is_private(sqlite: Database, file: Path, workspace: str) -> None:
+    assert file.with_name(file.name + ".lock").stat().st_mode & 0o777 == 0o600
+
+
+async def test_writers_in_several_processes_never_meet_a_locked_database(
+    sqlite: Database, sqlite_url: str, file: Path, workspace: str
+) -> None:
+    groups, size = 200, 80_000
+    hammers = [await start_hammer(sqlite_url, workspace, groups, size) for _ in range(3)]
+    mine = [id for _ in range(100) for id in await accept(sqlite, workspace)]
+    outputs = await asyncio.gather(*[hammer.communicate() for hammer in hammers])
+    assert [(hammer.returncode, errors) for hammer, (_, errors) in zip(hammers, outputs, strict=True)] == [(0, b"")] * 3
+    theirs = [told(output, "stored") for output, _ in outputs]
+    assert [len(ids) for ids in theirs] == [groups] * 3
+    assert await stored(sqlite) == {*mine, *set().union(*theirs)}
+    # 48 MB went through the log; it was emptied on the way.
+    assert log_size(file) < groups * 3 * size / 2
+
+
+async def test_a_killed_writer_blocks_nobody_and_loses_nothing_it_confirmed(
+    sqlite: Database, sqlite_url: str, workspace: str
+) -> None:
+    hammer = await start_hammer(sqlite_url, workspace, 100_000, 10_000)
+    assert hammer.stdout is not None
+    seen = [await hammer.stdout.readline() for _ in range(50)]
+    hammer.kill()
+    rest, _ = await hammer.communicate()
+    confirmed = told(b"".join(seen) + rest, "stored")
+    assert len(confirmed) >= 50
+    (mine,) = await accept(sqlite, workspace)
+    assert {*confirmed, mine} <= await stored(sqlite)
+
+
+async def test_the_log_is_emptied_once_it_is_long(sqlite: Database, file: Path, workspace: str) -> None:
+    peak = 0
+    for _ in range(150):
+        await accept(sqlite, workspace, params=PAGE)
+        peak = max(peak, log_size(file))
+    assert peak > CHECKPOINT_BYTES / 2
+    await shrink(sqlite, file, workspace)
+    assert file.stat().st_size > CHECKPOINT_BYTES
+
+
+async def test_a_long_reader_delays_the_emptying_only_as_long_as_it_reads(
+    sqlite: Database, file: Path, workspace: str
+) -> None:
+    with closing(sqlite3.connect(file)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM batches").fetchone() == (0,)
+        for _ in range(100):
+            await accept(sqlite, workspace, params=PAGE)
+        assert reader.execute("SELECT count(*) FROM batches").fetchone() == (0,)
+        assert log_size(file) > 2 * CHECKPOINT_BYTES
+    await shrink(sqlite, file, workspace)
+
+
+async def shrink(sqlite: Database, file: Path, workspace: str) -> None:
+    """Write until the log is short again."""
+    async with asyncio.timeout(60):
+        while log_size(file) >= CHECKPOINT_BYTES / 2:
+            await accept(sqlite, workspace, params=PAGE)
+            await asyncio.sleep(0.02)
+
+
+async def test_a_full_disk_refuses_writes_and_a_freed_one_takes_them(sqlite: Database, workspace: str) -> None:
+    await pragmas(sqlite, "max_page_count = 100")
+    kept: set[str] = set()
+    with pytest.raises(Unavailable):
+        for _ in range(100):
+            kept.update(await accept(sqlite, workspace, params=PAGE))
+    with pytest.raises(Unavailable):
+        await accept(sqlite, workspace, params=PAGE)
+    assert await stored(sqlite) == kept
+    await pragmas(sqlite, "max_page_count = 1000000")
+    assert len(await accept(sqlite, workspace, 3, params=PAGE)) == 3
+
+
+async def test_what_was_confirmed_is_stored_even_when_the_checkpoint_fails(
+    sqlite: Database, sqlite_url: str, workspace: str
+) -> None:
+    # Neither file may outgrow 12 MB: first the checkpoint cannot move the log into the database, then the log is full.
+    hammer = await start_hammer(sqlite_url, workspace, 10_000, 20_000, 12_000_000)
+    output, errors = await hammer.communicate()
+    assert (hammer.returncode, errors) == (0, b"")
+    confirmed, refused = told(output, "stored"), told(output, "refused")
+    assert len(confirmed) > 12_000_000 / 20_000
+    assert len(refused) == 1
+    assert b"store.checkpoint_failed" in output
+    assert await stored(sqlite) == confirmed
+
+
+async def test_a_stranger_that_writes_without_the_lock_is_an_outage_not_a_loss(
+    sqlite: Database, file: Path, workspace: str
+) -> None:
+    await pragmas(sqlite, "busy_timeout = 0")
+    with closing(sqlite3.connect(file, isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable):
+            await accept(sqlite, workspace)
+        stranger.execute("ROLLBACK")
+    (id,) = await accept(sqlite, workspace)
+    assert await stored(sqlite) == {id}
+
+
+async def test_a_database_in_a_folder_with_an_odd_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a b?mode=ro&x#y%20z"
+    database = open_database("", folder)
+    await migrate(database)
+    await check_migrated(database)
+    await database.aclose()
+    assert (folder / SQLITE_FILE).stat().st_size > 0
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+async def test_the_log_is_gone_after_the_last_close(sqlite_url: str, tmp_path: Path, file: Path) -> None:
+    database = open_database(sqlite_url, tmp_path)
+    await database.writer.write(insert_workspaces, NewWorkspace(id=new_id(), name="a", secrets=b""))
+    assert log_size(file) > 0
+    await database.aclose()
+    assert log_size(file) == 0
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT count(*) FROM workspaces").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://host/db", "not a url", "postgres"])
+async def test_a_url_that_is_no_database_of_ours_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(Misconfigured, match="BROKER_DATABASE_URL"):
+        open_database(url, tmp_path)
+
+
+MOUNTS = """\
+/dev/vda / ext4 rw,relatime 0 0
+proc /proc proc rw 0 0
+server:/export /srv/shared nfs4 rw,vers=4.2 0 0
+/dev/vdb /srv/shared/local ext4 rw 0 0
+//nas/pictures /mnt/my\\040pictures cifs rw 0 0
+tmpfs /srv tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/var/lib/broker", "ext4"),
+        ("/srv/shared", "nfs4"),
+        ("/srv/shared/deep/er", "nfs4"),
+        ("/srv/shared/local/data", "ext4"),
+        ("/srv/sharedother", "tmpfs"),
+        ("/mnt/my pictures/x", "cifs"),
+    ],
+)
+def test_the_file_system_of_a_folder_is_that_of_the_nearest_mount(folder: str, kind: str) -> None:
+    assert filesystem_of(Path(folder), MOUNTS) == kind
+
+
+def test_a_later_mount_on_the_same_point_hides_the_earlier() -> None:
+    assert filesystem_of(Path("/srv/shared"), MOUNTS + "/dev/vdc /srv/shared xfs rw 0 0\n") == "xfs"
+
+
+def test_a_system_that_lists_no_mounts_knows_no_file_system() -> None:
+    assert filesystem_of(Path("/data"), "") is None
