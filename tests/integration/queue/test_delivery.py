@@ -97,16 +97,18 @@ async def test_a_bell_left_over_wakes_who_was_not_listening_when_it_rang(
 ) -> None:
     ledger = Ledger()
     ledger.gate.clear()
-    looked = asyncio.Event()
+    looking, looked = asyncio.Event(), asyncio.Event()
 
     async def look_before_they_came(types: Sequence[str], free: int) -> Sequence[Batch]:
         if not looked.is_set():
+            looking.set()
             await looked.wait()
             return []
         return await ledger.claim(types, free)
 
     awake = await start_worker(ledger, slots=1)
     late = await start_worker(ledger, slots=1, claim=look_before_they_came)
+    await looking.wait()
     nudger.ring(ledger.add(2))
     await until(lambda: len(awake.running) == 1)
     looked.set()
