@@ -27,5 +27,6 @@ class Wait:
             while (status := await look()) is not Status.DONE and (left := end - clock()) > 0:
                 done.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(done.wait(), min(left, LOOK_SECONDS))
+                    async with asyncio.timeout(min(left, LOOK_SECONDS)):
+                        await done.wait()
         return status

@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from broker.api.docs import document
+from broker.api.openapi import document
 from handlers.registry import Registry
 
 

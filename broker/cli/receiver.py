@@ -46,7 +46,8 @@ class Receiver:
     async def next(self, seconds: float) -> Received:
         """The next POST. Raises BrokerError when none comes in time."""
         try:
-            return await asyncio.wait_for(self.received.get(), seconds)
+            async with asyncio.timeout(seconds):
+                return await self.received.get()
         except TimeoutError as error:
             raise BrokerError(f"no webhook came within {seconds:g} s") from error
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first one stops in good order, the second one at once."""
+"""SIGINT and SIGTERM: the first one stops in good order; Ctrl-C after that, at once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ EXIT_NOW = 130
 
 
 def on_stop(stop: Callable[[], None]) -> None:
-    """Call `stop` at the first signal; the second ends the process then and there. Needs the running event loop."""
+    """Call `stop` at the first signal; a SIGINT after it ends the process then and there. Needs the running event loop.
+
+    A second SIGTERM is no impatience: a service manager signals a child besides its parent's signal.
+    """
+    loop = asyncio.get_running_loop()
     seen = False
 
-    def handle() -> None:
+    def handle(number: signal.Signals) -> None:
         nonlocal seen
-        if seen:
+        if seen and number == signal.SIGINT:
             os._exit(EXIT_NOW)
-        seen = True
-        stop()
+        if not seen:
+            seen = True
+            stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, handle)
+        loop.add_signal_handler(number, handle, number)

@@ -18,6 +18,8 @@ from broker.queue import tether
 LOOK_SECONDS = 0.2
 CALM_SECONDS = 10.0
 MAX_PAUSE = 10.0
+_IN_GOOD_ORDER = (0, -signal.SIGTERM)
+"""The second: SIGTERM came before the process had begun anything that needs an end."""
 
 log = structlog.get_logger()
 
@@ -89,7 +91,7 @@ class Supervisor:
                 log.warning("up.killed", process=child.name)
                 child.process.kill()
                 child.process.wait()
-        return all(child.process is None or child.process.returncode == 0 for child in self.children)
+        return all(child.process is None or child.process.returncode in _IN_GOOD_ORDER for child in self.children)
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Annotated
@@ -15,19 +16,22 @@ import structlog
 import typer
 
 from broker import logs
-from broker.bootstrap import open_core
+from broker.bootstrap import Core, open_core
 from broker.cli.processes import address_of, listen, migrate_and_check, run
 from broker.cli.signals import on_stop
 from broker.cli.supervisor import Child, Supervisor
 from broker.errors import Conflict, Misconfigured
 from broker.provision import SCOPES, Provision
 from broker.queue.embedded import EmbeddedValkey, ValkeyUnavailable
+from broker.secrets import token_hash
 from broker.settings import Settings, load
+from broker.store.workspaces import token_by_hash
 
 TOKEN_FILE, URL_FILE, LOCK_FILE = "token", "url", "up.lock"
 DEFAULT_WORKSPACE = "default"
 READY_SECONDS = 60.0
 STOP_MARGIN = 5.0
+LOOK_SECONDS = 0.5
 
 log = structlog.get_logger()
 
@@ -48,32 +52,42 @@ def up(
         given["allow_networks"] = ",".join(allow_network)
     settings = load(**given)
     logs.configure(settings.log_format, settings.log_level)
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _only_one(settings.data_dir), listen(settings.host, settings.port) as listening:
-        valkey = EmbeddedValkey(settings.data_dir)
-        try:
-            redis_url = settings.redis_url or _start_valkey(valkey)
-            run(_up(settings, redis_url, listening, workers, valkey))
-        finally:
-            valkey.stop()
-            (settings.data_dir / URL_FILE).unlink(missing_ok=True)
+        run(_up(settings, listening, workers))
 
 
-async def _up(
-    settings: Settings, redis_url: str, listening: socket.socket, workers: int, valkey: EmbeddedValkey
-) -> None:
-    await migrate_and_check(settings)
-    await _provision(settings)
-    url = address_of(listening)
-    supervisor = Supervisor(_children(settings, redis_url, listening, workers))
+async def _up(settings: Settings, listening: socket.socket, workers: int) -> None:
+    """Start everything and keep it running until a signal; whenever that comes, nothing is left behind."""
     stopping = asyncio.Event()
     on_stop(stopping.set)
+    valkey = EmbeddedValkey(settings.data_dir)
+    try:
+        redis_url = settings.redis_url or _start_valkey(valkey)
+        await migrate_and_check(settings)
+        await _provision(settings)
+        if not stopping.is_set():
+            await _run(settings, redis_url, listening, workers, valkey, stopping)
+    finally:
+        valkey.stop()
+        (settings.data_dir / URL_FILE).unlink(missing_ok=True)
+
+
+async def _run(
+    settings: Settings,
+    redis_url: str,
+    listening: socket.socket,
+    workers: int,
+    valkey: EmbeddedValkey,
+    stopping: asyncio.Event,
+) -> None:
+    url = address_of(listening)
+    supervisor = Supervisor(_children(settings, redis_url, listening, workers))
     supervisor.start()
     try:
-        await _until_ready(url, supervisor, stopping)
-        (settings.data_dir / URL_FILE).write_text(url + "\n")
-        _greet(settings, url, redis_url)
-        await _watch(supervisor, valkey, stopping)
+        if await _is_ready(url, supervisor, stopping):
+            (settings.data_dir / URL_FILE).write_text(url + "\n")
+            _greet(settings, url, redis_url)
+            await _watch(supervisor, valkey, stopping)
     finally:
         if not stopping.is_set():
             log.warning("up.stopping")
@@ -82,28 +96,33 @@ async def _up(
         raise Misconfigured("a process did not end in good order; its log says more")
 
 
-async def _watch(supervisor: Supervisor, valkey: EmbeddedValkey, stopping: asyncio.Event) -> None:
+async def _watch(supervisor: Supervisor, valkey: EmbeddedValkey | None, stopping: asyncio.Event) -> None:
     watching = asyncio.create_task(supervisor.watch())
     try:
         while not stopping.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), 0.5)
-            _revive(valkey)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await stopping.wait()
+            if valkey is not None and valkey.pid is None:
+                _revive(valkey)
     finally:
         watching.cancel()
 
 
 def _revive(valkey: EmbeddedValkey) -> None:
     """Start the embedded Valkey again when it died; meanwhile workers look into SQL."""
-    if valkey.expected and valkey.pid is None:
-        log.error("up.restarting", process="valkey")
-        with suppress(ValkeyUnavailable):
-            valkey.start()
+    log.error("up.restarting", process="valkey")
+    with suppress(ValkeyUnavailable):
+        valkey.start()
 
 
 def _only_one(data_dir: Path) -> IO[str]:
-    """Hold the data folder's lock: two `up` on one folder would fight over its files."""
-    lock = (data_dir / LOCK_FILE).open("w")
+    """Make the data folder and hold its lock: two `up` on one folder would fight over its files."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (data_dir / LOCK_FILE).open("w")
+    except OSError as error:
+        raise Misconfigured(f"the data folder {data_dir} cannot be used: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -121,18 +140,26 @@ def _start_valkey(valkey: EmbeddedValkey) -> str:
 
 
 async def _provision(settings: Settings) -> None:
-    """The workspace `default` and its token, on the first start."""
+    """The workspace `default` and a token of it that works: on the first start, and where the old one was lost."""
     path = settings.data_dir / TOKEN_FILE
     async with open_core(settings) as core:
         provision = Provision(core.database, core.vault)
         with suppress(Conflict):
             await provision.workspace(DEFAULT_WORKSPACE)
-        if path.exists():
+        if path.exists() and await _works(core, path.read_text(errors="replace").strip()):
             return
         token = await provision.token(DEFAULT_WORKSPACE, "broker up", SCOPES)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    unfinished = path.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(token + "\n")
+    unfinished.replace(path)
+
+
+async def _works(core: Core, token: str) -> bool:
+    async with core.database.reading() as connection:
+        return await token_by_hash(connection, token_hash(token)) is not None
 
 
 def _children(settings: Settings, redis_url: str, listening: socket.socket, workers: int) -> list[Child]:
@@ -148,16 +175,20 @@ def _children(settings: Settings, redis_url: str, listening: socket.socket, work
     return [web, *(Child(f"worker {n + 1}", ["-m", "broker", "worker"], environment) for n in range(workers))]
 
 
-async def _until_ready(url: str, supervisor: Supervisor, stopping: asyncio.Event) -> None:
+async def _is_ready(url: str, supervisor: Supervisor, stopping: asyncio.Event) -> bool:
+    """True once it is, False when it shall stop before that. Raises Misconfigured when it cannot get ready."""
+    end = time.monotonic() + READY_SECONDS
     async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-        async with asyncio.timeout(READY_SECONDS):
-            while not stopping.is_set():
-                if failed := supervisor.failed_at_start():
-                    raise Misconfigured(f"the process {failed.name} did not start")
-                with suppress(httpx.TransportError):
-                    if (await client.get(url + "/readyz")).status_code == 200:
-                        return
-                await asyncio.sleep(0.05)
+        while not stopping.is_set():
+            if failed := supervisor.failed_at_start():
+                raise Misconfigured(f"the process {failed.name} did not start")
+            with suppress(httpx.TransportError):
+                if (await client.get(url + "/readyz")).status_code == 200:
+                    return True
+            if time.monotonic() > end:
+                raise Misconfigured(f"the API was not ready within {READY_SECONDS:g} s")
+            await asyncio.sleep(0.05)
+    return False
 
 
 def _greet(settings: Settings, url: str, redis_url: str) -> None:

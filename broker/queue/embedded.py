@@ -57,11 +57,6 @@ class EmbeddedValkey:
             return None
         return self._process.pid
 
-    @property
-    def expected(self) -> bool:
-        """Whether it was started and not stopped, so that it should be running."""
-        return self._lock is not None
-
     def start(self) -> str:
         """Start it, wait until it answers, and return its URL. Raises ValkeyUnavailable."""
         self.stop()
