@@ -1,0 +1,46 @@
+"""A type whose records wait for a file, so that a test decides when they end, and that writes down every run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from handlers.contract import Box, Config, Facts, Params, Record, RecordError, Spec
+
+LOOK_SECONDS = 0.02
+
+
+class NapParams(Params):
+    """runs: the file that gets a line, the record's place in the batch, each time that a record begins.
+
+    gate: the file that a record with the key `waits` waits for. stubborn: it does not look whether it is cancelled.
+    """
+
+    runs: str
+    gate: str = ""
+    stubborn: bool = False
+
+
+class Sleepy:
+    """The handler."""
+
+    def setup(self, config: Config) -> None:
+        pass
+
+    def run(self, record: Record, params: NapParams, box: Box) -> Facts:
+        with Path(params.runs).open("a") as runs:
+            runs.write(f"{record.index}\n")
+        while record.fields.get("waits") and not Path(params.gate).exists():
+            if box.cancelled and not params.stubborn:
+                raise RecordError(499, "cancelled")
+            time.sleep(LOOK_SECONDS)
+        return {"slept": True}
+
+
+SPEC = Spec(
+    type="sleepy",
+    endpoints={"nap": NapParams},
+    default_endpoint="nap",
+    handler="sleepy:Sleepy",
+    summary="Waits.",
+)

@@ -1,0 +1,154 @@
+"""`broker up`: what it leaves in its folder, how it stops, what it refuses, what it survives."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.broker import Up, is_up, start_up
+from tests.acceptance.processes import Commands, Seen, until
+
+NEVER_BOUND = "redis://127.0.0.1:1"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def assert_stopped(up: Up, children: list[Seen]) -> None:
+    assert [child for child in children if child.alive] == []
+    assert not (up.folder / "url").exists()
+    assert not (up.folder / "valkey" / "valkey.sock").is_symlink()
+    assert not (up.folder / "valkey" / "valkey.sock").exists()
+
+
+def test_sigterm_and_ctrl_c_drain_and_leave_nothing_behind_and_a_restart_finds_everything(commands: Commands) -> None:
+    first = start_up(commands, "--workers", "2", data_dir="a folder/data")
+    children = first.running.children
+    token = first.token
+    assert len(children) == 4  # Valkey, web, two workers
+    assert mode(first.folder) == 0o700
+    assert {mode(first.folder / name) for name in ("token", "secret_key")} == {0o600}
+    assert first.api.get("/readyz").json()["checks"]["redis"] == "ok"
+    ids = [first.api.submit() for _ in range(4)]
+    first.running.interrupt()
+    assert first.running.wait() == 0
+    assert_stopped(first, children)
+
+    second = start_up(commands, data_dir="a folder/data")
+    children = second.running.children
+    assert second.token == token
+    assert all(second.api.done(id)[0]["_status"]["code"] == 200 for id in ids)
+    assert second.running.stop() == 0
+    assert_stopped(second, children)
+
+
+def test_a_second_up_on_the_folder_is_refused_and_the_first_goes_on(commands: Commands) -> None:
+    first = start_up(commands)
+    refused = commands.run("up", "--port", "0", "--data-dir", "data")
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == "broker: a broker is running already on the data folder data\n"
+    assert first.api.done(first.api.submit())
+
+
+def test_a_port_in_use_is_told(commands: Commands) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = commands.run("up", "--port", str(port), "--data-dir", "data")
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err.startswith(f"broker: cannot listen on 127.0.0.1 port {port}: Address already in use")
+    assert "Traceback" not in refused.err
+
+
+def test_a_data_folder_that_cannot_be_one_is_told(commands: Commands) -> None:
+    (commands.folder / "data").touch()
+    refused = commands.run("up", "--port", "0", "--data-dir", "data")
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == "broker: the data folder data cannot be used: File exists\n"
+
+
+@pytest.mark.parametrize(
+    "options", [("--allow-network", "nonsense"), ("--workers", "0"), ("--port", "99999"), ("--port", "x")]
+)
+def test_an_impossible_option_is_refused_before_anything_starts(commands: Commands, options: tuple[str, ...]) -> None:
+    refused = commands.run("up", "--data-dir", "data", *options)
+    assert refused.code in (1, 2)
+    assert "Traceback" not in refused.err
+    assert not (commands.folder / "data").exists()
+
+
+def test_a_killed_up_takes_its_children_along_and_the_next_one_works(commands: Commands) -> None:
+    commands = commands.with_environment(BROKER_LEASE_SECONDS="2")
+    first = start_up(commands)
+    children = first.running.children
+    id = first.api.submit()
+    first.running.process.kill()
+    until(lambda: not any(child.alive for child in children), "the children are gone")
+    second = start_up(commands)
+    assert second.api.done(id)[0]["_status"]["code"] == 200
+    assert second.running.stop() == 0
+
+
+def test_killed_children_are_started_again_and_the_service_goes_on(commands: Commands) -> None:
+    up = start_up(commands)
+    for name in ("web", "worker", "valkey"):
+        killed = up.running.valkey() if name == "valkey" else up.running.child(name)
+        assert killed is not None
+        killed.kill()
+        until(lambda: not killed.alive, f"{name} is gone")  # noqa: B023
+    until(lambda: len(up.running.children) == 3, "all three run again")
+    until(lambda: is_up(up), "it is ready again")
+    until(lambda: up.api.get("/readyz").json()["status"] == "ready", "Redis is back")
+    assert up.api.done(up.api.submit())[0]["_status"]["code"] == 200
+    assert up.running.stop() == 0
+
+
+def test_a_path_too_long_for_a_socket(commands: Commands) -> None:
+    up = start_up(commands, data_dir="/".join(["a long name with spaces and ümlauts"] * 8))
+    assert up.api.get("/readyz").json()["checks"]["redis"] == "ok"
+    children = up.running.children
+    assert up.api.done(up.api.submit())[0]["_status"]["code"] == 200
+    assert up.running.stop() == 0
+    assert_stopped(up, children)
+
+
+def test_without_redis_work_is_found_in_sql(commands: Commands) -> None:
+    up = start_up(commands.with_environment(BROKER_REDIS_URL=NEVER_BOUND))
+    ready = up.api.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert ready.json()["checks"]["redis"] != "ok"
+    assert up.running.valkey() is None
+    assert up.api.done(up.api.submit())[0]["_status"]["code"] == 200
+    assert up.running.stop() == 0
+
+
+def test_sigterm_to_every_process_at_once_still_drains(commands: Commands) -> None:
+    """What systemd does: the children get the signal from it and from their parent."""
+    up = start_up(commands)
+    children = up.running.children
+    for pid in [up.running.pid, *(child.pid for child in children)]:
+        os.kill(pid, 15)
+    assert up.running.wait() == 0
+    assert_stopped(up, children)
+
+
+def test_a_stop_while_it_starts_leaves_nothing_behind(commands: Commands) -> None:
+    running = commands.start("up", "--port", "0", "--data-dir", "data")
+    until(running.valkey, "Valkey runs")
+    up = Up(running, commands.folder / "data", commands)
+    children = running.children
+    assert running.stop() == 0
+    assert_stopped(up, children)
+
+
+def test_a_token_file_that_the_database_does_not_know_is_replaced(commands: Commands) -> None:
+    folder = commands.folder / "data"
+    folder.mkdir()
+    (folder / "token").touch()
+    up = start_up(commands)
+    assert up.api.get("/account/v2/request").status_code == 200
+    assert mode(folder / "token") == 0o600
