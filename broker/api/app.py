@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker.api import docs, health, media, ximilar
+from broker.api import docs, health, media, openapi, ximilar
 from broker.api.auth import Authenticator
 from broker.bootstrap import Web
 from broker.errors import BrokerError, MethodNotAllowed, NotFound
@@ -25,7 +25,7 @@ def create_app(web: Web) -> Starlette:
     app.router.redirect_slashes = False
     app.state.web = web
     app.state.authenticator = Authenticator(web.core.database)
-    app.state.openapi = docs.document(web.core.registry)
+    app.state.openapi = openapi.document(web.core.registry)
     return app
 
 
