@@ -180,7 +180,7 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
                 fetcher=fetcher,
                 heartbeat=heartbeat,
                 run_record=RecordRun(core.blobs, crew, settings.max_tries),
-                complete=Complete(core.database, core.links, core.bell, sender.wake),
+                complete=Complete(core.database, core.vault, core.links, core.bell, sender.wake),
             ),
             heartbeat=heartbeat,
             sender=sender,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
 from broker.batches import Batch, Result, Status, new_id, outcome_of
-from broker.deliveries import EVENT_DONE, NewDelivery
+from broker.deliveries import EVENT_DONE, NewDelivery, endpoint_of
 from broker.dialects.registry import EVENTS
 from broker.media.links import Links
 from broker.queue.bell import DoneBell
+from broker.secrets import Purpose, Vault
 from broker.store.database import Database
 from broker.store.leases import Lease
 from broker.store.results import Finish, finish_batches
@@ -24,6 +26,7 @@ class Complete:
     """The use case. `on_delivery` is told when a webhook is owed, so that it need not wait for the next look."""
 
     database: Database
+    vault: Vault
     links: Links
     bell: DoneBell
     on_delivery: Callable[[], None]
@@ -50,6 +53,7 @@ class Complete:
     def _delivery(self, batch: Batch, results: Sequence[Result]) -> NewDelivery | None:
         if batch.webhook is None:
             return None
+        url = json.loads(self.vault.open(Purpose.WEBHOOK_TARGET, batch.webhook))["url"]
         done = replace(batch, status=Status.DONE)
         body = EVENTS[batch.dialect](done, [self.links.resolve(batch, result) for result in results])
         return NewDelivery(
@@ -58,6 +62,7 @@ class Complete:
             workspace=batch.workspace,
             run=batch.run,
             event=EVENT_DONE,
+            endpoint=endpoint_of(batch.workspace, url),
             target=batch.webhook,
             body=body,
         )

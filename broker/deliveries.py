@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 EVENT_DONE = "batch.done"
 MAX_HEADERS = 50
@@ -27,13 +29,17 @@ _FORBIDDEN_PREFIXES = (
 
 
 class State(StrEnum):
-    """Where a delivery stands. Only PENDING ones are ever sent again by themselves."""
+    """Where a delivery stands. Only PENDING ones are ever sent again by themselves.
+
+    EXHAUSTED: the schedule is over. REFUSED: the address is not allowed. STOPPED: the receiver wants no more.
+    """
 
     PENDING = "pending"
     DELIVERED = "delivered"
     EXHAUSTED = "exhausted"
     REFUSED = "refused"
     SUPERSEDED = "superseded"
+    STOPPED = "stopped"
 
 
 class Verdict(StrEnum):
@@ -46,20 +52,27 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A webhook to be owed from the moment its batch is DONE. `target` is an encrypted box; `body` the exact bytes."""
+    """A webhook to be owed from the moment its batch is DONE. `target` is an encrypted box; `body` the exact bytes.
+
+    endpoint: what `endpoint_of` made of workspace and URL.
+    """
 
     id: str
     batch: str
     workspace: str
     run: int
     event: str
+    endpoint: str
     target: bytes
     body: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
-    """A delivery that this process has claimed for one try. `attempt` counts from 1."""
+    """A delivery that this process has claimed for one try.
+
+    attempt: number of this try, from 1; step: its place in the schedule, from 1. hurried: the instant retry is used up.
+    """
 
     id: str
     batch: str
@@ -68,11 +81,16 @@ class DueDelivery:
     body: bytes
     lease_seq: int
     attempt: int
+    step: int
+    hurried: bool
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What one try brought: an HTTP status or a short public error, and the pause before the next (None = no next)."""
+    """What one try brought: an HTTP status or a short public error, and the pause before the next, if there is one.
+
+    hurry: the next try is the instant retry, which does not count against the schedule.
+    """
 
     delivery: str
     lease_seq: int
@@ -83,6 +101,7 @@ class AttemptResult:
     response: str
     duration_ms: int
     pause_ms: int
+    hurry: bool = False
 
 
 def verdict(status_code: int) -> Verdict:
@@ -92,11 +111,18 @@ def verdict(status_code: int) -> Verdict:
     return Verdict.NEVER if status_code == 410 else Verdict.LATER
 
 
-def pause_before(attempt: int, schedule: Sequence[float], spread: random.Random) -> float | None:
-    """Seconds before try number `attempt` (from 1), with jitter; None when the schedule has no such try."""
-    if attempt > len(schedule):
+def endpoint_of(workspace: str, url: str) -> str:
+    """What deliveries of one workspace to one URL, whatever its query, have in common; tells nobody the URL."""
+    parts = urlsplit(url)
+    place = f"{workspace}\n{parts.scheme}://{parts.netloc}{parts.path}"
+    return hashlib.sha256(place.encode()).hexdigest()[:32]
+
+
+def pause_before(step: int, schedule: Sequence[float], spread: random.Random) -> float | None:
+    """Seconds before the schedule's try number `step` (from 1), with jitter; None when it has no such try."""
+    if step > len(schedule):
         return None
-    return schedule[attempt - 1] * spread.uniform(1 - JITTER, 1 + JITTER)
+    return schedule[step - 1] * spread.uniform(1 - JITTER, 1 + JITTER)
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:

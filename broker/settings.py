@@ -17,6 +17,8 @@ from broker.errors import Misconfigured
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 CommaList = Annotated[tuple[str, ...], NoDecode]
 MEGABYTE = 1024 * 1024
+IPV4_LOOPBACK: Network = ipaddress.ip_network("127.0.0.0/8")
+IPV6_LOOPBACK: Network = ipaddress.ip_network("::1/128")
 
 
 class Settings(BaseSettings):
@@ -53,7 +55,6 @@ class Settings(BaseSettings):
 
     lease_seconds: float = Field(30.0, ge=0.5, description="How long a worker's claim lasts without a beat.")
     max_tries: int = Field(3, ge=1, description="How often a record is tried when its handler asks for it.")
-    max_crashes: int = Field(3, ge=1, description="How many workers one record may kill.")
     worker_batches: int = Field(8, ge=1, le=1000, description="Batches a worker process runs at once.")
     worker_threads: int = Field(
         os.cpu_count() or 1,
@@ -71,8 +72,6 @@ class Settings(BaseSettings):
     webhook_timeout: float = Field(20.0, gt=0, description="Seconds one webhook try may take, body included.")
 
     output_hours: float = Field(72.0, gt=0, description="Life of output pictures and their links.")
-    input_hours: float = Field(72.0, gt=0, description="Life of pictures sent as _base64.")
-    retention_days: float = Field(30.0, gt=0, description="Life of finished batches.")
     models_dir: Path = Field(Path("models"), description="Folder of model files.")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="json, pretty, or auto = by terminal.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
@@ -137,7 +136,9 @@ class Settings(BaseSettings):
 
     @cached_property
     def networks(self) -> tuple[Network, ...]:
-        return tuple(ipaddress.ip_network(network) for network in self.allow_networks)
+        """The open networks. Whoever opens 127.0.0.0/8 means `localhost`, which is ::1 too."""
+        networks = tuple(ipaddress.ip_network(network) for network in self.allow_networks)
+        return (*networks, IPV6_LOOPBACK) if IPV4_LOOPBACK in networks else networks
 
     @cached_property
     def proxies(self) -> tuple[Network, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, bindparam, case, insert, select, update
+from sqlalchemy import BigInteger, Boolean, Connection, bindparam, case, insert, or_, select, update
 
 from broker.deliveries import AttemptResult, DueDelivery, State
 from broker.store.clock import db_now
@@ -36,6 +36,7 @@ _CLAIM = (
     .values(
         lease_seq=_deliveries.c.lease_seq + 1,
         attempts=_deliveries.c.attempts + 1,
+        step=_deliveries.c.step + 1,
         due=db_now() + bindparam("lease_ms", type_=BigInteger),
     )
     .returning(_deliveries)
@@ -47,6 +48,8 @@ _SETTLE = (
     .where(_deliveries.c.state == State.PENDING)
     .values(
         state=bindparam("new_state"),
+        step=_deliveries.c.step - case((bindparam("hurry", type_=Boolean), 1), else_=0),
+        hurried=or_(_deliveries.c.hurried, bindparam("hurry", type_=Boolean)),
         due=db_now() + bindparam("pause_ms", type_=BigInteger),
         finished=case((bindparam("new_state") == State.PENDING, None), else_=db_now()),
     )
@@ -100,6 +103,7 @@ def _settle(connection: Connection, result: AttemptResult) -> bool:
         "seq": result.lease_seq,
         "new_state": result.state,
         "pause_ms": result.pause_ms,
+        "hurry": result.hurry,
     }
     return connection.scalar(_SETTLE, values) is not None
 
@@ -113,4 +117,6 @@ def _due_delivery(row: Any) -> DueDelivery:
         body=row.body,
         lease_seq=row.lease_seq,
         attempt=row.attempts,
+        step=row.step,
+        hurried=row.hurried,
     )

@@ -97,7 +97,8 @@ class BatchRow(SQLModel, table=True):
     """One accepted POST. `params`, `records` and `extra` are JSON; times are ms of `db_now()`.
 
     rank: what claims order by. due: not claimed before. lease_*: a worker's claim; `lease_seq` is the fencing number.
-    crashes, suspect: how many workers it took down, and the record that was announced. parent_id, ordinal, pending,
+    crashes, suspect: how many workers it took down, and the record that was announced. combined: what the
+    handler says about all records together, JSON. parent_id, ordinal, pending,
     cursor: a parent with children. idempotency_key, body_hash: of its POST.
     """
 
@@ -107,7 +108,7 @@ class BatchRow(SQLModel, table=True):
         CheckConstraint("(status = 'DONE') = (outcome IS NOT NULL)", name="outcome"),
         _partial("ix_batches_claim", "type", "rank", "id", where="status = 'CREATED'"),
         _partial("ix_batches_lease", "lease_until", where="status = 'PROCESSING' AND lease_until IS NOT NULL"),
-        _partial("ix_batches_open", "workspace_id", where="status <> 'DONE'"),
+        _partial("ix_batches_open", "workspace_id", "status", where="status <> 'DONE'"),
         _partial("uq_batches_external", "dialect", "external_id", where="external_id IS NOT NULL", unique=True),
         _partial("uq_batches_child", "parent_id", "ordinal", where="parent_id IS NOT NULL", unique=True),
         _partial(
@@ -142,6 +143,7 @@ class BatchRow(SQLModel, table=True):
     lease_until: int | None = Field(default=None, sa_type=BigInteger)
     crashes: int
     suspect: int | None = None
+    combined: str | None = Field(default=None, sa_type=Text)
     parent_id: str | None = Field(default=None, foreign_key="batches.id", sa_type=Id)
     ordinal: int | None = None
     pending: int | None = None
@@ -170,12 +172,18 @@ class ResultRow(SQLModel, table=True):
 
 
 class DeliveryRow(SQLModel, table=True):
-    """A webhook that is owed. `target` is an encrypted box of URL and headers; `body` the exact bytes to send."""
+    """A webhook that is owed. `target` is an encrypted box of URL and headers; `body` the exact bytes to send.
+
+    endpoint: stands for (workspace, URL without query), whose health tries share. attempts: rows in `attempts`;
+    step: those that counted against the schedule. hurried: the one instant retry after a dead connection is used up.
+    """
 
     __tablename__ = "deliveries"
     __table_args__: ClassVar[Any] = (
         UniqueConstraint("batch_id", "run", "event"),
-        CheckConstraint("state IN ('pending', 'delivered', 'exhausted', 'refused', 'superseded')", name="state"),
+        CheckConstraint(
+            "state IN ('pending', 'delivered', 'exhausted', 'refused', 'superseded', 'stopped')", name="state"
+        ),
         _partial("ix_deliveries_due", "due", where="state = 'pending'"),
     )
 
@@ -184,10 +192,13 @@ class DeliveryRow(SQLModel, table=True):
     batch_id: str = Field(foreign_key="batches.id", sa_type=Id)
     run: int
     event: str = Field(sa_type=Text)
+    endpoint: str = Field(sa_type=Text)
     target: bytes = Field(sa_type=LargeBinary)
     body: bytes = Field(sa_type=LargeBinary)
     state: str = Field(sa_type=Text)
     attempts: int
+    step: int
+    hurried: bool
     due: int = Field(sa_type=BigInteger)
     lease_seq: int = Field(sa_type=BigInteger)
     created: int = Field(sa_type=BigInteger)

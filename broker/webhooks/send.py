@@ -26,6 +26,7 @@ LOOK_SECONDS = 1.0
 LEASE_MARGIN = 10.0
 RESPONSE_BYTES = 20_000
 REFUSED = "address not allowed"
+INSTANT_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ class Answer:
     status_code: int | None = None
     error: str | None = None
     excerpt: str = ""
+    connection_died: bool = False
 
 
 @dataclass(slots=True)
@@ -134,7 +136,9 @@ class Sender:
         except (TimeoutError, httpx.TimeoutException):
             return Answer(error="timeout")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return Answer(error=_name(error))
+            return Answer(
+                error=_name(error), connection_died=isinstance(error, httpx.NetworkError | httpx.ProtocolError)
+            )
 
     async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
         async with self.client.stream("POST", url, headers=headers, content=body) as response:
@@ -142,7 +146,8 @@ class Sender:
             return Answer(response.status_code, None, excerpt.decode("utf-8", "replace").replace("\0", ""))
 
     def _judge(self, delivery: DueDelivery, answer: Answer, duration_ms: int) -> AttemptResult:
-        state, pause = self._next(delivery, answer)
+        hurry = answer.connection_died and duration_ms < INSTANT_SECONDS * 1000 and not delivery.hurried
+        state, pause = (State.PENDING, 0.0) if hurry else self._next(delivery, answer)
         return AttemptResult(
             delivery=delivery.id,
             lease_seq=delivery.lease_seq,
@@ -153,16 +158,17 @@ class Sender:
             response=answer.excerpt,
             duration_ms=duration_ms,
             pause_ms=int(pause * 1000),
+            hurry=hurry,
         )
 
     def _next(self, delivery: DueDelivery, answer: Answer) -> tuple[State, float]:
         """The state after this try, and the seconds until the next."""
-        judged = Verdict.LATER if answer.status_code is None else verdict(answer.status_code)
-        if judged is Verdict.DONE:
-            return State.DELIVERED, 0.0
-        if judged is Verdict.NEVER or answer.error == REFUSED:
+        if answer.error == REFUSED:
             return State.REFUSED, 0.0
-        pause = pause_before(delivery.attempt + 1, self.schedule, self._spread)
+        judged = Verdict.LATER if answer.status_code is None else verdict(answer.status_code)
+        if judged is not Verdict.LATER:
+            return (State.DELIVERED if judged is Verdict.DONE else State.STOPPED), 0.0
+        pause = pause_before(delivery.step + 1, self.schedule, self._spread)
         return (State.EXHAUSTED, 0.0) if pause is None else (State.PENDING, pause)
 
 

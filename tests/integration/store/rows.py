@@ -68,6 +68,7 @@ def delivery(claimed: Claim, **changes: Any) -> NewDelivery:
     """The webhook that is owed for the end of a claimed batch."""
     batch = claimed.batch
     owed = NewDelivery(
+        endpoint="e" * 32,
         id=new_id(),
         batch=batch.id,
         workspace=batch.workspace,
