@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pydantic_core import from_json
@@ -10,19 +11,26 @@ from broker.errors import Invalid
 
 
 def parse_json(raw: bytes) -> Any:
-    """The value of a JSON text. Raises Invalid for broken JSON, NaN, Infinity, lone surrogates and NUL in a string."""
+    """The value of a JSON text. Raises Invalid for broken JSON and for what can be neither stored nor sent again:
+
+    NaN, Infinity, a number too large for a float, a lone surrogate, NUL in a string.
+    """
     try:
         value = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
         raise Invalid(f"JSON parse error - {error}") from error
-    if b"\\u0000" in raw and _has_nul(value):
-        raise Invalid("JSON parse error - a string contains NUL")
+    if problem := _problem(value):
+        raise Invalid(f"JSON parse error - {problem}")
     return value
 
 
-def _has_nul(value: Any) -> bool:
+def _problem(value: Any) -> str | None:
     if isinstance(value, str):
-        return "\0" in value
+        return "a string contains NUL" if "\0" in value else None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "number out of range"
     if isinstance(value, dict):
-        return any(_has_nul(name) or _has_nul(item) for name, item in value.items())
-    return isinstance(value, list) and any(_has_nul(item) for item in value)
+        return next(filter(None, map(_problem, (*value, *value.values()))), None)
+    if isinstance(value, list):
+        return next(filter(None, map(_problem, value)), None)
+    return None

@@ -32,7 +32,7 @@ _NO_WEBHOOK: dict[str, Any] = {"not": {"required": ["webhook"]}}
 class _Open(BaseModel):
     """Keys that are not named here are the caller's own: kept and shown again."""
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    model_config = ConfigDict(extra="allow")
 
 
 class _Exact(BaseModel):
