@@ -1,0 +1,104 @@
+"""A customer's webhook receiver: keeps what is posted to it and answers what it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from tests.integration.net.servers import Answer, reply
+
+OnPost: TypeAlias = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Post:
+    """One POST as it came in; header names in lower case, in the order in which they came."""
+
+    target: str
+    raw_headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return dict(self.raw_headers)
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Receiver:
+    """An HTTP/1.1 server on 127.0.0.1. `answers` are given in turn, the last one for ever.
+
+    on_post: awaited between a POST's arrival and its answer. broken: set once the sender hung up on an answer.
+    """
+
+    answers: list[Answer] = field(default_factory=lambda: [reply(200, b"thanks")])
+    posts: list[Post] = field(default_factory=list)
+    on_post: OnPost | None = None
+    broken: asyncio.Event = field(default_factory=asyncio.Event)
+    port: int = 0
+    _came: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def url(self, target: str = "/hook", host: str = "127.0.0.1") -> str:
+        return f"http://{host}:{self.port}{target}"
+
+    async def posted(self, count: int = 1) -> list[Post]:
+        """The first `count` POSTs, once they are there."""
+        async with asyncio.timeout(20), self._came:
+            await self._came.wait_for(lambda: len(self.posts) >= count)
+        return self.posts[:count]
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[Receiver]:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await server.wait_closed()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            post = await _read(reader)
+            self.posts.append(post)
+            answer = self.answers[min(len(self.posts), len(self.answers)) - 1]
+            if self.on_post is not None:
+                await self.on_post()
+            async with self._came:
+                self._came.notify_all()
+            if callable(answer):
+                await answer(writer)
+            else:
+                writer.write(answer)
+            await writer.drain()
+        except asyncio.IncompleteReadError:
+            pass
+        except ConnectionError:
+            self.broken.set()
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+async def _read(reader: asyncio.StreamReader) -> Post:
+    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
+    parts = (line.partition(":") for line in lines)
+    headers = tuple((name.lower(), value.strip()) for name, _, value in parts)
+    body = await reader.readexactly(int(dict(headers)["content-length"]))
+    return Post(first.split(" ")[1], headers, body)
