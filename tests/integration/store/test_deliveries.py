@@ -71,7 +71,7 @@ async def test_the_longest_due_come_first_and_no_more_than_the_limit(database: D
     assert rounds == [set(ids[4:]), set(ids[1:4]), set(ids[:1]), set()]
 
 
-@pytest.mark.parametrize("state", [State.DELIVERED, State.EXHAUSTED, State.REFUSED, State.SUPERSEDED])
+@pytest.mark.parametrize("state", sorted(set(State) - {State.PENDING}))
 async def test_only_pending_deliveries_are_claimed(database: Database, workspace_id: str, state: State) -> None:
     await owe(database, workspace_id)
     await execute(database, "UPDATE deliveries SET state = :state", state=state)
@@ -101,6 +101,19 @@ async def test_a_failed_one_is_due_after_its_pause(database: Database, workspace
     await execute(database, "UPDATE deliveries SET due = due - :pause", pause=11 * MINUTE)
     (second,) = await claim_due(database)
     assert (second.attempt, second.lease_seq) == (2, 2)
+
+
+async def test_the_instant_retry_is_an_attempt_but_no_step_of_the_schedule(
+    database: Database, workspace_id: str
+) -> None:
+    await owe(database, workspace_id)
+    seen = []
+    for hurry in (False, True, False, False):
+        (due,) = await claim_due(database)
+        seen.append((due.attempt, due.step, due.hurried))
+        failed = outcome(due, State.PENDING, status_code=None, error="connection", hurry=hurry)
+        assert await record(database, failed) == [True]
+    assert seen == [(1, 1, False), (2, 2, False), (3, 2, True), (4, 3, True)]
 
 
 async def test_a_stale_lease_ends_its_attempt_but_moves_nothing(database: Database, workspace_id: str) -> None:

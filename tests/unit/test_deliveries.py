@@ -1,0 +1,139 @@
+"""Deliveries: which headers a customer may set, when to try again, what an answer means."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from broker.deliveries import (
+    JITTER,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    Verdict,
+    check_headers,
+    endpoint_of,
+    pause_before,
+    verdict,
+)
+
+SCHEDULE = (0.0, 5.0, 300.0)
+
+OURS = (
+    *("host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "trailers"),
+    *("upgrade", "expect", "proxy-authenticate", "proxy-authorization", "proxy-connection", "content-type"),
+    *("content-encoding", "content-language", "content-location", "user-agent", "accept-encoding", "date", "age"),
+    *("cache-control", "expires", "pragma", "warning", "forwarded", "via", "x-real-ip", "x-forwarded-for"),
+    *("x-forwarded-host", "x-forwarded-proto", "webhook-id", "webhook-timestamp", "webhook-signature", "broker-run"),
+    *("x-broker-anything", "x-amz-date", "x-amzn-trace-id", "x-google-x", "x-googlebot", "x-goog-x", "x-gfe-x"),
+    *("x-azure-ref", "x-fd-healthprobe"),
+)
+ALLOWED = (
+    *("Authorization", "X-Api-Key", "Cookie", "X-Amazing", "X-Request-Id", "Hostname", "X-Host", "Datetime"),
+    *("x-forward", "Accept", "Webhook", "!#$%&'*+-.^_`|~09azAZ"),
+)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_header_of_ours_is_refused_in_any_case_and_with_spaces_around(name: str) -> None:
+    for spelling in (name, name.upper(), name.title(), f" {name}", f"{name}\t"):
+        (problem,) = check_headers({spelling: "x"}).values()
+        assert "cannot be changed" in problem
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_any_other_header_is_allowed(name: str) -> None:
+    assert check_headers({name: "value"}) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "a:b", "näme", "a\r\nb", "a\nb", "a\x00", "a/b", "(a)", "a=b", '"a"', "a\n", " X-Key"]
+)
+def test_a_name_is_a_token(name: str) -> None:
+    assert list(check_headers({name: "x"})) == [name]
+
+
+@pytest.mark.parametrize("value", ["", "a", "Bearer a.b-c_d~", "a b\tc", "~!@#$%^&*(){}[]", "x" * MAX_HEADER_BYTES])
+def test_a_value_of_visible_ascii_is_allowed(value: str) -> None:
+    assert check_headers({"X-Key": value}) == {}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("a\r\nWebhook-Id: forged", "a\nb", "a\rb", "a\n", "\r", "a\x00b", "\x00", "a\x7f", "a\x1fb", "a\x0bb"),
+        *("grüße", "\u20ac", "a\u2028b", "\ud800", " a", "a ", "\ta", "a\t"),
+        *("x" * (MAX_HEADER_BYTES + 1), "é" * MAX_HEADER_BYTES),
+    ],
+    ids=repr,
+)
+def test_a_value_that_could_break_out_of_its_line_is_refused(value: str) -> None:
+    assert list(check_headers({"X-Key": value})) == ["X-Key"]
+
+
+def test_a_name_given_twice_in_another_case_is_refused() -> None:
+    assert list(check_headers({"X-Key": "1", "x-key": "2", "X-KEY": "3", "Other": "4"})) == ["x-key", "X-KEY"]
+
+
+def test_each_bad_header_is_named_and_the_good_are_not() -> None:
+    assert set(check_headers({"Host": "a", "X-Good": "b", "X-Bad": "\n", "X Worse": "c"})) == {
+        *("Host", "X-Bad", "X Worse")
+    }
+
+
+def test_there_may_be_50_headers_and_no_more() -> None:
+    headers = {f"X-{number}": "x" for number in range(MAX_HEADERS)}
+    assert MAX_HEADERS == 50
+    assert check_headers(headers) == {}
+    assert list(check_headers({**headers, "X-More": "x"})) == [""]
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_a_2xx_is_done(status: int) -> None:
+    assert verdict(status) is Verdict.DONE
+
+
+def test_a_410_is_never_tried_again() -> None:
+    assert verdict(410) is Verdict.NEVER
+
+
+@pytest.mark.parametrize(
+    "status", [100, 199, 300, 301, 302, 304, 308, 400, 401, 404, 409, 411, 429, 500, 502, 503, 599]
+)
+def test_every_other_answer_is_tried_again_redirects_too(status: int) -> None:
+    assert verdict(status) is Verdict.LATER
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_pause_is_that_of_the_schedule_give_or_take_a_fifth(step: int) -> None:
+    spread = random.Random(7)
+    pauses = [pause_before(step, SCHEDULE, spread) for _ in range(2000)]
+    middle = SCHEDULE[step - 1]
+    numbers = [pause for pause in pauses if pause is not None]
+    assert len(numbers) == len(pauses)
+    assert JITTER == 0.2
+    assert all(middle * 0.8 <= pause <= middle * 1.2 for pause in numbers)
+    # The whole width is used, evenly.
+    assert min(numbers) <= middle * 0.81
+    assert max(numbers) >= middle * 1.19
+    assert abs(sum(numbers) / len(numbers) - middle) <= middle * 0.02
+
+
+@pytest.mark.parametrize("step", [4, 5, 100])
+def test_after_the_schedule_there_is_no_other_try(step: int) -> None:
+    assert pause_before(step, SCHEDULE, random.Random(7)) is None
+
+
+def test_an_endpoint_is_a_workspace_and_a_url_without_its_query() -> None:
+    url = "https://hook.example/in?secret=1"
+    endpoint = endpoint_of("w", url)
+    assert endpoint == endpoint_of("w", "https://hook.example/in")
+    assert endpoint == endpoint_of("w", "https://hook.example/in?secret=2#top")
+    others = (
+        "http://hook.example/in",
+        "https://hook.example:8443/in",
+        "https://hook.example/out",
+        "https://b.example/in",
+    )
+    assert len({endpoint, endpoint_of("v", url), *[endpoint_of("w", other) for other in others]}) == 6
+    assert "hook" not in endpoint
