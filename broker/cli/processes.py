@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import socket
+import sys
 from collections.abc import Coroutine, Generator
 from typing import Annotated, Any
 
@@ -46,6 +48,7 @@ def worker(
     settings = load()
     logs.configure(settings.log_format, settings.log_level)
     run(_work(settings, [type.strip() for type in types.split(",") if type.strip()]))
+    _end()
 
 
 def migrate() -> None:
@@ -59,6 +62,13 @@ def migrate() -> None:
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine on uvloop."""
     uvloop.run(main)
+
+
+def _end() -> None:
+    """End with status 0 now that all is closed: a handler's thread that does not heed its end must not keep us."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def freeze() -> None:
