@@ -1,0 +1,84 @@
+"""The processes of a fleet, as the Procfile starts them: `broker migrate`, `web`, `worker`."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.bootstrap import open_core
+from broker.provision import Provision
+from broker.settings import load
+from tests.acceptance.broker import Api
+from tests.acceptance.processes import Commands, Done, Running, is_ready, until
+from tests.databases import run_aside
+
+KEY = "the key of this test which is long enough"
+
+
+@dataclass
+class Fleet:
+    """Processes that share a database and a key. `web` is the newest one."""
+
+    commands: Commands
+    database_url: str
+    redis_url: str = ""
+    _web: Running | None = None
+    _token: str = ""
+
+    def __post_init__(self) -> None:
+        self.commands = self.commands.with_environment(
+            BROKER_DATABASE_URL=self.database_url,
+            BROKER_REDIS_URL=self.redis_url,
+            BROKER_SECRET_KEY=KEY,
+            BROKER_DATA_DIR=str(self.commands.folder / "data"),
+        )
+
+    @property
+    def web(self) -> Running:
+        assert self._web is not None
+        return self._web
+
+    def say(self, *arguments: str) -> Done:
+        """Run an operator's command that must work."""
+        done = self.commands.run(*arguments)
+        assert done.code == 0, done.err
+        return done
+
+    def start_web(self, **environment: str) -> Api:
+        """Start a web process on a free port, with the workspace `default`; returns once it is ready."""
+        self._token = self._token or run_aside(_token(self.database_url, self.commands.folder / "data"))
+        web = self.commands.with_environment(**environment).start("web", "--port", "0")
+        self._web = web
+        until(lambda: _started(web), "web has started")
+        url = str(_started(web)["url"])
+        until(lambda: is_ready(url), "web is ready")
+        return Api(url, self._token)
+
+    def start_worker(self, *options: str, **environment: str) -> Running:
+        """Start a worker process; returns once it looks for work."""
+        worker = self.commands.with_environment(**environment).start("worker", *options)
+        until(lambda: _ended(worker) or worker.says("worker.started"), "worker has started")
+        assert worker.process.poll() is None, worker.err.read_text()
+        return worker
+
+
+async def _token(database_url: str, data_dir: Path) -> str:
+    """A token of a new workspace `default`; what the operator's commands do, without starting them."""
+    settings = load(database_url=database_url, data_dir=data_dir, secret_key=KEY)
+    async with open_core(settings) as core:
+        provision = Provision(core.database, core.vault)
+        await provision.workspace("default")
+        return await provision.token("default", "test", ("submit", "read"))
+
+
+def _started(web: Running) -> dict[str, object]:
+    assert not _ended(web), web.err.read_text()
+    found = re.search(r'^\{.*"event": "web.started".*\}$', web.err.read_text(), re.MULTILINE)
+    started: dict[str, object] = json.loads(found.group()) if found else {}
+    return started
+
+
+def _ended(running: Running) -> bool:
+    return running.process.poll() is not None
