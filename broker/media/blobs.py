@@ -10,7 +10,9 @@ import asyncio
 import os
 import re
 import secrets
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import BaseError
@@ -19,7 +21,12 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from broker.disk import flush_folder
 from broker.errors import Misconfigured, NotFound, Unavailable
 
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
 BLOBS_FOLDER = "blobs"
+# A store that stays away is reported soon: whoever waits for the answer has a client that waits too.
+RETRIES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -65,11 +72,11 @@ class Blobs:
             raise Unavailable(retry_after=5) from error
 
     async def ping(self) -> None:
-        """Raises Unavailable unless the store answers."""
+        """Raises Unavailable unless the store answers, and its bucket is there or its folder can be written."""
+        if self._folder is not None and not os.access(self._folder, os.W_OK | os.X_OK):
+            raise Unavailable(retry_after=5)
         try:
-            await obstore.head_async(self._store, "ping")
-        except FileNotFoundError:
-            return
+            await obstore.list_with_delimiter_async(self._store, "ping")
         except (OSError, BaseError) as error:
             raise Unavailable(retry_after=5) from error
 
@@ -82,7 +89,7 @@ def open_blobs(url: str, data_dir: Path) -> Blobs:
         flush_folder(folder.parent)
         return Blobs(LocalStore(folder), folder)
     try:
-        return Blobs(from_url(url), None)
+        return Blobs(from_url(url, retry_config=RETRIES), None)
     except (BaseError, ValueError) as error:
         raise Misconfigured("BROKER_BLOBS_URL is not a usable store") from error
 
