@@ -7,6 +7,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from broker.api import docs, health, media, openapi, ximilar
 from broker.api.auth import Authenticator
@@ -16,10 +17,15 @@ from broker.errors import BrokerError, MethodNotAllowed, NotFound
 log = structlog.get_logger()
 
 
+def routes() -> list[BaseRoute]:
+    """Every address there is."""
+    return [*ximilar.routes(), *media.routes(), *health.routes(), *docs.routes()]
+
+
 def create_app(web: Web) -> Starlette:
     """The application over a web process's parts, which outlive it."""
     app = Starlette(
-        routes=[*ximilar.routes(), *media.routes(), *health.routes(), *docs.routes()],
+        routes=routes(),
         exception_handlers={HTTPException: _http_error, BrokerError: _broker_error, Exception: _crash},
     )
     app.router.redirect_slashes = False

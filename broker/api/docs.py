@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from broker.api.http import base_url, resource, web_of
-from broker.api.reference import reference
+from broker.api.reference import Reference, reference
 
 HERE = Path(__file__).parent
 HEADERS = {
@@ -38,17 +38,15 @@ async def openapi(request: Request) -> Response:
 
 async def page(request: Request) -> Response:
     """The document, for people. Raises Invalid for a Host that no example can name."""
+    root = "../" if request.url.path.endswith("/") else "./"
     contents = reference(request.app.state.openapi, web_of(request).core.registry, base_url(request))
-    html = (
-        _templates()
-        .get_template("docs.html")
-        .render(
-            reference=contents,
-            root="../" if request.url.path.endswith("/") else "./",
-            verify_sample=(HERE / "samples" / "verify_webhook.py").read_text(),
-        )
-    )
-    return HTMLResponse(html, headers=HEADERS)
+    return HTMLResponse(render(contents, root), headers=HEADERS)
+
+
+def render(contents: Reference, root: str) -> str:
+    """The page as HTML. `root` leads from its address to the service's; relative, whatever proxy stands before."""
+    sample = (HERE / "samples" / "verify_webhook.py").read_text()
+    return _templates().get_template("docs.html").render(reference=contents, root=root, verify_sample=sample)
 
 
 @cache

@@ -109,7 +109,7 @@ class Fields:
             words += f" ({schema['format']})"
         if "maxLength" in schema:
             words += _span(schema, "minLength", "maxLength") + " characters"
-        return words + _span(schema, "minimum", "maximum")
+        return words + _span(schema, "minimum", "maximum") + _open_span(schema)
 
 
 def _alternatives(schema: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -136,3 +136,8 @@ def _span(schema: Mapping[str, Any], least: str, most: str) -> str:
     if high is None:
         return f", at least {low}"
     return f", at most {high}" if low is None else f", {low} to {high}"
+
+
+def _open_span(schema: Mapping[str, Any]) -> str:
+    bounds = {"over": schema.get("exclusiveMinimum"), "under": schema.get("exclusiveMaximum")}
+    return "".join(f", {word} {bound}" for word, bound in bounds.items() if bound is not None)

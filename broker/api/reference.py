@@ -172,7 +172,7 @@ class _Reader:
     ) -> Iterator[Example]:
         """One call by curl for every example of the body; webhooks, which others call, show the bare body."""
         bodies = [
-            (example.get("summary", "Body"), example["value"]) for example in content.get("examples", {}).values()
+            (example.get("summary", "Example"), example["value"]) for example in content.get("examples", {}).values()
         ]
         if not path.startswith("/"):
             yield from (Example(title, _pretty(value)) for title, value in bodies)

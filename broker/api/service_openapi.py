@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from broker.api import ximilar_openapi
 from broker.api.description import Section, answer, parameter
@@ -12,6 +12,7 @@ from broker.api.schemas import Schema, model_schemas, ref
 from handlers.registry import Registry
 
 TAG = "Service"
+_READINESS = {"200": "They can; `degraded` without Redis: a little slower, nothing is lost.", "503": "Not now."}
 
 
 class Alive(BaseModel):
@@ -19,7 +20,7 @@ class Alive(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: Literal["ok"]
+    status: Literal["ok"] = Field(description="Always `ok`.")
 
 
 class Checks(BaseModel):
@@ -27,9 +28,9 @@ class Checks(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    database: str
-    blobs: str
-    redis: str
+    database: str = Field(description="Where requests are kept.")
+    blobs: str = Field(description="Where pictures are kept.")
+    redis: str = Field(description="What wakes the workers up at once.")
 
 
 class Readiness(BaseModel):
@@ -37,8 +38,8 @@ class Readiness(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: Literal["ready", "degraded", "unready"]
-    checks: Checks
+    status: Literal["ready", "degraded", "unready"] = Field(description="All parts together.")
+    checks: Checks = Field(description="Each part: `ok`, or why not.")
 
 
 def section(_registry: Registry) -> Section:
@@ -57,16 +58,13 @@ def section(_registry: Registry) -> Section:
     )
 
 
-_READINESS = {"200": "They can; `degraded` without Redis: a little slower, nothing is lost.", "503": "Not now."}
-
-
 def _open(operation_id: str, summary: str, responses: Schema) -> Schema:
     return {"tags": [TAG], "operationId": operation_id, "summary": summary, "security": [], "responses": responses}
 
 
 def _health(operation_id: str, summary: str, answers: dict[str, str], model: str) -> Schema:
     responses = {code: answer(description, ref(model)) for code, description in answers.items()}
-    return _open(operation_id, summary, {**responses, **ximilar_openapi.errors()})
+    return _open(operation_id, summary, dict(sorted({**responses, **ximilar_openapi.errors()}.items())))
 
 
 def _media() -> Schema:

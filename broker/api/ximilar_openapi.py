@@ -44,7 +44,7 @@ PREFIX = "Ximilar"
 _ERRORS: Sequence[tuple[BrokerError, str]] = (
     (
         Invalid(fields={"records": ["Ensure this field has no more than 10 elements."]}),
-        "The input is wrong: each field that is named has messages. `detail` if the body as a whole is.",
+        "The input is wrong. Every wrong field has its messages; `detail` speaks of the body as a whole.",
     ),
     (Unauthenticated(), "No token came along, or one that is not known."),
     (Forbidden(), "The token lacks the right, or may not use that workspace."),
