@@ -10,6 +10,7 @@ import pytest
 from broker.queue.embedded import EmbeddedValkey
 from tests.acceptance.broker import Up, start_up
 from tests.acceptance.processes import Commands, opened
+from tests.acceptance.receiver import Receiver, receiving
 
 PLUGINS = Path(__file__).with_name("plugins")
 
@@ -32,6 +33,13 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One `broker up` for a file's tests, which may reach servers on 127.0.0.1. No test stops it."""
     with opened(tmp_path_factory.mktemp("up")) as commands:
         yield start_up(commands, "--allow-network", "127.0.0.0/8")
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A customer's server on 127.0.0.1."""
+    with receiving() as receiver:
+        yield receiver
 
 
 @pytest.fixture

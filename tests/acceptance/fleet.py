@@ -46,9 +46,13 @@ class Fleet:
         assert done.code == 0, done.err
         return done
 
-    def start_web(self, **environment: str) -> Api:
-        """Start a web process on a free port, with the workspace `default`; returns once it is ready."""
+    def provision(self) -> None:
+        """Make the workspace `default` and a token, once."""
         self._token = self._token or run_aside(_token(self.database_url, self.commands.folder / "data"))
+
+    def start_web(self, **environment: str) -> Api:
+        """Start a web process on a free port; returns once it is ready."""
+        self.provision()
         web = self.commands.with_environment(**environment).start("web", "--port", "0")
         self._web = web
         until(lambda: _started(web), "web has started")

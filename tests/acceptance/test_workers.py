@@ -1,9 +1,8 @@
-"""Workers that die or are told to stop in the middle of a batch: it ends in DONE, and finished records stay finished."""
+"""Workers that die or stop in the middle of a batch: it ends in DONE, and finished records stay finished."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
