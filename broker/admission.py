@@ -20,8 +20,8 @@ class _Count:
     """Open batches as SQL knew them, and those taken since by this process."""
 
     known: int
-    taken: int
-    until: float
+    taken: int = 0
+    until: float = field(default_factory=lambda: time.monotonic() + FRESH_SECONDS)
 
 
 @dataclass(slots=True)
@@ -39,16 +39,24 @@ class Admission:
         """Raises TooManyQueued or Unavailable when a batch of this workspace must wait."""
         self._check_disk()
         count = self._counts.get(workspace)
-        if count is None or time.monotonic() > count.until:
-            count = self._counts[workspace] = await self._count(workspace)
+        if count is None:
+            count = self._counts[workspace] = _Count(await self._count(workspace))
+        elif time.monotonic() > count.until:
+            await self._recount(workspace, count)
         if count.known + count.taken >= self.max_queued:
             raise TooManyQueued(retry_after=RETRY_AFTER)
         count.taken += 1
 
-    async def _count(self, workspace: str) -> _Count:
+    async def _recount(self, workspace: str, count: _Count) -> None:
+        """One counts anew; meanwhile the others go by what is known, and what they take is added to the new count."""
+        count.until = time.monotonic() + FRESH_SECONDS
+        before = count.taken
+        count.known = await self._count(workspace)
+        count.taken -= before
+
+    async def _count(self, workspace: str) -> int:
         async with self.database.reading() as connection:
-            known = await count_open(connection, workspace, self.max_queued)
-        return _Count(known, 0, time.monotonic() + FRESH_SECONDS)
+            return await count_open(connection, workspace, self.max_queued)
 
     def _check_disk(self) -> None:
         """Only a good answer is remembered, so that space made free counts at once."""

@@ -9,7 +9,16 @@ from typing import TypeAlias
 import pytest
 
 from broker.store.database import Database
-from broker.store.leases import Beat, Claim, GiveBack, Lease, extend_leases, give_back_batches, rescue_batches
+from broker.store.leases import (
+    Beat,
+    Claim,
+    GiveBack,
+    Lease,
+    extend_leases,
+    give_back_batches,
+    overdue_batches,
+    rescue_batches,
+)
 from broker.store.results import Checkpoint, checkpoint_results, finish_batches
 from tests.integration.store.rows import (
     EXPIRED,
@@ -160,6 +169,19 @@ async def test_a_rescue_keeps_to_its_limit(database: Database, workspace_id: str
     await accept(database, workspace_id, 5)
     await claim(database, lease_ms=EXPIRED)
     assert [len(await rescue(database, 2)) for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_only_batches_that_wait_too_long_are_overdue(database: Database, workspace_id: str) -> None:
+    late = await accept(database, workspace_id, 3)
+    await execute(database, "UPDATE batches SET due = due - :late", late=2 * MINUTE)
+    await accept(database, workspace_id, 2, type="fresh")
+    await accept(database, workspace_id, type="claimed")
+    await execute(database, "UPDATE batches SET due = due - :late WHERE type = 'claimed'", late=2 * MINUTE)
+    await claim(database, types=("claimed",))
+    async with database.reading() as connection:
+        assert await overdue_batches(connection, MINUTE, 10) == [("upscaler", id) for id in late]
+        assert await overdue_batches(connection, MINUTE, 2) == [("upscaler", id) for id in late[:2]]
+        assert await overdue_batches(connection, 3 * MINUTE, 10) == []
 
 
 async def test_a_parent_that_waits_for_its_children_is_not_rescued(database: Database, workspace_id: str) -> None:
