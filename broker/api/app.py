@@ -36,11 +36,9 @@ def create_app(web: Web) -> Starlette:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals: a path that does not exist, or a method that a path has not."""
+    """Starlette's own refusals: a path that does not exist, or, for its static files, another method than reading."""
     if isinstance(error, HTTPException) and error.status_code == 405:
-        return ximilar.error_answer(
-            MethodNotAllowed(request.method, (error.headers or {}).get("Allow", "").split(", "))
-        )
+        return ximilar.error_answer(MethodNotAllowed(request.method, ("GET", "HEAD")))
     return ximilar.error_answer(NotFound())
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from broker.bootstrap import Web
 from broker.errors import Invalid, MethodNotAllowed, TooLarge, UnsupportedMediaType
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 
@@ -26,15 +27,22 @@ def web_of(request: Request) -> Web:
 
 def resource(path: str, methods: Mapping[str, Endpoint]) -> list[Route]:
     """One path, with and without a trailing slash, never a redirect; another method is a 405 that names the legal."""
-    allowed = [*methods, *(["HEAD"] if "GET" in methods else [])]
+    return [Route(form, _Resource(methods)) for form in (path, path + "/")]
 
-    async def dispatch(request: Request) -> Response:
-        endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
+
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    """An ASGI application, because Starlette itself would answer a function's methods that it was not told of."""
+
+    methods: Mapping[str, Endpoint]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        endpoint = self.methods.get("GET" if request.method == "HEAD" else request.method)
         if endpoint is None:
-            raise MethodNotAllowed(request.method, allowed)
-        return await endpoint(request)
-
-    return [Route(form, dispatch, methods=_METHODS) for form in (path, path + "/")]
+            raise MethodNotAllowed(request.method, [*self.methods, *(["HEAD"] if "GET" in self.methods else [])])
+        response = await endpoint(request)
+        await response(scope, receive, send)
 
 
 def json_answer(body: bytes, status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -91,4 +99,5 @@ def _is_proxy(request: Request) -> bool:
 
 def _last(request: Request, header: str) -> str:
     """The entry that our own proxy wrote; what stands before it came from outside."""
-    return request.headers.get(header, "").rpartition(",")[2].strip()
+    lines = request.headers.getlist(header)
+    return lines[-1].rpartition(",")[2].strip() if lines else ""
