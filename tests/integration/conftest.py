@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from broker.queue.embedded import EmbeddedValkey
 from tests.integration.net.servers import Answer, Web, reply
 from tests.integration.receiver import Receiver
 from tests.integration.running import (
@@ -79,3 +80,11 @@ async def images() -> AsyncIterator[Web]:
 async def receiver() -> AsyncIterator[Receiver]:
     async with Receiver().listen() as receiver:
         yield receiver
+
+
+@pytest.fixture
+def valkey_url(tmp_path: Path) -> Iterator[str]:
+    """The URL of a Valkey of the test's own."""
+    server = EmbeddedValkey(tmp_path / "redis")
+    yield server.start()
+    server.stop()

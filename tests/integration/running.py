@@ -207,6 +207,7 @@ async def serving(web: Web) -> AsyncIterator[str]:
     # With its protocol named, asyncio sends small answers at once (TCP_NODELAY), as uvloop always does.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()
         task = asyncio.create_task(server.serve(sockets=[listening]))
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -238,9 +238,7 @@ async def test_bad_input_names_the_field(broker: Broker, cases: dict[str, tuple[
     ],
     ids=["_url", "webhook"],
 )
-async def test_bad_url_names_the_field(
-    broker: Broker, sent: Callable[[str], Any], named: Callable[[str], Any]
-) -> None:
+async def test_bad_url_names_the_field(broker: Broker, sent: Callable[[str], Any], named: Callable[[str], Any]) -> None:
     cases = {url: (sent(url), named(text)) for url, text in URLS.items()}
     assert await refusals(broker, cases) == {}
 
