@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from broker.api import ximilar_openapi
 from broker.api.description import Section, answer, parameter
 from broker.api.schemas import Schema, model_schemas, ref
+from broker.api.ximilar_errors import errors
 from handlers.registry import Registry
 
 TAG = "Service"
@@ -64,13 +64,13 @@ def _open(operation_id: str, summary: str, responses: Schema) -> Schema:
 
 def _health(operation_id: str, summary: str, answers: dict[str, str], model: str) -> Schema:
     responses = {code: answer(description, ref(model)) for code, description in answers.items()}
-    return _open(operation_id, summary, dict(sorted({**responses, **ximilar_openapi.errors()}.items())))
+    return _open(operation_id, summary, dict(sorted({**responses, **errors()}.items())))
 
 
 def _media() -> Schema:
     responses = {
         "200": answer("The file, with its own media type.", {}, media_type="*/*"),
-        **ximilar_openapi.errors(404, 410, 503),
+        **errors(404, 410, 503),
     }
     return {
         **_open("getMedia", "Fetch a picture from a result", responses),
@@ -99,13 +99,13 @@ def _media() -> Schema:
 
 
 def _openapi() -> Schema:
-    responses = {"200": answer("OpenAPI 3.1.", {"type": "object"}), **ximilar_openapi.errors()}
+    responses = {"200": answer("OpenAPI 3.1.", {"type": "object"}), **errors()}
     return _open("getOpenapi", "This description, for tools", responses)
 
 
 def _docs() -> Schema:
     responses = {
         "200": answer("HTML.", {"type": "string"}, media_type="text/html"),
-        **ximilar_openapi.errors(400),
+        **errors(400),
     }
     return _open("getDocs", "This description, for people", responses)

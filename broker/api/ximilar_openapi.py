@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-
 from broker.api.description import Section, answer, parameter, secured, with_examples
 from broker.api.schemas import Schema, merge, model_schemas, params_name, ref
 from broker.api.ximilar import MAX_WAIT, ROOT
+from broker.api.ximilar_errors import PREFIX, error_responses, errors
 from broker.api.ximilar_examples import ACCEPTED, DETAILS, EVENT, ID, PAGE, REQUESTS
 from broker.dialects.ximilar import codec
 from broker.dialects.ximilar.wire import (
@@ -23,49 +21,9 @@ from broker.dialects.ximilar.wire import (
     StatusAnswer,
     SubmitBody,
 )
-from broker.errors import (
-    BrokerError,
-    Conflict,
-    Forbidden,
-    Gone,
-    Invalid,
-    MethodNotAllowed,
-    NotFound,
-    TooLarge,
-    TooManyQueued,
-    Unauthenticated,
-    Unavailable,
-    UnsupportedMediaType,
-)
 from handlers.registry import Registry
 
 TAG = "Ximilar: asynchronous requests"
-PREFIX = "Ximilar"
-_ERRORS: Sequence[tuple[BrokerError, str]] = (
-    (
-        Invalid(fields={"records": ["Ensure this field has no more than 10 elements."]}),
-        "The input is wrong. Every wrong field has its messages; `detail` speaks of the body as a whole.",
-    ),
-    (Unauthenticated(), "No token came along, or one that is not known."),
-    (Forbidden(), "The token lacks the right, or may not use that workspace."),
-    (NotFound(), "There is nothing of that id that you may see, or no such page."),
-    (MethodNotAllowed("PATCH", ["GET", "HEAD"]), "This address does not have that method."),
-    (Conflict(), "Not possible in the present state."),
-    (Gone("This link has expired."), "It was there; its time is over."),
-    (TooLarge(), "The body is larger than this service takes."),
-    (UnsupportedMediaType(), "The body is not `application/json`."),
-    (TooManyQueued(retry_after=5), "The workspace has as many open requests as it may have. Try again later."),
-    (Unavailable(retry_after=5), "The service cannot take it now: nothing was accepted. Try again later."),
-)
-_HEADERS: Mapping[str, Schema] = {
-    "Retry-After": {
-        "description": "Seconds to wait before the next try.",
-        "required": True,
-        "schema": {"type": "integer", "minimum": 0},
-    },
-    "WWW-Authenticate": {"description": "The scheme to use.", "required": True, "schema": {"type": "string"}},
-    "Allow": {"description": "The methods that it has.", "required": True, "schema": {"type": "string"}},
-}
 _ONE_WORKSPACE = parameter(
     "workspace",
     {"type": "string", "format": "uuid"},
@@ -91,13 +49,8 @@ def section(registry: Registry) -> Section:
         },
         webhooks={"requestDone": {"post": _event()}},
         schemas=schemas,
-        responses=dict(_error_response(error, description) for error, description in _ERRORS),
+        responses=error_responses(),
     )
-
-
-def errors(*codes: int) -> dict[str, Schema]:
-    """The dialect's answers of those status codes, and the one to a wrong method, which every address has."""
-    return {str(code): {"$ref": f"#/components/responses/{PREFIX}{code}"} for code in sorted({*codes, 405})}
 
 
 def _submit(registry: Registry) -> Schema:
@@ -252,14 +205,3 @@ def _variant(type: str, endpoint: str, *, is_default: bool) -> Schema:
             {"type": "object", "properties": chosen, "required": ["type"] if is_default else ["type", "endpoint"]},
         ],
     }
-
-
-def _error_response(error: BrokerError, description: str) -> tuple[str, Schema]:
-    """What the codec makes of an error, as an example, and the shape that it has."""
-    shaped = codec.render_error(error)
-    whole, fields = ref(PREFIX + "Detail"), ref(PREFIX + "FieldProblems")
-    schema = {"anyOf": [fields, whole]} if isinstance(error, Invalid) else whole
-    response = answer(description, schema, **{error.code: json.loads(shaped.body)})
-    if shaped.headers:
-        response["headers"] = {name: _HEADERS[name] for name in shaped.headers}
-    return f"{PREFIX}{shaped.status_code}", response

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
 from starlette.routing import Mount, Route
+from starlette.types import Message
 
 from broker.api import app
 from broker.api.openapi import document
@@ -56,11 +56,19 @@ STAMPER = Spec(
 WITH_STAMPER = document(Registry({**INSTALLED, STAMPER.type: STAMPER}))
 
 
+async def nothing() -> Message:
+    raise AssertionError("a wrong method's body is read")
+
+
+async def unsent(message: Message) -> None:
+    raise AssertionError(f"a wrong method is answered with {message}")
+
+
 async def methods_of(route: Route) -> set[str]:
     """The methods that a route names when it is asked with another one."""
-    scope = {"type": "http", "method": "TRACE", "path": route.path, "headers": [], "query_string": b""}
+    scope = {"type": "http", "method": "OPTIONS", "path": route.path, "headers": [], "query_string": b""}
     with pytest.raises(MethodNotAllowed) as refused:
-        await route.endpoint(Request(scope))
+        await route.app(scope, nothing, unsent)
     return set(refused.value.allowed)
 
 
