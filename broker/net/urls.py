@@ -21,6 +21,12 @@ _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NUMBER = r"([0-9]+|0x[0-9a-f]*)"
 # A name whose last label is a number is an address to some parsers and a name to others; it is neither here.
 _NAME = re.compile(rf"(?=.{{1,254}}\Z)(?!(.*\.)?{_NUMBER}\.?\Z)({_LABEL}\.)*{_LABEL}\.?")
+# What nearly all customers send: a short lower-case name that ends in letters, so is no address in any spelling, and
+# visible ASCII after it. All parsers agree on it, so none is asked: 1 µs in place of 25.
+_PLAIN = re.compile(
+    r"(https?)://(?=[^/?#:]{1,63}(?:[/?#:]|\Z))(?:[a-z0-9_]+(?:-[a-z0-9_]+)*\.)+(?!localhost\b)[a-z]{2,}"
+    r"(?::([1-9][0-9]{1,3}))?(?:[/?#][!-~]*)?"
+)
 
 
 def check_url(url: str, policy: Policy) -> None:
@@ -29,13 +35,16 @@ def check_url(url: str, policy: Policy) -> None:
     Nothing is looked up. An address in place of a name is judged here, port included. With a name, the port is judged
     here only if no network of the operator's is open, for in such a network any port may be used.
     """
+    if len(url) <= MAX_LENGTH and (plain := _PLAIN.fullmatch(url)):
+        _check_port(int(plain[2] or DEFAULT_PORTS[plain[1]]), policy)
+        return
     parsed = parse_url(url)
     port = port_of(parsed)
     address = literal(parsed.raw_host.decode("ascii"))
     if address is not None:
         _check_literal(address, port, policy)
-    elif not policy.networks and port not in policy.ports:
-        raise Invalid(f"Port {port} is not allowed.")
+    else:
+        _check_port(port, policy)
 
 
 def parse_url(url: str) -> httpx.URL:
@@ -81,6 +90,11 @@ def literal(host: str) -> Address | None:
 
 def _is_host(host: str) -> bool:
     return literal(host) is not None or _NAME.fullmatch(host) is not None
+
+
+def _check_port(port: int, policy: Policy) -> None:
+    if not policy.networks and port not in policy.ports:
+        raise Invalid(f"Port {port} is not allowed.")
 
 
 def _check_literal(address: Address, port: int, policy: Policy) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broker.errors import Invalid
 from broker.net.addresses import Policy
@@ -162,6 +164,39 @@ def test_bad_urls_are_refused_with_a_reason(url: str, reason: str) -> None:
     message = complaint(url)
     assert message is not None
     assert reason in message
+
+
+_PIECES = (
+    "a",
+    "z",
+    "0",
+    "9",
+    "_",
+    "-",
+    "--",
+    ".",
+    "xn--",
+    "com",
+    "localhost",
+    "127.1",
+    "0x7f",
+    ":",
+    ":80",
+    ":8080",
+    ":0",
+    "@",
+)
+_HOSTS = st.lists(st.sampled_from(_PIECES), min_size=1, max_size=6).map("".join)
+_RESTS = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7F), max_size=12)
+
+
+@given(scheme=st.sampled_from(["http", "https"]), host=_HOSTS, mark=st.sampled_from(["", "/", "?", "#"]), rest=_RESTS)
+@pytest.mark.parametrize("policy", [CLOSED, LOCAL])
+def test_a_url_judged_at_sight_is_judged_as_by_the_parser(
+    policy: Policy, scheme: str, host: str, mark: str, rest: str
+) -> None:
+    url = f"://{host}{mark}{rest}"
+    assert complaint(scheme + url, policy) == complaint(scheme.upper() + url, policy)  # upper case is parsed
 
 
 def test_no_reason_repeats_the_url() -> None:
