@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +12,14 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from broker.admission import Admission
-from broker.batches import Batch, Draft, NewBatch, Record, Status, Submission, Webhook, new_id
+from broker.batches import Batch, Draft, NewBatch, Pin, Record, Status, Submission, Webhook, new_id
 from broker.errors import Invalid
 from broker.media.blobs import Blobs, input_key
 from broker.queue.nudge import Nudger
 from broker.secrets import Purpose, Vault
 from broker.store.batches import insert_batches
 from broker.store.database import Database
+from broker.store.documents import find_version
 from broker.store.rows import dump_records
 from handlers.contract import Params, Spec
 from handlers.registry import Registry
@@ -45,6 +45,7 @@ class Accept:
         Unavailable.
         """
         spec, endpoint, params = self._understand(submission)
+        pinned = await self._pin(spec, params, workspace)
         await self.admission.admit(workspace)
         id = new_id()
         records = await self._store_inputs(submission.records, workspace, id)
@@ -54,20 +55,21 @@ class Accept:
             dialect=submission.dialect,
             type=spec.type,
             endpoint=endpoint,
-            params=params,
+            params=params.model_dump_json(by_alias=True),
             records=dump_records(records),
             extra=submission.extra,
             size=len(records),
             base_url=base_url,
+            pinned=pinned,
             webhook=self._seal(submission.webhook),
         )
         created = await self.database.writer.write(insert_batches, row, weight=row.weight)
         self.nudger.ring([(spec.type, id)])
         log.debug("batch.accepted", batch=id, type=spec.type, endpoint=endpoint, records=len(records))
-        return _accepted(row, json.loads(params), records, created)
+        return _accepted(row, params.model_dump(mode="json", by_alias=True), records, created)
 
-    def _understand(self, submission: Submission) -> tuple[Spec, str, str]:
-        """The type, the endpoint and the checked parameters as JSON."""
+    def _understand(self, submission: Submission) -> tuple[Spec, str, Params]:
+        """The type, the endpoint and the checked parameters."""
         spec = self.registry.get(submission.type)
         if spec is None:
             raise Invalid(fields={"type": [_no_choice(submission.type, self.registry)]})
@@ -76,6 +78,17 @@ class Accept:
         if model is None:
             raise Invalid(fields={"endpoint": [_no_choice(endpoint, spec.endpoints)]})
         return spec, endpoint, _checked(model, submission.params)
+
+    async def _pin(self, spec: Spec, params: Params, workspace: str) -> tuple[Pin, ...]:
+        """The documents that the parameters refer to, each in the version that this batch will use to its end."""
+        pins = []
+        for ref in spec.references(params):
+            async with self.database.reading() as connection:
+                version = await find_version(connection, workspace, ref.kind, ref.id, ref.version)
+            if version is None:
+                raise Invalid(fields={ref.param or ref.kind: [f'There is no {ref.kind} "{ref.id}".']})
+            pins.append(Pin(ref.kind, ref.id, version))
+        return tuple(pins)
 
     async def _store_inputs(self, drafts: tuple[Draft, ...], workspace: str, batch: str) -> tuple[Record, ...]:
         """Pictures that were sent along go to the blob store first, so that no row ever refers to a missing one."""
@@ -101,9 +114,9 @@ class Accept:
         return self.vault.seal(Purpose.WEBHOOK_TARGET, to_json({"url": webhook.url, "headers": webhook.headers}))
 
 
-def _checked(model: type[Params], params: Mapping[str, Any]) -> str:
+def _checked(model: type[Params], params: Mapping[str, Any]) -> Params:
     try:
-        return model.model_validate(params).model_dump_json()
+        return model.model_validate(params)
     except ValidationError as error:
         problems: dict[str, list[str]] = {}
         for problem in error.errors():
@@ -132,5 +145,6 @@ def _accepted(row: NewBatch, params: Mapping[str, Any], records: tuple[Record, .
         lease_seq=0,
         created=created,
         modified=created,
+        pinned=row.pinned,
         webhook=row.webhook,
     )

@@ -122,6 +122,15 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """A version of a stored document that a batch keeps from its acceptance to its end."""
+
+    kind: str
+    id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewBatch:
     """An accepted batch on its way into SQL. Texts are JSON; `webhook` is an encrypted box; times are not yet known."""
 
@@ -135,6 +144,7 @@ class NewBatch:
     extra: str
     size: int
     base_url: str
+    pinned: tuple[Pin, ...] = ()
     webhook: bytes | None = None
     external_id: str | None = None
 
@@ -174,6 +184,7 @@ class Batch:
     lease_seq: int
     created: int
     modified: int
+    pinned: tuple[Pin, ...] = ()
     webhook: bytes | None = None
     external_id: str | None = None
 

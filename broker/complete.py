@@ -31,7 +31,9 @@ class Complete:
     bell: DoneBell
     on_delivery: Callable[[], None]
 
-    async def __call__(self, batch: Batch, stored: Sequence[Result], fresh: Sequence[Result]) -> bool:
+    async def __call__(
+        self, batch: Batch, stored: Sequence[Result], fresh: Sequence[Result], combined: str | None = None
+    ) -> bool:
         """Finish a claimed batch. `stored` results are in SQL already; with `fresh` ones there is one a record.
 
         False when the lease was lost: nothing has changed. Raises Unavailable: nothing is known to have changed.
@@ -39,7 +41,7 @@ class Complete:
         results = sorted((*stored, *fresh), key=lambda result: result.index)
         outcome = outcome_of(results)
         delivery = self._delivery(batch, results)
-        finish = Finish(Lease(batch.id, batch.lease_seq), batch.run, outcome, tuple(fresh), delivery)
+        finish = Finish(Lease(batch.id, batch.lease_seq), batch.run, outcome, tuple(fresh), delivery, combined)
         weight = 500 + 1000 * len(fresh) + (len(delivery.body) if delivery else 0)
         if not await self.database.writer.write(finish_batches, finish, weight=weight):
             log.warning("batch.stale", batch=batch.id, lease_seq=batch.lease_seq)

@@ -10,7 +10,7 @@ path of its `Spec`. See `tests/plugin_example/` for a complete one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -29,6 +29,7 @@ class Params(BaseModel):
 
 
 ParamsClass: TypeAlias = type[Params]
+DocumentClass: TypeAlias = type[BaseModel]
 
 
 class RecordError(Exception):
@@ -67,6 +68,19 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Ref:
+    """A stored document that parameters refer to. `param` names the parameter, for the customer's error message.
+
+    version: from 1; None is the newest. The broker pins it at accept, so that a batch keeps what it began with.
+    """
+
+    kind: str
+    id: str
+    version: int | None = None
+    param: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What a worker process tells a handler once, at `setup`.
 
@@ -95,6 +109,9 @@ class Box(Protocol):
     def progress(self, fraction: float) -> None:
         """Say how much of this record is done, 0..1."""
 
+    def document(self, ref: Ref) -> BaseModel:
+        """A document that the batch's parameters refer to, in the version pinned at accept. Raises KeyError."""
+
     def run(self, type: str, endpoint: str, image: bytes, params: Mapping[str, JSON]) -> Awaitable[Facts]:
         """Run another type's handler over an image inside this record. Raises what that handler raises."""
 
@@ -120,6 +137,10 @@ class Combining(Protocol):
     def combine(self, facts: Sequence[Facts]) -> Facts: ...
 
 
+def _no_references(_params: Any) -> Sequence[Ref]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """The light half of a type.
@@ -127,6 +148,8 @@ class Spec:
     endpoints: name -> parameters. default_endpoint: the one a batch without `endpoint` gets.
     handler: import path of the class, `package.module:Class`. time_limit: seconds one record may take.
     summary: one sentence for the API's pages.
+    documents: kind -> model of the documents that the broker stores, versions and validates for this type.
+    references: checked parameters -> the documents they refer to.
     """
 
     type: str
@@ -135,6 +158,8 @@ class Spec:
     handler: str
     summary: str
     time_limit: float = 300.0
+    documents: Mapping[str, DocumentClass] = field(default_factory=dict)
+    references: Callable[[Any], Sequence[Ref]] = _no_references
 
     def __post_init__(self) -> None:
         if self.default_endpoint not in self.endpoints:

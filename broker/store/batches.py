@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.batches import Batch, BatchHead, NewBatch, Status
 from broker.store.clock import db_now
-from broker.store.rows import batch_of
+from broker.store.rows import batch_of, dump_pins
 from broker.store.tables import BatchRow, table
 
 _batches = table(BatchRow)
@@ -44,6 +44,7 @@ def insert_batches(connection: Connection, rows: Sequence[NewBatch]) -> list[int
                 "params": row.params,
                 "records": row.records,
                 "extra": row.extra,
+                "pinned": dump_pins(row.pinned),
                 "size": row.size,
                 "base_url": row.base_url,
                 "webhook": row.webhook,

@@ -35,13 +35,17 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end of a run: the results not checkpointed yet, the outcome, and the webhook that is owed from now on."""
+    """The end of a run: the results not checkpointed yet, the outcome, and the webhook that is owed from now on.
+
+    combined: JSON of what the handler says about all records together.
+    """
 
     lease: Lease
     run: int
     outcome: Outcome
     results: tuple[Result, ...]
     delivery: NewDelivery | None
+    combined: str | None = None
 
 
 def checkpoint_results(connection: Connection, checkpoints: Sequence[Checkpoint]) -> list[bool]:
@@ -55,7 +59,7 @@ def checkpoint_results(connection: Connection, checkpoints: Sequence[Checkpoint]
 def finish_batches(connection: Connection, finishes: Sequence[Finish]) -> list[bool]:
     """PROCESSING -> DONE with results and delivery, all or nothing; False where the lease was lost: nothing changed."""
     lock_held(connection, [finish.lease for finish in finishes])
-    rows = [[finish.lease.batch, finish.lease.seq, finish.outcome] for finish in finishes]
+    rows = [[finish.lease.batch, finish.lease.seq, finish.outcome, finish.combined] for finish in finishes]
     statement = _finish_statement(connection.dialect.name)
     done = {Lease(*row) for row in connection.execute(statement, {"given": json.dumps(rows)})}
     kept = [finish for finish in finishes if finish.lease in done]
@@ -66,7 +70,7 @@ def finish_batches(connection: Connection, finishes: Sequence[Finish]) -> list[b
 
 @lru_cache
 def _finish_statement(dialect: str) -> ReturningUpdate[Any]:
-    mine = given(dialect, id=Id, seq=BigInteger, outcome=Text)
+    mine = given(dialect, id=Id, seq=BigInteger, outcome=Text, combined=Text)
     return (
         update(_batches)
         .where(
@@ -77,6 +81,7 @@ def _finish_statement(dialect: str) -> ReturningUpdate[Any]:
         .values(
             status=Status.DONE,
             outcome=mine.c.outcome,
+            combined=mine.c.combined,
             lease_owner=None,
             lease_until=None,
             suspect=None,

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from broker.batches import Batch, Outcome, Record, Result, Status
+from broker.batches import Batch, Outcome, Pin, Record, Result, Status
 
 
 def batch_of(row: Row[Any]) -> Batch:
@@ -28,6 +28,7 @@ def batch_of(row: Row[Any]) -> Batch:
         lease_seq=row.lease_seq,
         created=row.created,
         modified=row.modified,
+        pinned=load_pins(row.pinned),
         webhook=row.webhook,
         external_id=row.external_id,
     )
@@ -53,6 +54,16 @@ def dump_records(records: tuple[Record, ...]) -> str:
 def load_records(text: str) -> tuple[Record, ...]:
     """The inverse of `dump_records`."""
     return tuple(Record(**item) for item in json.loads(text))
+
+
+def dump_pins(pins: tuple[Pin, ...]) -> str:
+    """Pins as the JSON of their one column."""
+    return json.dumps([[pin.kind, pin.id, pin.version] for pin in pins])
+
+
+def load_pins(text: str) -> tuple[Pin, ...]:
+    """The inverse of `dump_pins`."""
+    return tuple(Pin(kind, id, version) for kind, id, version in json.loads(text))
 
 
 def _dump(record: Record) -> dict[str, Any]:

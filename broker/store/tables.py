@@ -94,7 +94,7 @@ class TokenGrantRow(SQLModel, table=True):
 
 
 class BatchRow(SQLModel, table=True):
-    """One accepted POST. `params`, `records` and `extra` are JSON; times are ms of `db_now()`.
+    """One accepted POST. `params`, `records`, `pinned` and `extra` are JSON; times are ms of `db_now()`.
 
     rank: what claims order by. due: not claimed before. lease_*: a worker's claim; `lease_seq` is the fencing number.
     crashes, suspect: how many workers it took down, and the record that was announced. combined: what the
@@ -130,6 +130,7 @@ class BatchRow(SQLModel, table=True):
     params: str = Field(sa_type=Text)
     records: str = Field(sa_type=Text)
     extra: str = Field(sa_type=Text)
+    pinned: str = Field(sa_type=Text)
     size: int
     base_url: str = Field(sa_type=Text)
     webhook: bytes | None = Field(default=None, sa_type=LargeBinary)
@@ -153,6 +154,19 @@ class BatchRow(SQLModel, table=True):
     created: int = Field(sa_type=BigInteger)
     modified: int = Field(sa_type=BigInteger)
     finished: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class DocumentRow(SQLModel, table=True):
+    """One version of a document of a workspace, e.g. a flow's definition. `body` is JSON; a version never changes."""
+
+    __tablename__ = "documents"
+
+    workspace_id: str = Field(foreign_key="workspaces.id", primary_key=True, sa_type=Id)
+    kind: str = Field(primary_key=True, sa_type=Text)
+    id: str = Field(primary_key=True, sa_type=Text)
+    version: int = Field(primary_key=True)
+    body: str = Field(sa_type=Text)
+    created: int = Field(sa_type=BigInteger)
 
 
 class ResultRow(SQLModel, table=True):

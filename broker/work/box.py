@@ -6,15 +6,16 @@ import asyncio
 import inspect
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from handlers.contract import Config, Facts, Handler, Params, Record, RecordError, Spec
+from broker.work.documents import Documents
+from handlers.contract import Config, Facts, Handler, Params, Record, RecordError, Ref, Spec
 from handlers.registry import Registry, load_handler
 
 
@@ -38,6 +39,13 @@ class Crew:
             return facts
         return await asyncio.get_running_loop().run_in_executor(self._threads, _run, run, record, params, box)
 
+    async def combine(self, type: str, facts: Sequence[Facts]) -> Facts | None:
+        """What the handler says about all records of a batch together; None when it says nothing."""
+        combine = getattr(self._handlers[type], "combine", None)
+        if combine is None:
+            return None
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _combine, combine, facts)
+
     def close(self) -> None:
         """Let threads end by themselves; one that hangs must not keep the process."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -48,12 +56,18 @@ def _run(run: Any, record: Record, params: Params, box: RecordBox) -> Facts:
     return facts
 
 
+def _combine(combine: Any, facts: Sequence[Facts]) -> Facts:
+    together: Facts = combine(facts)
+    return together
+
+
 @dataclass(slots=True)
 class RecordBox:
     """The `Box` of one record."""
 
     crew: Crew
     record: Record
+    documents: Documents
     cancelled: bool = False
     done: float = 0.0
     _scratch: Path | None = None
@@ -66,6 +80,9 @@ class RecordBox:
 
     def progress(self, fraction: float) -> None:
         self.done = min(1.0, max(self.done, fraction))
+
+    def document(self, ref: Ref) -> BaseModel:
+        return self.documents[ref.kind, ref.id]
 
     async def run(self, type: str, endpoint: str, image: bytes, params: Mapping[str, Any]) -> Facts:
         """Another type's handler inside this record, in the same worker. Raises RecordError for what does not exist."""

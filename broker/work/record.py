@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from broker.media.blobs import Blobs, output_key
 from broker.media.fetch import Fetcher
 from broker.media.links import stored
 from broker.work.box import Crew, RecordBox
+from broker.work.documents import Documents
 from handlers import contract
 from handlers.contract import Facts, Output, RecordError, RetryableError
 
@@ -26,9 +27,10 @@ log = structlog.get_logger()
 
 
 class Inputs:
-    """The pictures of one batch. Records with the same source share one fetch."""
+    """What the records of one batch share: its documents, and its pictures, one fetch for each source."""
 
-    def __init__(self, blobs: Blobs, fetcher: Fetcher) -> None:
+    def __init__(self, blobs: Blobs, fetcher: Fetcher, documents: Documents) -> None:
+        self.documents = documents
         self._blobs = blobs
         self._fetcher = fetcher
         self._tasks: dict[tuple[str | None, str | None], asyncio.Task[bytes]] = {}
@@ -66,29 +68,31 @@ class RecordRun:
         request_id = new_id()
         record = batch.records[place]
         try:
-            facts = await self._try(batch, place, await inputs.get(record))
+            facts = await self._try(batch, place, await inputs.get(record), inputs.documents)
         except RecordError as error:
             log.info("record.failed", batch=batch.id, record=record.id, code=error.code, text=error.text)
             return Result(place, error.code, error.text, request_id)
         return Result(place, 200, "OK", request_id, facts)
 
-    async def _try(self, batch: Batch, place: int, image: bytes) -> Facts:
+    async def _try(self, batch: Batch, place: int, image: bytes, documents: Documents) -> Facts:
         """Call the handler, again after an error that may pass; every end that is not facts is a RecordError."""
         for tried in range(1, self.max_tries + 1):
             try:
-                return await self._call(batch, place, image)
+                return await self._call(batch, place, image, documents)
             except (RetryableError, OSError, MemoryError):
                 log.warning("record.retry", batch=batch.id, record=batch.records[place].id, tried=tried, exc_info=True)
                 if tried < self.max_tries:
                     await asyncio.sleep(TRY_PAUSE * 2**tried)
         raise RecordError(500, f"the record failed {self.max_tries} times")
 
-    async def _call(self, batch: Batch, place: int, image: bytes) -> Facts:
+    async def _call(self, batch: Batch, place: int, image: bytes, documents: Documents) -> Facts:
         record = batch.records[place]
-        box = RecordBox(self.crew, contract.Record(place, record.id, image, record.fields))
+        box = RecordBox(self.crew, contract.Record(place, record.id, image, record.fields), documents)
         try:
-            facts = await self._store_outputs(batch, place, await self._handle(batch, box))
-            _check_storable(facts)
+            found = await self._handle(batch, box)
+            _check_names(found)
+            facts = await self._store_outputs(batch, place, found)
+            check_storable(facts)
             return facts
         except (RecordError, RetryableError, OSError, MemoryError, BrokerError):
             raise
@@ -122,12 +126,30 @@ class RecordRun:
             return stored(key)
         if isinstance(value, Mapping):
             return await self._store_outputs(batch, place, value)
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return [await self._stored(batch, place, item) for item in value]
         return value
 
 
-def _check_storable(facts: Facts) -> None:
+def _check_names(facts: Facts) -> None:
+    """Raises ValueError for two outputs of one name, of which only one could be kept."""
+    names = [output.name for output in _outputs(facts)]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"several outputs are named {', '.join(sorted(twice))}")
+
+
+def _outputs(value: Any) -> Iterator[Output]:
+    if isinstance(value, Output):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _outputs(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _outputs(item)
+
+
+def check_storable(facts: Facts) -> None:
     """Raises TypeError or ValueError for facts that are no JSON or hold what a database text cannot."""
     if "\\u0000" in json.dumps(facts, allow_nan=False):
         raise ValueError("a fact holds NUL")

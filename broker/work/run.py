@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from broker.batches import Batch, Result
 from broker.complete import Complete
 from broker.errors import Unavailable
 from broker.media.blobs import Blobs
@@ -15,7 +18,8 @@ from broker.store.database import Database
 from broker.store.leases import Claim, GiveBack, give_back_batches
 from broker.work.beat import Heartbeat
 from broker.work.checkpoint import Checkpointer
-from broker.work.record import Inputs, RecordRun
+from broker.work.documents import load_documents
+from broker.work.record import Inputs, RecordRun, check_storable
 
 PAUSE_MS = 2_000
 
@@ -54,7 +58,8 @@ class Run:
         known = {result.index for result in claim.results}
         places = [place for place in range(len(batch.records)) if place not in known]
         log.debug("batch.started", batch=batch.id, type=batch.type, lease_seq=batch.lease_seq, records=len(places))
-        inputs = Inputs(self.blobs, self.fetcher)
+        spec = self.run_record.crew.specs[batch.type]
+        inputs = Inputs(self.blobs, self.fetcher, await load_documents(self.database, spec, batch))
         checkpointer = Checkpointer(self.database, claim.lease, batch.run, len(batch.records))
         try:
             async with asyncio.TaskGroup() as group:
@@ -65,7 +70,21 @@ class Run:
         finally:
             inputs.close()
             await checkpointer.close()
-        await self.complete(batch, (*claim.results, *checkpointer.stored), checkpointer.fresh)
+        stored, fresh = (*claim.results, *checkpointer.stored), checkpointer.fresh
+        await self.complete(batch, stored, fresh, await self._combine(batch, (*stored, *fresh)))
+
+    async def _combine(self, batch: Batch, results: Sequence[Result]) -> str | None:
+        """What the handler says about the good records together, as JSON; an error in it costs no record its result."""
+        facts = [dict(result.facts) for result in sorted(results, key=lambda result: result.index) if result.ok]
+        try:
+            combined = await self.run_record.crew.combine(batch.type, facts)
+            if combined is None:
+                return None
+            check_storable(combined)
+        except Exception:
+            log.exception("batch.combine_failed", batch=batch.id)
+            return None
+        return json.dumps(combined, ensure_ascii=False)
 
     async def _run_record(self, claim: Claim, place: int, inputs: Inputs, checkpointer: Checkpointer) -> None:
         checkpointer.add(await self.run_record(claim.batch, place, inputs))

@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("params", sa.Text(), nullable=False),
         sa.Column("records", sa.Text(), nullable=False),
         sa.Column("extra", sa.Text(), nullable=False),
+        sa.Column("pinned", sa.Text(), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("base_url", sa.Text(), nullable=False),
         sa.Column("webhook", sa.LargeBinary(), nullable=True),
@@ -134,6 +135,17 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash", name=op.f("uq_tokens_hash")),
     )
     op.create_index(op.f("ix_tokens_workspace_id"), "tokens", ["workspace_id"], unique=False)
+    op.create_table(
+        "documents",
+        sa.Column("workspace_id", ID, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_documents_workspace_id")),
+        sa.PrimaryKeyConstraint("workspace_id", "kind", "id", "version", name=op.f("pk_documents")),
+    )
     op.create_table(
         "deliveries",
         sa.Column("id", ID, nullable=False),
@@ -259,5 +271,6 @@ def downgrade() -> None:
         postgresql_where=sa.text("status = 'CREATED'"),
     )
     op.drop_table("batches")
+    op.drop_table("documents")
     op.drop_table("workspaces")
     op.drop_table("instance_facts")

@@ -1,0 +1,27 @@
+"""The documents that a batch has pinned, read once a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from pydantic import BaseModel
+
+from broker.batches import Batch
+from broker.store.database import Database
+from broker.store.documents import document_body
+from handlers.contract import Spec
+
+Documents: TypeAlias = Mapping[tuple[str, str], BaseModel]
+"""(kind, id) -> the document in its pinned version."""
+
+
+async def load_documents(database: Database, spec: Spec, batch: Batch) -> Documents:
+    """Raises Unavailable when the database is away. A document that is gone is missing in the answer."""
+    found: dict[tuple[str, str], BaseModel] = {}
+    for pin in batch.pinned:
+        async with database.reading() as connection:
+            body = await document_body(connection, batch.workspace, pin)
+        if body is not None:
+            found[pin.kind, pin.id] = spec.documents[pin.kind].model_validate_json(body)
+    return found
