@@ -40,7 +40,8 @@ class Admission:
         self._check_disk()
         count = self._counts.get(workspace)
         if count is None:
-            count = self._counts[workspace] = _Count(await self._count(workspace))
+            known = await self._count(workspace)
+            count = self._counts.setdefault(workspace, _Count(known))
         elif time.monotonic() > count.until:
             await self._recount(workspace, count)
         if count.known + count.taken >= self.max_queued:
@@ -62,6 +63,10 @@ class Admission:
         """Only a good answer is remembered, so that space made free counts at once."""
         if time.monotonic() < self._disk_until:
             return
-        if any(shutil.disk_usage(folder).free < self.min_free_bytes for folder in self.folders):
+        try:
+            free = min((shutil.disk_usage(folder).free for folder in self.folders), default=self.min_free_bytes)
+        except OSError as error:
+            raise Unavailable(retry_after=5) from error
+        if free < self.min_free_bytes:
             raise Unavailable("The service is short of disk space. Try again later.", retry_after=60)
         self._disk_until = time.monotonic() + FRESH_SECONDS
