@@ -5,28 +5,33 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import httpx
 import uvicorn
 from sqlalchemy import Connection, Executable, Row
 
 from broker.api.app import create_app
+from broker.api.openapi import document
 from broker.bootstrap import Core, Web, Work, open_core, open_web, open_work
 from broker.provision import Provision
 from broker.queue.worker import BatchWorker
 from broker.settings import Settings, load
 from broker.store.leases import Claim
+from handlers.registry import Registry
+from tests.openapi_check import Contract
 
 T = TypeVar("T")
 KEY = "the-key-of-these-tests-at-least-32-characters"
 ROOT = "/account/v2/request"
 PHOTOGRAPHS = Path(__file__).parents[2] / "broker" / "cli" / "photographs"
+DOCUMENTED = re.compile(rf"({ROOT}(/[^/]+(/status)?)?|/media/.+|/healthz|/readyz)/?")
 LOOK_SECONDS = 0.05
 PATIENCE = 30.0
 
@@ -175,6 +180,24 @@ class StartWorker(Protocol):
     async def __call__(self, *types: str, **overrides: object) -> Worker: ...
 
 
+class _Judge:
+    """Holds every answer that a test gets against the OpenAPI document of the installed types."""
+
+    _contracts: ClassVar[dict[tuple[str, ...], Contract]] = {}
+
+    def __init__(self, registry: Registry) -> None:
+        types = tuple(registry)
+        if types not in self._contracts:
+            self._contracts[types] = Contract(document(registry))
+        self._contract = self._contracts[types]
+
+    async def __call__(self, response: httpx.Response) -> None:
+        path = response.request.url.path
+        if DOCUMENTED.fullmatch(path):
+            await response.aread()
+            self._contract.check_answer(response.request.method, path, response)
+
+
 class _Server(uvicorn.Server):
     """uvicorn that leaves the test run's signals alone and stops at once, not at its next tick."""
 
@@ -224,8 +247,14 @@ async def run_broker(settings: Settings) -> AsyncIterator[Broker]:
         store = Store(web.core)
         tenant = await store.tenant("default")
         url = await stack.enter_async_context(serving(web))
-        headers = {"Authorization": f"Token {tenant.token}"}
-        client = httpx.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE, trust_env=False, verify=False)
+        client = httpx.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Token {tenant.token}"},
+            event_hooks={"response": [_Judge(web.core.registry)]},
+            timeout=PATIENCE,
+            trust_env=False,
+            verify=False,
+        )
         yield Broker(web, store, tenant, await stack.enter_async_context(client))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
-from broker.batches import new_id
+from broker.batches import NewBatch, new_id
+from broker.store.batches import insert_batches
 from broker.store.tables import BatchRow, table
 from tests.integration.running import ROOT, Broker
 
@@ -16,20 +18,27 @@ _batches = table(BatchRow)
 
 
 async def fill(broker: Broker, count: int, **values: Any) -> list[str]:
-    """Ids of `count` further batches, the newest first."""
+    """Ids of `count` further batches, the newest first; `values` are written over their columns."""
     made = [new_id() for _ in range(count)]
-    defaults = {
-        "workspace_id": broker.tenant.workspace,
-        "dialect": "ximilar",
-        "type": "upscaler",
-        "endpoint": "upscale_2x",
-        **dict.fromkeys(("params", "extra"), "{}"),
-        **{"records": "[]", "size": 0, "base_url": "http://x", "status": "CREATED", "outcome": None},
-        **dict.fromkeys(("rank", "due", "lease_seq", "crashes", "created", "modified"), 0),
-        "run": 1,
-    }
-    for id in made:
-        await broker.store.change(insert(_batches).values(id=id, **(defaults | values)))
+    rows = [
+        NewBatch(
+            id=id,
+            workspace=broker.tenant.workspace,
+            dialect="ximilar",
+            type="upscaler",
+            endpoint="upscale_2x",
+            params="{}",
+            records="[]",
+            extra="{}",
+            size=0,
+            base_url="http://x",
+        )
+        for id in made
+    ]
+    write = broker.core.database.writer.write
+    await asyncio.gather(*(write(insert_batches, row) for row in rows))
+    if values:
+        await broker.store.change(update(_batches).where(_batches.c.id.in_(made)).values(**values))
     return made[::-1]
 
 

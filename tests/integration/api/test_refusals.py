@@ -242,12 +242,13 @@ async def test_post_under_the_free_disk_floor_must_wait(start_broker: StartBroke
     assert (await broker.http.get(ROOT)).status_code == 200
 
 
-async def test_post_without_a_blob_store_must_wait(broker: Broker) -> None:
-    """Whether its folder is gone or something else stands in its place."""
+@pytest.mark.parametrize("instead", ["nothing", "a file"])
+async def test_post_without_a_blob_store_must_wait(broker: Broker, instead: str) -> None:
     folder = broker.core.blobs.folder
     assert folder is not None
     folder.rmdir()
-    folder.write_text("not a folder")
+    if instead == "a file":
+        folder.write_text("not a folder")
     answer = await broker.http.post(ROOT, json=BODY | {"records": [{"_base64": "aGk="}]})
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
