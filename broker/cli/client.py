@@ -21,20 +21,28 @@ class Client:
     """Talks to BROKER_URL with BROKER_TOKEN, else to the broker that runs on the data folder."""
 
     def __init__(self, url: str, token: str) -> None:
+        """Raises Misconfigured for a URL or a token that cannot be one."""
+        if not token.isascii():
+            raise Misconfigured("the token holds characters that no token has; see BROKER_TOKEN")
         self.url = url
-        self._http = httpx.AsyncClient(
-            base_url=url,
-            headers={"Authorization": f"Token {token}"},
-            timeout=httpx.Timeout(60, connect=10),
-            trust_env=False,
-        )
+        try:
+            self._http = httpx.AsyncClient(
+                base_url=url,
+                headers={"Authorization": f"Token {token}"},
+                timeout=httpx.Timeout(60, connect=10),
+                trust_env=False,
+            )
+        except httpx.InvalidURL as error:
+            raise Misconfigured(f"BROKER_URL {url} is no URL") from error
 
     @classmethod
     def of_environment(cls) -> Self:
         """Raises Misconfigured when there is nothing to talk to."""
         folder = load().data_dir
-        url = os.environ.get("BROKER_URL") or _read(folder / URL_FILE)
-        token = os.environ.get("BROKER_TOKEN") or _read(folder / TOKEN_FILE)
+        url, token = os.environ.get("BROKER_URL"), os.environ.get("BROKER_TOKEN")
+        if url and not token:
+            raise Misconfigured("BROKER_URL needs a BROKER_TOKEN; the data folder's token is for its own broker alone")
+        url, token = url or _read(folder / URL_FILE), token or _read(folder / TOKEN_FILE)
         if not url or not token:
             raise Misconfigured(
                 f"no broker runs on the data folder {folder}; start `broker up`, or set BROKER_URL and BROKER_TOKEN"
@@ -63,8 +71,13 @@ class Client:
 
     async def download(self, url: str) -> bytes:
         """An output. Its link is signed, so no token goes there."""
-        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
-            return (await client.get(url)).raise_for_status().content
+        try:
+            async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+                return (await client.get(url)).raise_for_status().content
+        except httpx.HTTPStatusError as error:
+            raise BrokerError(f"an output picture was answered {error.response.status_code}") from error
+        except httpx.TransportError as error:
+            raise BrokerError(f"{self.url} cannot be reached") from error
 
     async def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         try:
@@ -73,7 +86,10 @@ class Client:
             raise BrokerError(f"{self.url} cannot be reached") from error
         if response.is_error:
             raise BrokerError(f"{self.url} answered {response.status_code}: {response.text[:500]}")
-        answer: dict[str, Any] = response.json()
+        try:
+            answer: dict[str, Any] = response.json()
+        except ValueError as error:
+            raise BrokerError(f"{self.url} is no broker: its answer is no JSON") from error
         return answer
 
 

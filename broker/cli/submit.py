@@ -20,10 +20,12 @@ from broker.cli.processes import run
 from broker.cli.tables import console, new_table
 from broker.dialects.ximilar.wire import MAX_RECORDS
 from broker.errors import BrokerError, Invalid
+from broker.settings import load
 
 PICTURES = frozenset(".jpg .jpeg .jfif .png .webp .gif .tif .tiff .bmp .heic .heif .avif".split())
 WAIT_SECONDS = 20.0
 AT_ONCE = 8
+ENVELOPE_BYTES = 64 * 1024
 
 
 def submit(
@@ -61,13 +63,18 @@ class Picture:
         return {"_base64": base64.b64encode(self.path.read_bytes()).decode()}
 
     @property
+    def bytes_in_body(self) -> int:
+        """How much of a POST's body its record takes, about."""
+        return len(self.source) if self.path is None else 4 * self.path.stat().st_size // 3 + 64
+
+    @property
     def stem(self) -> str:
         name = self.path.name if self.path else Path(unquote(urlsplit(self.source).path)).name
         return Path(name).stem or "picture"
 
 
 async def _submit(pictures: Sequence[Picture], extra: dict[str, Any], output: Path | None) -> None:
-    parts = [pictures[start : start + MAX_RECORDS] for start in range(0, len(pictures), MAX_RECORDS)]
+    parts = _split(pictures, load().max_body_bytes - ENVELOPE_BYTES)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     async with Client.of_environment() as client:
         with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -83,25 +90,45 @@ async def _submit(pictures: Sequence[Picture], extra: dict[str, Any], output: Pa
                     progress.advance(bar, len(part))
                     return batch
 
-            batches = await asyncio.gather(*(one(part) for part in parts))
+            ends = await asyncio.gather(*(one(part) for part in parts), return_exceptions=True)
+        # What was accepted is told before what was not.
+        accepted = [(part, end) for part, end in zip(parts, ends, strict=True) if not isinstance(end, BaseException)]
         if output is None:
-            for batch in batches:
+            for _, batch in accepted:
                 typer.echo(batch["id"])
-            return
-        await _show(client, pictures, [record for batch in batches for record in batch["response"]["records"]], output)
+        failed = 0 if output is None else await _show(client, accepted, output)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+    if failed:
+        raise BrokerError(f"{failed} of {len(pictures)} records failed")
 
 
-async def _show(client: Client, pictures: Sequence[Picture], records: Sequence[dict[str, Any]], output: Path) -> None:
+def _split(pictures: Sequence[Picture], most: int) -> list[list[Picture]]:
+    """Parts of one POST each: at most ten records, and `most` bytes unless a single picture is larger."""
+    parts: list[list[Picture]] = []
+    room = 0
+    for picture in pictures:
+        if not parts or len(parts[-1]) == MAX_RECORDS or picture.bytes_in_body > room:
+            parts.append([])
+            room = most
+        parts[-1].append(picture)
+        room -= picture.bytes_in_body
+    return parts
+
+
+async def _show(client: Client, done: Sequence[tuple[Sequence[Picture], dict[str, Any]]], output: Path) -> int:
+    """Save the output pictures and print a table of the records; returns how many failed."""
     table = new_table("picture", "status", "result")
     failed = 0
-    for place, (picture, record) in enumerate(zip(pictures, records, strict=True)):
+    rows = [pair for part, batch in done for pair in zip(part, batch["response"]["records"], strict=True)]
+    for place, (picture, record) in enumerate(rows):
         status = record["_status"]
         failed += status["code"] >= 400
         saved = [await _save(client, url, output, f"{place + 1:04}-{picture.stem}") for url in outputs_of(record)]
         table.add_row(picture.source, f"{status['code']} {status['text']}", "\n".join(map(str, saved)))
     console().print(table)
-    if failed:
-        raise BrokerError(f"{failed} of {len(records)} records failed")
+    return failed
 
 
 def outputs_of(value: Any) -> Iterator[str]:
