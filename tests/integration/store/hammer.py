@@ -1,7 +1,7 @@
 """A process that writes groups of batches and says which are stored; run by tests, several at a time.
 
-Arguments: database URL, workspace, groups, bytes a group, largest file in bytes (0 = any). Each line it prints is one
-group: `stored ID` or `refused ID`. It ends at the first refusal.
+Arguments: database URL, workspace, groups, bytes a group, largest file in bytes (0 = any), seconds between groups. Each
+line it prints is one group: `stored ID` or `refused ID`. It ends at the first refusal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from broker.store.batches import insert_batches
 from broker.store.database import open_database
 
 
-async def hammer(url: str, workspace: str, groups: int, size: int) -> None:
+async def hammer(url: str, workspace: str, groups: int, size: int, pause: float) -> None:
     database = open_database(url, Path())
     for _ in range(groups):
         id = new_id()
@@ -29,6 +29,7 @@ async def hammer(url: str, workspace: str, groups: int, size: int) -> None:
             say("refused", id)
             break
         say("stored", id)
+        await asyncio.sleep(pause)
     await database.aclose()
 
 
@@ -38,7 +39,7 @@ def say(word: str, id: str) -> None:
 
 
 if __name__ == "__main__":
-    url, workspace, groups, size, largest_file = sys.argv[1:]
+    url, workspace, groups, size, largest_file, pause = sys.argv[1:]
     if int(largest_file):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest_file), int(largest_file)))
-    asyncio.run(hammer(url, workspace, int(groups), int(size)))
+    asyncio.run(hammer(url, workspace, int(groups), int(size), float(pause)))
