@@ -50,10 +50,10 @@ class Fleet:
         """Make the workspace `default` and a token, once."""
         self._token = self._token or run_aside(_token(self.database_url, self.commands.folder / "data"))
 
-    def start_web(self, **environment: str) -> Api:
+    def start_web(self, before: tuple[str, ...] = (), **environment: str) -> Api:
         """Start a web process on a free port; returns once it is ready."""
         self.provision()
-        web = self.commands.with_environment(**environment).start("web", "--port", "0")
+        web = self.commands.with_environment(**environment).start("web", "--port", "0", before=before)
         self._web = web
         until(lambda: _started(web), "web has started")
         url = str(_started(web)["url"])
