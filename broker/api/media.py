@@ -22,7 +22,7 @@ def routes() -> list[Route]:
 async def media(request: Request) -> Response:
     """The bytes of an output: 404 for a link that is not ours, 410 for one whose time, or whose output, is over."""
     core = web_of(request).core
-    key, query = request.path_params["key"], request.query_params
+    key, query = request.path_params["key"].removesuffix("/"), request.query_params
     try:
         core.links.check(key, query.get("expires", ""), query.get("signature", ""))
         body = await _body(request, key)

@@ -53,11 +53,13 @@ class Blobs:
             raise Unavailable(retry_after=5) from error
 
     async def get(self, key: str) -> bytes:
-        """A blob's bytes. Raises NotFound when there is none."""
+        """A blob's bytes. Raises NotFound when there is none, which a folder that is away does not tell."""
         try:
             found = await obstore.get_async(self._store, key)
             return bytes(await found.bytes_async())
         except FileNotFoundError as error:
+            if self._folder is not None and not self._folder.is_dir():
+                raise Unavailable(retry_after=5) from error
             raise NotFound() from error
         except (OSError, BaseError) as error:
             raise Unavailable(retry_after=5) from error
