@@ -95,7 +95,8 @@ class Accept:
         keys = {
             place: input_key(workspace, batch, place) for place, draft in enumerate(drafts) if draft.data is not None
         }
-        await asyncio.gather(*(self.blobs.put(key, drafts[place].data or b"") for place, key in keys.items()))
+        if keys:
+            await asyncio.gather(*(self.blobs.put(key, drafts[place].data or b"") for place, key in keys.items()))
         return tuple(
             Record(
                 id=draft.id or new_id(),

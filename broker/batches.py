@@ -205,9 +205,9 @@ def new_id() -> str:
     Ids made later in one process sort later, down to a quarter of a microsecond.
     """
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-    fraction = rest * 4096 // 1_000_000
-    random = int.from_bytes(os.urandom(8), "big") >> 2
-    return str(uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | random))
+    head = f"{milliseconds:012x}7{rest * 4096 // 1_000_000:03x}"
+    tail = f"{0b10 << 62 | int.from_bytes(os.urandom(8)) >> 2:016x}"
+    return f"{head[:8]}-{head[8:12]}-{head[12:]}-{tail[:4]}-{tail[4:]}"
 
 
 def is_id(text: str) -> bool:

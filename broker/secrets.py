@@ -56,7 +56,7 @@ class Vault:
         """Encrypt and authenticate."""
         ring = self._rings[0]
         nonce = os.urandom(_NONCE_BYTES)
-        return _VERSION + ring.id + nonce + AESGCM(ring.keys[purpose]).encrypt(nonce, plaintext, purpose.encode())
+        return _VERSION + ring.id + nonce + ring.ciphers[purpose].encrypt(nonce, plaintext, purpose.encode())
 
     def open(self, purpose: Purpose, box: bytes) -> bytes:
         """The plaintext of a box. Raises Misconfigured when none of the keys made it, or it was changed."""
@@ -65,7 +65,7 @@ class Vault:
             if head != _VERSION + ring.id or not sealed:
                 continue
             with suppress(InvalidTag):
-                return AESGCM(ring.keys[purpose]).decrypt(nonce, sealed, purpose.encode())
+                return ring.ciphers[purpose].decrypt(nonce, sealed, purpose.encode())
         raise Misconfigured("a stored secret cannot be read with BROKER_SECRET_KEY")
 
     def sign(self, purpose: Purpose, message: bytes) -> str:
@@ -87,11 +87,12 @@ class Vault:
 
 
 class _Ring:
-    """One key of the operator: its id and a subkey a purpose."""
+    """One key of the operator: its id, and a subkey with its cipher a purpose."""
 
     def __init__(self, key: bytes) -> None:
         self.id = _derive(key, b"key id")[:_ID_BYTES]
         self.keys = {purpose: _derive(key, purpose.encode()) for purpose in Purpose}
+        self.ciphers = {purpose: AESGCM(subkey) for purpose, subkey in self.keys.items()}
 
 
 def _derive(key: bytes, purpose: bytes) -> bytes:

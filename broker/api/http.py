@@ -76,7 +76,7 @@ def base_url(request: Request) -> str:
     settings = web_of(request).core.settings
     if settings.public_url:
         return settings.public_url
-    scheme, host = request.url.scheme, request.headers.get("host", "")
+    scheme, host = request.scope["scheme"], request.headers.get("host", "")
     if _is_proxy(request):
         scheme = _last(request, "x-forwarded-proto") or scheme
         host = _last(request, "x-forwarded-host") or host
