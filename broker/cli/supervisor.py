@@ -80,18 +80,18 @@ class Supervisor:
 
     async def stop(self, seconds: float) -> bool:
         """SIGTERM to all, SIGKILL to those that are not done in time. Whether all ended in good order."""
-        for child in self.children:
-            if child.process is not None and child.alive:
-                child.process.send_signal(signal.SIGTERM)
+        running = {child.name: child.process for child in self.children if child.process is not None and child.alive}
+        for process in running.values():
+            process.send_signal(signal.SIGTERM)
         end = time.monotonic() + seconds
-        while any(child.alive for child in self.children) and time.monotonic() < end:
+        while any(process.poll() is None for process in running.values()) and time.monotonic() < end:
             await asyncio.sleep(0.02)
-        for child in self.children:
-            if child.process is not None and child.alive:
-                log.warning("up.killed", process=child.name)
-                child.process.kill()
-                child.process.wait()
-        return all(child.process is None or child.process.returncode in _IN_GOOD_ORDER for child in self.children)
+        for name, process in running.items():
+            if process.poll() is None:
+                log.warning("up.killed", process=name)
+                process.kill()
+                process.wait()
+        return all(process.returncode in _IN_GOOD_ORDER for process in running.values())
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()
