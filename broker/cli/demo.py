@@ -43,6 +43,8 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the pictures before and after.")] = Path("demo-output"),
 ) -> None:
     """Start everything in a temporary folder, send photographs through it, receive and verify the webhook."""
+    for name in [name for name in os.environ if name.startswith("BROKER_")]:
+        del os.environ[name]  # it is the same for everyone, whatever is set for another broker
     run(_demo(output, console()))
 
 
@@ -74,12 +76,10 @@ async def _demo(output: Path, screen: Console) -> None:
 async def _broker(folder: Path) -> AsyncIterator[Client]:
     """A `broker up` of its own, as a user would start it, stopped at the end."""
     command = [sys.executable, "-m", "broker", "up", "--data-dir", str(folder), "--host", "127.0.0.1", "--port", "0"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
     log = folder / "up.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--allow-network", "127.0.0.0/8"],
-            env=environment,
             stdout=output,
             stderr=output,
             start_new_session=True,
