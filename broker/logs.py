@@ -23,10 +23,24 @@ def configure(log_format: str, level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[_FromLibraries()])
+
+
+class _FromLibraries(logging.Handler):
+    """What libraries say, as an event of ours, so that every line can be parsed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno,
+            "library.logged",
+            logger=record.name,
+            message=record.getMessage(),
+            exc_info=record.exc_info,
+        )
 
 
 def _renderers(pretty: bool) -> list[Any]:
     if pretty:
-        return [structlog.dev.ConsoleRenderer()]
+        # Its own choice of tracebacks shows local variables, among them keys and tokens.
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

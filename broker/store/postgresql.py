@@ -20,6 +20,7 @@ class PostgresqlSession:
             url,
             pool_size=1,
             max_overflow=0,
+            hide_parameters=True,
             connect_args={
                 "timeout": 5,
                 "command_timeout": 30,
@@ -41,6 +42,7 @@ def reading_engine(url: URL) -> AsyncEngine:
         url,
         pool_size=READERS,
         max_overflow=0,
+        hide_parameters=True,
         pool_pre_ping=True,
         isolation_level="AUTOCOMMIT",
         connect_args={
