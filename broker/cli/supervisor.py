@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from broker.queue import tether
+from broker.tether import tethered
 
 LOOK_SECONDS = 0.2
 CALM_SECONDS = 10.0
@@ -42,7 +42,7 @@ class Child:
 
         It dies with us where the kernel can do that, so nothing is left behind by a kill.
         """
-        command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), sys.executable, *self.arguments]
+        command = tethered(sys.executable, *self.arguments)
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             command,

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from broker.queue import tether
+from broker.tether import tethered
 
 LONGEST_SOCKET_PATH = 103
 """Bytes; the least of what systems allow (sun_path: 104 on macOS, 108 on Linux, the ending zero included)."""
@@ -110,7 +109,7 @@ class EmbeddedValkey:
             "dir": str(self._folder),
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), str(binary), *arguments]
+        command = tethered(str(binary), *arguments)
         with self._log.open("wb") as output:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
