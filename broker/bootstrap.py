@@ -157,7 +157,6 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
     async with open_core(settings) as core, AsyncExitStack() as stack:
         chosen = _choose(core.registry, types)
         crew = await asyncio.to_thread(_crew, core.registry, chosen, settings)
-        stack.callback(crew.close)
         fetcher = Fetcher(
             core.policy,
             max_bytes=settings.max_image_bytes,

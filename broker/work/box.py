@@ -6,21 +6,22 @@ import asyncio
 import inspect
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from broker.work.calls import on_thread, within
 from broker.work.documents import Documents
 from handlers.contract import Config, Facts, Handler, Params, Record, RecordError, Ref, Spec
 from handlers.registry import Registry, load_handler
 
 
 class Crew:
-    """The handlers of one worker process, set up once, and the threads that their CPU work runs on."""
+    """The handlers of one worker process, set up once, and the turns of their CPU work."""
 
     def __init__(self, registry: Registry, types: tuple[str, ...], config: Config, threads: int) -> None:
         self.specs: dict[str, Spec] = {type: registry[type] for type in types}
@@ -29,36 +30,31 @@ class Crew:
             handler = load_handler(spec)
             handler.setup(config)
             self._handlers[type] = handler
-        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="handler")
+        self._turns = asyncio.Semaphore(threads)
 
     async def call(self, type: str, record: Record, params: Params, box: RecordBox) -> Facts:
-        """Run a type's handler: `async def` on the event loop, `def` on a thread."""
-        run = self._handlers[type].run
+        """Run a type's handler: `async def` on the event loop, `def` on a thread when its turn comes.
+
+        Raises what it raises, HandlerLeft, and RecordError 504 over its time limit, which begins with its turn. A
+        thread that goes on after that has lost its turn to others.
+        """
+        run, limit = self._handlers[type].run, self.specs[type].time_limit
         if inspect.iscoroutinefunction(run):
-            facts: Facts = await run(record, params, box)
+            facts: Facts = await within(limit, run(record, params, box))
             return facts
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _run, run, record, params, box)
+        return await self._in_turn(limit, partial(run, record, params, box))
 
     async def combine(self, type: str, facts: Sequence[Facts]) -> Facts | None:
-        """What the handler says about all records of a batch together; None when it says nothing."""
+        """What the handler says about all records of a batch together, None if nothing. Raises like `call`."""
         combine = getattr(self._handlers[type], "combine", None)
         if combine is None:
             return None
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _combine, combine, facts)
+        return await self._in_turn(self.specs[type].time_limit, partial(combine, facts))
 
-    def close(self) -> None:
-        """Let threads end by themselves; one that hangs must not keep the process."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _run(run: Any, record: Record, params: Params, box: RecordBox) -> Facts:
-    facts: Facts = run(record, params, box)
-    return facts
-
-
-def _combine(combine: Any, facts: Sequence[Facts]) -> Facts:
-    together: Facts = combine(facts)
-    return together
+    async def _in_turn(self, limit: float, work: Callable[[], Any]) -> Facts:
+        async with self._turns:
+            facts: Facts = await within(limit, on_thread(work))
+        return facts
 
 
 @dataclass(slots=True)

@@ -12,16 +12,17 @@ from typing import Any
 import structlog
 
 from broker.batches import Batch, Record, Result, new_id
-from broker.errors import BrokerError, NotFound
+from broker.errors import NotFound, Unavailable
 from broker.media.blobs import Blobs, output_key
 from broker.media.fetch import Fetcher
-from broker.media.links import stored
+from broker.media.links import OUTPUT, stored
 from broker.work.box import Crew, RecordBox
 from broker.work.documents import Documents
 from handlers import contract
 from handlers.contract import Facts, Output, RecordError, RetryableError
 
 TRY_PAUSE = 0.2
+MAX_TEXT = 500
 
 log = structlog.get_logger()
 
@@ -69,13 +70,20 @@ class RecordRun:
         record = batch.records[place]
         try:
             facts = await self._try(batch, place, await inputs.get(record), inputs.documents)
+            return Result(place, 200, "OK", request_id, facts)
         except RecordError as error:
-            log.info("record.failed", batch=batch.id, record=record.id, code=error.code, text=error.text)
-            return Result(place, error.code, error.text, request_id)
-        return Result(place, 200, "OK", request_id, facts)
+            code, text = _refusal(error.code, error.text)
+        except Unavailable:
+            raise
+        except Exception:
+            error_id = secrets.token_hex(6)
+            log.exception("record.crashed", batch=batch.id, record=record.id, error_id=error_id)
+            code, text = 500, f"internal error {error_id}"
+        log.info("record.failed", batch=batch.id, record=record.id, code=code, text=text)
+        return Result(place, code, text, request_id)
 
     async def _try(self, batch: Batch, place: int, image: bytes, documents: Documents) -> Facts:
-        """Call the handler, again after an error that may pass; every end that is not facts is a RecordError."""
+        """Call the handler, again after an error that may pass."""
         for tried in range(1, self.max_tries + 1):
             try:
                 return await self._call(batch, place, image, documents)
@@ -94,25 +102,13 @@ class RecordRun:
             facts = await self._store_outputs(batch, place, found)
             check_storable(facts)
             return facts
-        except (RecordError, RetryableError, OSError, MemoryError, BrokerError):
-            raise
-        except Exception as error:
-            error_id = secrets.token_hex(6)
-            log.exception("record.crashed", batch=batch.id, record=record.id, error_id=error_id)
-            raise RecordError(500, f"internal error {error_id}") from error
         finally:
             box.cancelled = True
             box.close()
 
     async def _handle(self, batch: Batch, box: RecordBox) -> Facts:
-        spec = self.crew.specs[batch.type]
-        params = spec.endpoints[batch.endpoint].model_validate(batch.params)
-        handling = asyncio.ensure_future(self.crew.call(batch.type, box.record, params, box))
-        done, _ = await asyncio.wait({handling}, timeout=spec.time_limit)
-        if not done:
-            handling.cancel()
-            raise RecordError(504, f"the record took longer than {spec.time_limit:g} s")
-        return await handling
+        params = self.crew.specs[batch.type].endpoints[batch.endpoint].model_validate(batch.params)
+        return await self.crew.call(batch.type, box.record, params, box)
 
     async def _store_outputs(self, batch: Batch, place: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The facts with every Output stored and replaced by a reference to its blob."""
@@ -125,10 +121,19 @@ class RecordRun:
             await self.blobs.put(key, data if isinstance(data, bytes) else await asyncio.to_thread(data.read_bytes))
             return stored(key)
         if isinstance(value, Mapping):
+            if OUTPUT in value:
+                raise ValueError(f"a fact is named {OUTPUT}, which stands for files of ours")
             return await self._store_outputs(batch, place, value)
         if isinstance(value, list | tuple):
             return [await self._stored(batch, place, item) for item in value]
         return value
+
+
+def _refusal(code: Any, text: Any) -> tuple[int, str]:
+    """A handler's refusal as it can be stored and shown; a code that is no HTTP error becomes 500."""
+    legal = isinstance(code, int) and 400 <= code <= 599
+    plain = text[:MAX_TEXT].encode(errors="replace").decode().replace("\0", "") if isinstance(text, str) else ""
+    return code if legal else 500, plain or "the record failed"
 
 
 def _check_names(facts: Facts) -> None:
