@@ -178,7 +178,7 @@ class HostileAsync:
             return ACTIONS[name](record, params, box)
         note(record)
         try:
-            while not Path(str(record.fields["gate"])).exists():
+            while "gate" in record.fields and not Path(str(record.fields["gate"])).exists():
                 await asyncio.sleep(POLL)
         except asyncio.CancelledError:
             note(record, "cancelled")
