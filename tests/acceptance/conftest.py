@@ -1,4 +1,4 @@
-"""Fixtures of the acceptance tests: commands to run, and a broker that several tests of a file share."""
+"""Fixtures of the acceptance tests: commands to run, and a broker that many tests share."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def sleepy_commands(commands: Commands) -> Commands:
     return commands.with_environment(PYTHONPATH=str(PLUGINS))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """One `broker up` for a file's tests, which may reach servers on 127.0.0.1. No test stops it."""
+    """One `broker up` for many tests, which may reach servers on 127.0.0.1. No test stops it."""
     with opened(tmp_path_factory.mktemp("up")) as commands:
         yield start_up(commands, "--allow-network", "127.0.0.0/8")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -120,6 +120,11 @@ class Commands:
         return Commands(self.folder, {**self.environment, **environment}, self.started)
 
     @property
+    def temporary_files(self) -> list[Path]:
+        """What lies in the commands' folder for temporary files."""
+        return list(Path(self.environment["TMPDIR"]).iterdir())
+
+    @property
     def _environment(self) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
         return {**own, **self.environment}
@@ -171,17 +176,13 @@ class Commands:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Commands]:
-    """Commands in a folder, with a short folder for temporary files that must be empty again in the end."""
-    temporary = Path(os.environ.get("TMPDIR", "/tmp")) / f"a{os.getpid()}-{time.monotonic_ns()}"
-    temporary.mkdir()
-    commands = Commands(folder, {"TMPDIR": str(temporary)})
-    try:
-        yield commands
-    finally:
-        commands.stop_all()
-        left = list(temporary.iterdir())
-        shutil.rmtree(temporary)
-    assert left == [], "temporary files were left behind"
+    """Commands in a folder, with a folder of their own for temporary files."""
+    with tempfile.TemporaryDirectory(prefix="a") as temporary:
+        commands = Commands(folder, {"TMPDIR": temporary})
+        try:
+            yield commands
+        finally:
+            commands.stop_all()
 
 
 def is_ready(url: str) -> bool:

@@ -24,5 +24,6 @@ def test_it_shows_everything_and_leaves_the_pictures(commands: Commands) -> None
             assert upscaled.size == (2 * original.width, 2 * original.height)
             assert upscaled.format == original.format
     assert len(list(folder.iterdir())) == 2 * len(before)
-    left = commands.environment["TMPDIR"]
-    assert [seen for seen in running_processes() if left in seen.command] == []
+    assert commands.temporary_files == []
+    temporary = commands.environment["TMPDIR"]
+    assert [seen for seen in running_processes() if temporary in seen.command] == []

@@ -91,7 +91,6 @@ def test_workspaces_and_tokens_do_what_they_may_and_no_more(fleet: Fleet) -> Non
         fleet.commands.run("token", "create", "--workspace", "one", "--scope", "submit,fly"),
         "unknown scope fly; there are submit, read, storage, admin",
     )
-    assert_refused(fleet.commands.run("token", "create", "--workspace", "nowhere"), "there is no workspace 'nowhere'")
 
     api = fleet.start_web()
     reads, writes, unknown = Api(api.url, reader), Api(api.url, writer), Api(api.url, "nonsense")
@@ -111,6 +110,5 @@ def test_workspaces_and_tokens_do_what_they_may_and_no_more(fleet: Fleet) -> Non
     assert writer[-4:] in rows[0]
     (id,) = [word for word in rows[0].replace("│", " ").split() if len(word) == 36]
     assert say("token", "revoke", id).out == "revoked\n"
-    assert_refused(fleet.commands.run("token", "revoke", id), "there is no such token, or it is revoked already")
     until(lambda: writes.get(ROOT).status_code == 401, "the revoked token is refused", 6)
     assert reads.get(ROOT).status_code == 200

@@ -21,6 +21,7 @@ def mode(path: Path) -> int:
 
 def assert_stopped(up: Up, children: list[Seen]) -> None:
     assert [child for child in children if child.alive] == []
+    assert up.commands.temporary_files == []
     assert not (up.folder / "url").exists()
     assert not (up.folder / "valkey" / "valkey.sock").is_symlink()
     assert not (up.folder / "valkey" / "valkey.sock").exists()
@@ -47,12 +48,11 @@ def test_sigterm_and_ctrl_c_drain_and_leave_nothing_behind_and_a_restart_finds_e
     assert_stopped(second, children)
 
 
-def test_a_second_up_on_the_folder_is_refused_and_the_first_goes_on(commands: Commands) -> None:
-    first = start_up(commands)
-    refused = commands.run("up", "--port", "0", "--data-dir", "data")
+def test_a_second_up_on_the_folder_is_refused_and_the_first_goes_on(up: Up) -> None:
+    refused = up.commands.run("up", "--port", "0", "--data-dir", "data")
     assert (refused.code, refused.out) == (1, "")
     assert refused.err == "broker: a broker is running already on the data folder data\n"
-    assert first.api.done(first.api.submit())
+    assert up.api.done(up.api.submit())
 
 
 def test_a_port_in_use_is_told(commands: Commands) -> None:
