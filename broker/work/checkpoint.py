@@ -47,23 +47,27 @@ class Checkpointer:
                 await self._timer
 
     async def _flush_later(self) -> None:
-        await asyncio.sleep(DELAY)
-        flush = asyncio.create_task(self._flush())
-        try:
-            await asyncio.shield(flush)
-        except asyncio.CancelledError:
-            await flush
-            raise
+        held = True
+        while held and self.fresh:
+            await asyncio.sleep(DELAY)
+            flush = asyncio.create_task(self._flush())
+            try:
+                held = await asyncio.shield(flush)
+            except asyncio.CancelledError:
+                await flush
+                raise
         self._timer = None
 
-    async def _flush(self) -> None:
+    async def _flush(self) -> bool:
+        """False when the lease is lost. What could not be stored stays fresh."""
         batch = tuple(self.fresh)
         checkpoint = Checkpoint(self._lease, self._run, batch)
         try:
             held = await self._database.writer.write(checkpoint_results, checkpoint, weight=1000 * len(batch))
         except Unavailable:
             log.warning("batch.checkpoint_failed", batch=self._lease.batch, records=len(batch))
-            return
+            return True
         if held:
             self.stored += batch
-            self.fresh = [result for result in self.fresh if result not in batch]
+            self.fresh = self.fresh[len(batch) :]
+        return held
