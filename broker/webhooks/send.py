@@ -26,6 +26,7 @@ LOOK_SECONDS = 1.0
 LEASE_MARGIN = 10.0
 RESPONSE_BYTES = 20_000
 REFUSED = "address not allowed"
+NOT_SENT = "could not be sent"
 INSTANT_SECONDS = 1.0
 
 log = structlog.get_logger()
@@ -104,7 +105,7 @@ class Sender:
     async def _deliver(self, delivery: DueDelivery) -> None:
         started = time.monotonic()
         try:
-            answer = await self._post(delivery)
+            answer = await self._answer(delivery)
             result = self._judge(delivery, answer, int((time.monotonic() - started) * 1000))
             await self.database.writer.write(record_attempts, result, weight=500 + len(result.response))
         except Unavailable:
@@ -120,6 +121,16 @@ class Sender:
             error=answer.error,
             ms=result.duration_ms,
         )
+
+    async def _answer(self, delivery: DueDelivery) -> Answer:
+        """What came of one POST; what is wrong on our side counts as a try too, so that every delivery ends."""
+        try:
+            return await self._post(delivery)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("delivery.crashed", delivery=delivery.id, batch=delivery.batch)
+            return Answer(error=NOT_SENT)
 
     async def _post(self, delivery: DueDelivery) -> Answer:
         target = json.loads(self.vault.open(Purpose.WEBHOOK_TARGET, delivery.target))
@@ -180,4 +191,4 @@ def _name(error: Exception) -> str:
         httpx.WriteError: "connection lost",
         httpx.RemoteProtocolError: "invalid answer",
     }
-    return next((text for kind, text in names.items() if isinstance(error, kind)), "could not be sent")
+    return next((text for kind, text in names.items() if isinstance(error, kind)), NOT_SENT)
