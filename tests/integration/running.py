@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import fcntl
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import asyncpg
 import httpx
 import uvicorn
 from sqlalchemy import Connection, Executable, Row
@@ -94,6 +96,23 @@ class Store:
     async def change(self, statement: Executable) -> int:
         """The number of rows that an UPDATE, INSERT or DELETE met."""
         return await self.core.database.writer.write(_execute, statement)
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        """Let no other process write: every write waits, none fails."""
+        url = self.core.settings.database_url
+        if url.startswith("sqlite"):
+            with Path(url.removeprefix("sqlite:///") + ".lock").open() as lock:
+                await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+                yield
+            return
+        connection = await asyncpg.connect(url)
+        try:
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE batches, results IN EXCLUSIVE MODE")
+                yield
+        finally:
+            await connection.close()
 
     async def tenant(self, name: str, scopes: Sequence[str] = ("submit", "read"), grants: Sequence[str] = ()) -> Tenant:
         provision = Provision(self.core.database, self.core.vault)

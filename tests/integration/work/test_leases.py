@@ -1,0 +1,272 @@
+"""A batch on its way: checkpoints, lost leases, rescue, and a worker that stops."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Row, insert, select, update
+
+from broker.store.leases import ClaimOrder, claim_batches
+from broker.store.tables import BatchRow, DeliveryRow, ResultRow, table
+from tests.integration.receiver import Receiver
+from tests.integration.running import Broker, StartBroker, StartWorker, in_base64, photograph, until
+
+SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
+_batches, _results = table(BatchRow), table(ResultRow)
+
+
+@pytest.fixture
+async def broker(hostile: Path, start_broker: StartBroker) -> Broker:
+    return await start_broker()
+
+
+class Scene:
+    """A batch whose records note in a ledger that they began, and wait at a gate if they have one."""
+
+    def __init__(self, broker: Broker, folder: Path) -> None:
+        self.broker = broker
+        self.gate = folder / "gate"
+        self._ledger = folder / "ledger"
+        self._ledger.touch()
+
+    def free(self) -> dict[str, Any]:
+        return {**SOURCE, "ledger": str(self._ledger)}
+
+    def held(self) -> dict[str, Any]:
+        return {**self.free(), "gate": str(self.gate)}
+
+    async def post(self, *records: dict[str, Any], type: str = "hostile", **body: Any) -> str:
+        accepted = await self.broker.post({"type": type, "endpoint": "gate", "records": records, **body})
+        return str(accepted["id"])
+
+    def noted(self) -> Counter[str]:
+        return Counter(self._ledger.read_text().splitlines())
+
+    async def began(self, count: int) -> None:
+        """Until that many records began, repeated ones counted again."""
+
+        async def enough() -> bool:
+            return sum(line.endswith(" started") for line in self.noted().elements()) >= count
+
+        await until(enough)
+
+    async def batch(self) -> Row[Any]:
+        return await self.broker.store.row(select(_batches))
+
+    async def stored(self) -> list[int]:
+        """Places of the results in SQL."""
+        rows = await self.broker.store.rows(select(_results.c.position).order_by(_results.c.position))
+        return [row.position for row in rows]
+
+    async def lose_lease(self) -> None:
+        """As when the worker has not beaten for a long time."""
+        late = update(_batches).where(_batches.c.status == "PROCESSING").values(lease_until=1)
+        assert await self.broker.store.change(late) == 1
+
+
+@pytest.fixture
+def scene(broker: Broker, tmp_path: Path) -> Scene:
+    return Scene(broker, tmp_path)
+
+
+async def test_finished_records_are_safe_while_another_still_runs(scene: Scene, start_worker: StartWorker) -> None:
+    await start_worker(worker_threads=3)
+    id = await scene.post(scene.free(), scene.free(), scene.held())
+    await scene.began(3)
+
+    async def both() -> bool:
+        return await scene.stored() == [0, 1]
+
+    await until(both, 10)
+    batch = await scene.batch()
+    assert (batch.status, batch.lease_seq) == ("PROCESSING", 1)
+    details = await scene.broker.details(id)
+    assert "response" not in details
+    scene.gate.touch()
+    assert len((await scene.broker.done(id))["response"]["records"]) == 3
+
+
+async def test_records_that_finish_while_a_checkpoint_is_written_are_stored_too(
+    scene: Scene, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """The first checkpoint must wait for the database; the second record ends meanwhile, the third not at all."""
+    await start_worker(worker_threads=3)
+    second = {**scene.free(), "gate": str(tmp_path / "second")}
+    id = await scene.post(scene.free(), second, scene.held())
+    await scene.began(3)
+    async with scene.broker.store.locked():
+        await asyncio.sleep(1.5)
+        (tmp_path / "second").touch()
+        await asyncio.sleep(0.3)
+
+    async def both() -> bool:
+        return await scene.stored() == [0, 1]
+
+    await until(both, 10)
+    scene.gate.touch()
+    await scene.broker.done(id)
+
+
+async def test_rescued_batch_runs_only_what_is_not_stored(
+    scene: Scene, start_worker: StartWorker, receiver: Receiver
+) -> None:
+    worker = await start_worker(worker_threads=3)
+    hook = {"endpoint": receiver.url()}
+    id = await scene.post(scene.free(), scene.free(), scene.held(), webhook=hook, type="hostile-async")
+    await scene.began(3)
+
+    async def both() -> bool:
+        return await scene.stored() == [0, 1]
+
+    await until(both, 10)
+    kept = await scene.broker.store.rows(select(_results).order_by(_results.c.position))
+    await scene.lose_lease()
+    await worker.work.sweep.once()
+    await scene.began(4)
+    batch = await scene.batch()
+    assert (batch.status, batch.lease_seq, batch.crashes) == ("PROCESSING", 2, 1)
+    scene.gate.touch()
+    records = (await scene.broker.done(id))["response"]["records"]
+    assert [record["_status"]["code"] for record in records] == [200] * 3
+    assert scene.noted()["0 started"] == scene.noted()["1 started"] == 1
+    assert scene.noted()["2 started"] == 2
+    rows = await scene.broker.store.rows(select(_results).order_by(_results.c.position))
+    assert rows[:2] == kept
+    assert (rows[2].lease_seq, [record["_status"]["request_id"] for record in records]) == (
+        2,
+        [row.request_id for row in rows],
+    )
+    await receiver.posted()
+    assert len(await scene.broker.store.rows(select(table(DeliveryRow)))) == 1
+
+
+async def test_lost_lease_ends_the_run_and_writes_nothing(
+    scene: Scene, start_worker: StartWorker, receiver: Receiver
+) -> None:
+    await start_worker(lease_seconds=0.6, worker_threads=2)
+    await scene.post(scene.held(), type="hostile-async", webhook={"endpoint": receiver.url()})
+    await scene.began(1)
+    taken = update(_batches).values(lease_seq=_batches.c.lease_seq + 1, lease_owner="another", lease_until=2**52)
+    await scene.broker.store.change(taken)
+
+    async def cancelled() -> bool:
+        return scene.noted()["0 cancelled"] == 1
+
+    await until(cancelled)
+    before = await scene.batch()
+    scene.gate.touch()
+    await asyncio.sleep(0.3)
+    assert await scene.batch() == before
+    assert (before.status, before.lease_owner, before.lease_seq) == ("PROCESSING", "another", 2)
+    assert await scene.stored() == []
+    assert receiver.posts == []
+    assert await scene.broker.store.rows(select(table(DeliveryRow))) == []
+
+
+async def test_late_end_of_a_lost_run_changes_nothing(
+    scene: Scene, start_worker: StartWorker, receiver: Receiver
+) -> None:
+    """The worker has not noticed yet that its lease went to another, who is done already."""
+    await start_worker()
+    id = await scene.post(scene.held(), scene.held(), webhook={"endpoint": receiver.url()})
+    await scene.began(2)
+    other = update(_batches).values(status="DONE", outcome="failed", lease_seq=7, lease_owner=None, lease_until=None)
+    await scene.broker.store.change(other)
+    for place in (0, 1):
+        row = {"batch_id": id, "position": place, "run": 1, "lease_seq": 7, "code": 500, "text": "theirs"}
+        await scene.broker.store.change(insert(_results).values(**row, request_id=id, facts="{}", finished=1))
+    before = await scene.batch()
+    scene.gate.touch()
+    await asyncio.sleep(0.5)
+    assert await scene.batch() == before
+    records = (await scene.broker.details(id))["response"]["records"]
+    assert [record["_status"]["text"] for record in records] == ["theirs"] * 2
+    assert await scene.broker.store.rows(select(table(DeliveryRow))) == []
+
+
+async def test_lease_is_kept_while_records_run(scene: Scene, start_worker: StartWorker) -> None:
+    await start_worker(lease_seconds=0.5)
+    id = await scene.post(scene.held())
+    await scene.began(1)
+    first = (await scene.batch()).lease_until
+    deadline = time.monotonic() + 2.0
+    while time.monotonic() < deadline:
+        batch = await scene.batch()
+        assert (batch.status, batch.lease_seq) == ("PROCESSING", 1)
+        await asyncio.sleep(0.1)
+    assert (await scene.batch()).lease_until > first + 500
+    scene.gate.touch()
+    await scene.broker.done(id)
+    assert scene.noted()["0 started"] == 1
+
+
+async def test_batch_of_a_dead_worker_is_swept_up_and_done(scene: Scene, start_worker: StartWorker) -> None:
+    id = await scene.post(scene.free())
+    order = ClaimOrder("a worker that dies", ("hostile",), 1, 300)
+    (claim,) = await scene.broker.core.database.writer.write(claim_batches, order)
+    assert claim.id == id
+    await start_worker()
+    await scene.broker.done(id)
+    batch = await scene.batch()
+    assert (batch.lease_seq, batch.crashes, batch.outcome) == (2, 1, "succeeded")
+
+
+async def test_stopping_worker_gives_back_at_once_what_does_not_end_in_its_grace(
+    scene: Scene, start_worker: StartWorker
+) -> None:
+    worker = await start_worker(grace_seconds=0.3, worker_threads=2)
+    id = await scene.post(scene.held(), scene.held())
+    await scene.began(2)
+    await worker.stop()
+    batch = await scene.batch()
+    assert (batch.status, batch.crashes, batch.lease_owner, batch.lease_until) == ("CREATED", 0, None, None)
+    scene.gate.touch()
+    await start_worker()
+    await scene.broker.done(id)
+    batch = await scene.batch()
+    assert (batch.lease_seq, batch.crashes) == (2, 0)
+
+
+async def test_stopping_worker_lets_what_runs_end_in_its_grace(scene: Scene, start_worker: StartWorker) -> None:
+    worker = await start_worker(grace_seconds=30)
+    running = await scene.post(scene.held())
+    await scene.began(1)
+    stopping = asyncio.create_task(worker.stop())
+    await asyncio.sleep(0.1)
+    later = await scene.post(scene.free())
+    scene.gate.touch()
+    await stopping
+    rows = await scene.broker.store.rows(select(_batches.c.id, _batches.c.status))
+    assert {row.id: row.status for row in rows} == {running: "DONE", later: "CREATED"}
+
+
+async def test_batch_that_waits_too_long_is_nudged_again(
+    scene: Scene, start_broker: StartBroker, start_worker: StartWorker, valkey_url: str
+) -> None:
+    """Accepted while Redis was not told; the sweep rings for it."""
+    id = await scene.post(scene.free())
+    worker = await start_worker("upscaler", redis_url=valkey_url)
+    await scene.broker.store.change(update(_batches).values(due=_batches.c.due - 10_000))
+    nudger = worker.work.core.nudger
+    redis = worker.batches.ctx["redis"]
+    await worker.work.sweep.once()
+
+    async def rung() -> bool:
+        return bool(await redis.zscore("broker:queue:hostile", f"nudge:{id}"))
+
+    await until(rung)
+    assert nudger.healthy
+
+
+async def test_worker_of_some_types_leaves_the_others_alone(scene: Scene, start_worker: StartWorker) -> None:
+    left = await scene.post(scene.free(), type="hostile-async")
+    done = await scene.post(scene.free())
+    await start_worker("hostile", "upscaler")
+    await scene.broker.done(done)
+    rows = await scene.broker.store.rows(select(_batches.c.status).where(_batches.c.id == left))
+    assert rows[0].status == "CREATED"
