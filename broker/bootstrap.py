@@ -35,7 +35,7 @@ from broker.store.workspaces import remember_facts
 from broker.wait import Wait
 from broker.webhooks.send import Sender
 from broker.work.beat import Heartbeat
-from broker.work.box import Crew
+from broker.work.crew import Crew
 from broker.work.record import RecordRun
 from broker.work.run import Run
 from broker.work.sweep import Sweep
@@ -83,6 +83,7 @@ class Work:
     core: Core
     types: tuple[str, ...]
     owner: str
+    crew: Crew
     run: Run
     heartbeat: Heartbeat
     sender: Sender
@@ -157,6 +158,7 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
     async with open_core(settings) as core, AsyncExitStack() as stack:
         chosen = _choose(core.registry, types)
         crew = await asyncio.to_thread(_crew, core.registry, chosen, settings)
+        stack.callback(crew.close)
         fetcher = Fetcher(
             core.policy,
             max_bytes=settings.max_image_bytes,
@@ -173,6 +175,7 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
             core=core,
             types=chosen,
             owner=owner,
+            crew=crew,
             run=Run(
                 database=core.database,
                 blobs=core.blobs,

@@ -113,7 +113,10 @@ class Box(Protocol):
         """A document that the batch's parameters refer to, in the version pinned at accept. Raises KeyError."""
 
     def run(self, type: str, endpoint: str, image: bytes, params: Mapping[str, JSON]) -> Awaitable[Facts]:
-        """Run another type's handler over an image inside this record. Raises what that handler raises."""
+        """Run another type's handler over an image inside this record. Raises what that handler raises.
+
+        Raises RuntimeError in a handler that is isolated.
+        """
 
 
 class Handler(Protocol):
@@ -150,6 +153,10 @@ class Spec:
     summary: one sentence for the API's pages.
     documents: kind -> model of the documents that the broker stores, versions and validates for this type.
     references: checked parameters -> the documents they refer to.
+    isolate: run the handler in a process of its own, which is killed at the time limit and may crash without harm to
+        others. For code that cannot be interrupted or trusted to stay alive. Such a handler cannot use `Box.run`, and
+        what goes in and comes out is pickled: parameters and documents are of classes at the top level of a module.
+        Without it, a handler that goes on after its time limit makes the worker start anew.
     """
 
     type: str
@@ -160,6 +167,7 @@ class Spec:
     time_limit: float = 300.0
     documents: Mapping[str, DocumentClass] = field(default_factory=dict)
     references: Callable[[Any], Sequence[Ref]] = _no_references
+    isolate: bool = False
 
     def __post_init__(self) -> None:
         if self.default_endpoint not in self.endpoints:

@@ -1,78 +1,58 @@
-"""What a running handler may ask of the broker, and how its code is called."""
+"""What a running handler may ask of the broker."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
+import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from broker.work.calls import on_thread, within
+from broker.work.clock import Clock
 from broker.work.documents import Documents
-from handlers.contract import Config, Facts, Handler, Params, Record, RecordError, Ref, Spec
-from handlers.registry import Registry, load_handler
+from handlers.contract import Facts, Record, RecordError, Ref
+
+RunInside: TypeAlias = "Callable[[RecordBox, str, str, bytes, Mapping[str, Any]], Awaitable[Facts]]"
+"""(outer box, type, endpoint, image, parameters) -> what that type's handler finds out."""
 
 
-class Crew:
-    """The handlers of one worker process, set up once, and the turns of their CPU work."""
-
-    def __init__(self, registry: Registry, types: tuple[str, ...], config: Config, threads: int) -> None:
-        self.specs: dict[str, Spec] = {type: registry[type] for type in types}
-        self._handlers: dict[str, Handler] = {}
-        for type, spec in self.specs.items():
-            handler = load_handler(spec)
-            handler.setup(config)
-            self._handlers[type] = handler
-        self._turns = asyncio.Semaphore(threads)
-
-    async def call(self, type: str, record: Record, params: Params, box: RecordBox) -> Facts:
-        """Run a type's handler: `async def` on the event loop, `def` on a thread when its turn comes.
-
-        Raises what it raises, HandlerLeft, and RecordError 504 over its time limit, which begins with its turn. A
-        thread that goes on after that has lost its turn to others.
-        """
-        run, limit = self._handlers[type].run, self.specs[type].time_limit
-        if inspect.iscoroutinefunction(run):
-            facts: Facts = await within(limit, run(record, params, box))
-            return facts
-        return await self._in_turn(limit, partial(run, record, params, box))
-
-    async def combine(self, type: str, facts: Sequence[Facts]) -> Facts | None:
-        """What the handler says about all records of a batch together, None if nothing. Raises like `call`."""
-        combine = getattr(self._handlers[type], "combine", None)
-        if combine is None:
-            return None
-        return await self._in_turn(self.specs[type].time_limit, partial(combine, facts))
-
-    async def _in_turn(self, limit: float, work: Callable[[], Any]) -> Facts:
-        async with self._turns:
-            facts: Facts = await within(limit, on_thread(work))
-        return facts
+def _new_folder() -> Path:
+    """A path that nobody can guess; most records never make the folder."""
+    return Path(tempfile.gettempdir()) / f"broker-{secrets.token_hex(8)}"
 
 
 @dataclass(slots=True)
 class RecordBox:
-    """The `Box` of one record."""
+    """The `Box` of one record, or of one handler that runs inside another one's record.
 
-    crew: Crew
+    folder: where `scratch` is, once somebody asked for it. clock: of the handler that has this box, once it is called.
+    """
+
+    batch: str
     record: Record
     documents: Documents
-    cancelled: bool = False
+    run_inside: RunInside
+    outer: RecordBox | None = None
+    clock: Clock | None = None
     done: float = 0.0
-    _scratch: Path | None = None
+    folder: Path = field(default_factory=_new_folder)
+    _over: bool = False
+    _inner: list[RecordBox] = field(default_factory=list)
+
+    @property
+    def cancelled(self) -> bool:
+        return self._over or (self.outer is not None and self.outer.cancelled)
 
     @property
     def scratch(self) -> Path:
-        if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="broker-"))
-        return self._scratch
+        if self.cancelled:  # what is made now would never be removed
+            raise RecordError(499, "cancelled")
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        return self.folder
 
     def progress(self, fraction: float) -> None:
         self.done = min(1.0, max(self.done, fraction))
@@ -82,16 +62,22 @@ class RecordBox:
 
     async def run(self, type: str, endpoint: str, image: bytes, params: Mapping[str, Any]) -> Facts:
         """Another type's handler inside this record, in the same worker. Raises RecordError for what does not exist."""
-        spec = self.crew.specs.get(type)
-        if spec is None or endpoint not in spec.endpoints:
-            raise RecordError(422, f"there is no {type}/{endpoint} here")
-        try:
-            checked = spec.endpoints[endpoint].model_validate(params)
-        except ValidationError as error:
-            raise RecordError(422, f"wrong parameters for {type}/{endpoint}") from error
-        inner = Record(self.record.index, self.record.id, image, self.record.fields)
-        return await self.crew.call(type, inner, checked, self)
+        return await self.run_inside(self, type, endpoint, image, params)
+
+    def inner(self, image: bytes) -> RecordBox:
+        """The box of a handler that runs inside this record. What it makes is kept until this box is closed."""
+        record = Record(self.record.index, self.record.id, image, self.record.fields)
+        box = RecordBox(self.batch, record, self.documents, self.run_inside, outer=self)
+        self._inner.append(box)
+        return box
+
+    def end(self) -> None:
+        """Tell the handler, if it still runs, that its result is no longer wanted."""
+        self._over = True
 
     def close(self) -> None:
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        """End, and remove the temporary files."""
+        self.end()
+        for inner in self._inner:
+            inner.close()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,66 +1,108 @@
-"""How a handler's code is called: within its time limit, and so that nothing but its record can fail."""
+"""How a handler's code is called: so that nothing but its record can fail, and that it can be left behind."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any
 
+from broker.work.clock import Clock
+from broker.work.isolate import Errand
 from handlers.contract import RecordError
-
-T = TypeVar("T")
 
 
 class HandlerLeft(Exception):
     """A handler ended by something that is meant for whole programs or tasks: sys.exit(), a cancellation of its own."""
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns or raises; HandlerLeft instead of SystemExit, RecordError 504 when the time is over.
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A handler's code that runs.
 
-    Nobody waits for work that is over its time or no longer wanted: a coroutine is cancelled, a thread left alone.
+    ended: its end; for others to look at, not to cancel. cancel: tells it that its result is no longer wanted.
+    kill: ends it now that its time is over. killable: whether that works on code that heeds nothing.
     """
+
+    ended: asyncio.Future[Any]
+    cancel: Callable[[], object]
+    kill: Callable[[], object]
+    killable: bool = False
+
+
+def on_loop(work: Coroutine[Any, Any, Any]) -> Call:
+    """A coroutine heeds both by its cancellation."""
     task = asyncio.ensure_future(_contained(work))
-    try:
-        await asyncio.wait({task}, timeout=seconds)
-        if not task.done():
-            raise RecordError(504, f"the record took longer than {seconds:g} s")
-        if task.cancelled():
-            raise HandlerLeft("the handler cancelled itself")
-        return task.result()
-    finally:
-        task.cancel()
+    return Call(task, task.cancel, task.cancel)
 
 
-async def on_thread(work: Callable[[], T]) -> T:
-    """Run blocking code on a new thread, which does not keep the process from ending."""
+def on_thread(work: Callable[[], Any]) -> Call:
+    """On a new thread, which does not keep the process from ending. It cannot be made to end."""
+    return Call(_thread(work), _nothing, _nothing)
+
+
+def isolated(errand: Errand, grace: float) -> Call:
+    """In another process, which may end its work by itself for `grace` seconds after a cancellation."""
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()
 
-    def end(result: T | None, error: BaseException | None) -> None:
-        if not ended.done():
-            ended.set_result((result, error))
+    def cancel() -> None:
+        errand.cancel()
+        loop.call_later(grace, errand.kill)
+
+    return Call(_thread(errand.run), cancel, errand.kill, killable=True)
+
+
+async def outcome(call: Call, clock: Clock, limit: float) -> Any:
+    """What the handler returns or raises; HandlerLeft, and RecordError 504 when the time is over.
+
+    Nobody waits for work that is over its time or no longer wanted.
+    """
+    try:
+        await asyncio.wait({call.ended, clock.over}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        call.cancel()
+        raise
+    if not call.ended.done():
+        call.kill()
+        raise RecordError(504, f"the record took longer than {limit:g} s")
+    if call.ended.cancelled():
+        raise HandlerLeft("the handler cancelled itself")
+    return call.ended.result()
+
+
+def _thread(work: Callable[[], Any]) -> asyncio.Future[Any]:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Any] = loop.create_future()
 
     def run() -> None:
-        result, error = None, None
         try:
-            result = work()
-        except BaseException as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop is closed: this thread was left alone
-            loop.call_soon_threadsafe(end, result, error)
+            end, value = ended.set_result, work()
+        except BaseException as error:
+            end, value = ended.set_exception, _containable(error)
+        with suppress(RuntimeError):  # the loop is closed: this thread was left behind
+            loop.call_soon_threadsafe(end, value)
 
     Thread(target=run, name="handler", daemon=True).start()
-    result, error = await ended
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]
+    return ended
 
 
-async def _contained(work: Coroutine[Any, Any, T]) -> T:
+async def _contained(work: Coroutine[Any, Any, Any]) -> Any:
     try:
         return await work
     except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
-        raise HandlerLeft(type(error).__name__) from error
+        raise _containable(error) from error
+
+
+def _containable(error: BaseException) -> Exception:
+    """An exception that a future can hold."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    left = HandlerLeft(type(error).__name__)
+    left.__cause__ = error
+    return left
+
+
+def _nothing() -> None:
+    """A thread that runs heeds nothing but its box."""

@@ -16,7 +16,7 @@ from broker.errors import NotFound, Unavailable
 from broker.media.blobs import Blobs, output_key
 from broker.media.fetch import Fetcher
 from broker.media.links import OUTPUT, stored
-from broker.work.box import Crew, RecordBox
+from broker.work.crew import Crew
 from broker.work.documents import Documents
 from handlers import contract
 from handlers.contract import Facts, Output, RecordError, RetryableError
@@ -95,20 +95,16 @@ class RecordRun:
 
     async def _call(self, batch: Batch, place: int, image: bytes, documents: Documents) -> Facts:
         record = batch.records[place]
-        box = RecordBox(self.crew, contract.Record(place, record.id, image, record.fields), documents)
+        box = self.crew.box(batch.id, contract.Record(place, record.id, image, record.fields), documents)
+        params = self.crew.specs[batch.type].endpoints[batch.endpoint].model_validate(batch.params)
         try:
-            found = await self._handle(batch, box)
+            found = await self.crew.call(batch.type, params, box)
             _check_names(found)
             facts = await self._store_outputs(batch, place, found)
             check_storable(facts)
             return facts
         finally:
-            box.cancelled = True
             box.close()
-
-    async def _handle(self, batch: Batch, box: RecordBox) -> Facts:
-        params = self.crew.specs[batch.type].endpoints[batch.endpoint].model_validate(batch.params)
-        return await self.crew.call(batch.type, box.record, params, box)
 
     async def _store_outputs(self, batch: Batch, place: int, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The facts with every Output stored and replaced by a reference to its blob."""

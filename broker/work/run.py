@@ -77,7 +77,7 @@ class Run:
         """What the handler says about the good records together, as JSON; an error in it costs no record its result."""
         facts = [dict(result.facts) for result in sorted(results, key=lambda result: result.index) if result.ok]
         try:
-            combined = await self.run_record.crew.combine(batch.type, facts)
+            combined = await self.run_record.crew.combine(batch.type, batch.id, facts)
             if combined is None:
                 return None
             check_storable(combined)

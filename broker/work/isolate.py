@@ -1,0 +1,249 @@
+"""Isolated types: their handlers run in processes of their own, which can be killed and may die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import count
+from multiprocessing import Pipe
+from threading import Lock
+
+from broker.work.messages import Answer, Cancel, Crashed, Done, MayPass, Progress, Ready, Refused, Start, Task
+from handlers.contract import Config, Facts, RecordError, RetryableError
+
+START_SECONDS = 120.0
+"""How long an isolated type may take for its imports and its `setup`."""
+
+number = count(1).__next__
+"""The number of the next task."""
+
+
+class HandlerCrashed(Exception):
+    """An isolated handler raised what its contract does not know. The message is its traceback."""
+
+
+class Child:
+    """A process that runs one isolated type. Any thread may kill it; the rest is for one thread at a time."""
+
+    def __init__(self, type: str) -> None:
+        self.type = type
+        self.channel, theirs = Pipe()
+        listens, self.orders = Pipe(duplex=False)
+        self._lock = Lock()
+        with theirs, listens:
+            descriptors = (theirs.fileno(), listens.fileno())
+            arguments = map(str, (os.getpid(), *descriptors))
+            # A session of its own: Ctrl-C at the terminal is for the worker, and what a handler starts is killed too.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "broker.work.isolated", *arguments],
+                pass_fds=descriptors,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether an idle process is there: it says nothing unasked, so only its end can be read."""
+        return not self.channel.poll()
+
+    def set_up(self, config: Config) -> bool:
+        """Have it load and set up its type; tells whether that one combines. Raises HandlerCrashed, OSError."""
+        with self._death_noticed():
+            self.channel.send(Start(sys.path, self.type, config))
+            if not self.channel.poll(START_SECONDS):
+                raise TimeoutError(f"the type {self.type} was not set up within {START_SECONDS:g} s")
+            ready: Ready | Crashed = self.channel.recv()
+        if isinstance(ready, Crashed):
+            raise HandlerCrashed(ready.traceback)
+        return ready.combines
+
+    def do(self, task: Task, progress: Callable[[float], None]) -> Answer:
+        """Blocks until the task is done. Raises RetryableError when the process dies meanwhile."""
+        with self._death_noticed():
+            self.channel.send(task)
+            while isinstance(said := self.channel.recv(), Progress):
+                progress(said.fraction)
+        answer: Answer = said
+        return answer
+
+    def kill(self) -> None:
+        """At once, with everything that it started."""
+        with self._lock:
+            if self.process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+
+    def reap(self) -> int:
+        """Kill it and wait for its end, which a caller of `do` notices. Returns its exit status, or minus a signal."""
+        self.kill()
+        with self._lock:
+            return self.process.wait()
+
+    def close(self) -> None:
+        """Reap it and forget the pipes, which nobody may be using."""
+        self.reap()
+        self.channel.close()
+        self.orders.close()
+
+    @contextmanager
+    def _death_noticed(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, ConnectionError) as error:
+            status = self.reap()
+            raise RetryableError(f"the process of {self.type} died: {_cause(status)}") from error
+
+
+class Children:
+    """The processes of a worker's isolated types, at most `most` at once; each is used by one task after the other."""
+
+    def __init__(self, config: Config, most: int) -> None:
+        self._config = config
+        self._most = most
+        self._lock = Lock()
+        self._all: list[Child] = []
+        self._idle: list[Child] = []
+        self._combining: set[str] = set()
+        self._closed = False
+        # Children die with the thread that starts them, so that is one that stays.
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="isolate")
+
+    def check(self, type: str) -> None:
+        """Start the first process of a type. Raises HandlerCrashed for one that cannot be set up, OSError."""
+        with self.lent(type):
+            pass
+
+    def combines(self, type: str) -> bool:
+        return type in self._combining
+
+    @contextmanager
+    def lent(self, type: str) -> Iterator[Child]:
+        """A process of one's own; ended when the block raises, else there for the next one."""
+        child = self._take(type) or self._start(type)
+        try:
+            yield child
+        except BaseException:
+            self._drop(child)
+            raise
+        with self._lock:
+            if not self._closed:
+                self._idle.append(child)
+
+    def close(self) -> None:
+        """Kill all."""
+        with self._lock:
+            self._closed, children = True, list(self._all)
+        for child in children:
+            child.kill()
+        for child in children:
+            child.reap()
+        self._starter.shutdown()
+
+    def _take(self, type: str) -> Child | None:
+        """An idle process of the type."""
+        while True:
+            with self._lock:
+                child = next((idle for idle in reversed(self._idle) if idle.type == type), None)
+                if child is None:
+                    return None
+                self._idle.remove(child)
+            if child.alive:
+                return child
+            self._drop(child)
+
+    def _start(self, type: str) -> Child:
+        """A new process; where there are enough, it takes the place of the one that has been idle longest."""
+        with self._lock:
+            displaced = self._idle.pop(0) if self._idle and len(self._all) >= self._most else None
+        if displaced is not None:
+            self._drop(displaced)
+        with self._lock:
+            if self._closed:
+                raise RetryableError("the worker is ending")
+            child = self._starter.submit(Child, type).result()
+            self._all.append(child)
+        try:
+            if child.set_up(self._config):
+                self._combining.add(type)
+        except BaseException:
+            self._drop(child)
+            raise
+        return child
+
+    def _drop(self, child: Child) -> None:
+        with self._lock:
+            if child in self._all:
+                self._all.remove(child)
+        child.close()
+
+
+class Errand:
+    """One task for a process of an isolated type: `run` blocks, on a thread; the rest is for the event loop's thread.
+
+    begin: called when the process is set up and begins. progress: called with what the handler says.
+    """
+
+    def __init__(
+        self, children: Children, type: str, task: Task, begin: Callable[[], object], progress: Callable[[float], None]
+    ) -> None:
+        self._children = children
+        self._type = type
+        self._task = task
+        self._begin = begin
+        self._progress = progress
+        self._lock = Lock()
+        self._wanted = True
+        self._child: Child | None = None
+
+    def run(self) -> Facts:
+        """What the handler returns or raises; HandlerCrashed for an exception that its contract does not know."""
+        with self._children.lent(self._type) as child:
+            answer = self._do(child)
+        return _facts(answer)
+
+    def cancel(self) -> None:
+        """Tell the handler that its result is no longer wanted."""
+        with self._lock:
+            self._wanted = False
+            if self._child is not None:
+                with suppress(OSError):
+                    self._child.orders.send(Cancel(self._task.number))
+
+    def kill(self) -> None:
+        with self._lock:
+            self._wanted = False
+            if self._child is not None:
+                self._child.kill()
+
+    def _do(self, child: Child) -> Answer:
+        with self._lock:
+            if not self._wanted:
+                return Refused(499, "cancelled")
+            self._child = child
+        try:
+            self._begin()
+            return child.do(self._task, self._progress)
+        finally:
+            with self._lock:
+                self._child = None
+
+
+def _facts(answer: Answer) -> Facts:
+    match answer:
+        case Done(facts):
+            return facts
+        case Refused(code, text):
+            raise RecordError(code, text)
+        case MayPass(traceback):
+            raise RetryableError(traceback)
+        case Crashed(traceback):
+            raise HandlerCrashed(traceback)
+
+
+def _cause(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else f"signal {-status}"
