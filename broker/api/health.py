@@ -10,7 +10,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from broker.api.http import resource, web_of
-from broker.errors import Unavailable
 
 SECONDS = 3.0
 
@@ -46,6 +45,6 @@ async def _reason(ping: Awaitable[None]) -> str | None:
     try:
         async with asyncio.timeout(SECONDS):
             await ping
-    except (Unavailable, TimeoutError) as error:
+    except Exception as error:
         return f"does not answer ({type(error.__cause__ or error).__name__})"
     return None
