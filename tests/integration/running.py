@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import re
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -113,6 +114,22 @@ class Store:
                 yield
         finally:
             await connection.close()
+
+    async def destroy(self) -> None:
+        """Take the database away for good: let nobody in, or overwrite the file of SQLite, its log emptied before."""
+        url = self.core.settings.database_url
+        if url.startswith("sqlite"):
+            path = Path(url.removeprefix("sqlite:///"))
+            with sqlite3.connect(path) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.close()
+            path.write_bytes(b"no database" * 10_000)
+            return
+        name = url.partition("?")[0].rpartition("/")[2]
+        connection = await asyncpg.connect(url.replace(f"/{name}?", "/postgres?"))
+        await connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        await connection.close()
 
     async def tenant(self, name: str, scopes: Sequence[str] = ("submit", "read"), grants: Sequence[str] = ()) -> Tenant:
         provision = Provision(self.core.database, self.core.vault)
