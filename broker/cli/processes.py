@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Coroutine, Generator
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import structlog
 import typer
@@ -27,7 +27,11 @@ from broker.store.database import open_database
 from broker.store.leases import Claim
 from broker.store.migrate import migrate as migrate_database
 
+RECYCLED = 75
+"""Exit status of a worker that shall be started anew (EX_TEMPFAIL of sysexits.h): a handler's thread does not end."""
+
 log = structlog.get_logger()
+T = TypeVar("T")
 
 
 def web(
@@ -47,8 +51,8 @@ def worker(
     """Run batches and send webhooks."""
     settings = load()
     logs.configure(settings.log_format, settings.log_level)
-    run(_work(settings, [type.strip() for type in types.split(",") if type.strip()]))
-    _end()
+    recycling = run(_work(settings, [type.strip() for type in types.split(",") if type.strip()]))
+    _end(RECYCLED if recycling else 0)
 
 
 def migrate() -> None:
@@ -59,16 +63,16 @@ def migrate() -> None:
     typer.echo("The database has this version's schema.")
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
+def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on uvloop."""
-    uvloop.run(main)
+    return uvloop.run(main)
 
 
-def _end() -> None:
-    """End with status 0 now that all is closed: a handler's thread that does not heed its end must not keep us."""
+def _end(status: int) -> None:
+    """End now that all is closed: a handler's thread that does not heed its end must not keep us."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def freeze() -> None:
@@ -142,7 +146,8 @@ async def _serve(settings: Settings, listen_fd: int | None) -> None:
     log.info("web.stopped")
 
 
-async def _work(settings: Settings, types: list[str]) -> None:
+async def _work(settings: Settings, types: list[str]) -> bool:
+    """Work until a signal, or until this process is worn out. True for the second: it shall be started anew."""
     async with open_work(settings, types) as work:
         worker = BatchWorker[Claim](
             settings.redis_url or None,
@@ -153,10 +158,12 @@ async def _work(settings: Settings, types: list[str]) -> None:
             grace_seconds=settings.grace_seconds,
         )
         on_stop(worker.stop)
+        work.crew.on_recycle(worker.stop)
         freeze()
         log.info("worker.started", types=work.types, owner=work.owner)
         await worker.async_run()
     log.info("worker.stopped")
+    return work.crew.recycling
 
 
 def _given(**options: object) -> dict[str, object]:

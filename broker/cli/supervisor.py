@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from broker.cli.processes import RECYCLED
 from broker.tether import tethered
 
 LOOK_SECONDS = 0.2
 CALM_SECONDS = 10.0
 MAX_PAUSE = 10.0
-_IN_GOOD_ORDER = (0, -signal.SIGTERM)
-"""The second: SIGTERM came before the process had begun anything that needs an end."""
+_IN_GOOD_ORDER = (0, RECYCLED, -signal.SIGTERM)
+"""The last: SIGTERM came before the process had begun anything that needs an end."""
 
 log = structlog.get_logger()
 
@@ -100,9 +101,15 @@ class Supervisor:
                 child.failures = 0
             return
         if child.process is not None:
-            child.failures += 1
-            child.start_at = now + min(MAX_PAUSE, 0.1 * 2**child.failures)
-            log.error("up.restarting", process=child.name, status=child.process.returncode, failures=child.failures)
+            self._note_end(child, child.process.returncode, now)
             child.process = None
         if now >= child.start_at:
             child.start()
+
+    def _note_end(self, child: Child, status: int, now: float) -> None:
+        if status == RECYCLED:
+            log.warning("up.restarting", process=child.name, reason="recycled")
+            return
+        child.failures += 1
+        child.start_at = now + min(MAX_PAUSE, 0.1 * 2**child.failures)
+        log.error("up.restarting", process=child.name, status=status, failures=child.failures)
