@@ -57,14 +57,11 @@ def test_an_empty_database_is_refused_until_the_release_command_has_run(
 
 def test_a_missing_and_a_wrong_key_are_refused(fleet: Fleet) -> None:
     fleet.provision()
-    missing = fleet.commands.with_environment(BROKER_SECRET_KEY="")
-    wrong = fleet.commands.with_environment(BROKER_SECRET_KEY=KEY.upper())
-    for name in ("web", "worker"):
-        refused = missing.run(name)
-        assert (refused.code, refused.out) == (1, "")
-        assert refused.err.startswith("broker: BROKER_SECRET_KEY must be set")
-        message = "BROKER_SECRET_KEY is not the key that this database's secrets were written with"
-        assert_refused(wrong.run(name), message)
+    missing = fleet.commands.with_environment(BROKER_SECRET_KEY="").run("web")
+    assert (missing.code, missing.out) == (1, "")
+    assert missing.err.startswith("broker: BROKER_SECRET_KEY must be set")
+    wrong = fleet.commands.with_environment(BROKER_SECRET_KEY=KEY.upper()).run("worker")
+    assert_refused(wrong, "BROKER_SECRET_KEY is not the key that this database's secrets were written with")
     both = fleet.commands.with_environment(BROKER_SECRET_KEY=f"{KEY.upper()},{KEY}")
     assert both.run("workspace", "list").code == 0
 
