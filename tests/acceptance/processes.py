@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-SECONDS = 60.0
+SECONDS = 120.0
 LOOK_SECONDS = 0.02
 BROKER = (sys.executable, "-m", "broker")
 
