@@ -24,7 +24,7 @@ def commands_of_procfile() -> dict[str, list[str]]:
     commands = {}
     for line in PROCFILE.read_text().splitlines():
         name, _, command = line.partition(":")
-        words = shlex.split(command)
+        words = shlex.split(command.replace("${PORT:-8000}", "0"))
         assert "broker" in words, line
         commands[name] = words[words.index("broker") + 1 :]
     return commands
