@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 
 from broker.queue.embedded import EmbeddedValkey
 from tests.integration.net.servers import Answer, Web, reply
@@ -26,7 +27,21 @@ HOSTILE = Path(__file__).parents[1] / "hostile"
 
 
 @pytest.fixture
-async def start_broker(database_url: str, tmp_path: Path) -> AsyncIterator[StartBroker]:
+def plain_logs() -> Iterator[None]:
+    """One line of JSON an event. structlog's own choice shows every local variable, which takes seconds."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    )
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+async def start_broker(plain_logs: None, database_url: str, tmp_path: Path) -> AsyncIterator[StartBroker]:
     """`await start_broker(MAX_QUEUED=3)`: the web parts on a fresh database, with other settings where they matter."""
     async with AsyncExitStack() as stack:
 
@@ -37,7 +52,7 @@ async def start_broker(database_url: str, tmp_path: Path) -> AsyncIterator[Start
 
 
 @pytest.fixture
-async def start_worker(database_url: str, tmp_path: Path) -> AsyncIterator[StartWorker]:
+async def start_worker(plain_logs: None, database_url: str, tmp_path: Path) -> AsyncIterator[StartWorker]:
     """`await start_worker("upscaler", lease_seconds=1)`: the worker parts on the same database; no type = all."""
     async with AsyncExitStack() as stack:
 

@@ -1,0 +1,97 @@
+"""What is no fault of a record: the batch goes back, waits, and is done when all is there again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from broker.queue.embedded import EmbeddedValkey
+from broker.store.tables import BatchRow, ResultRow, WorkspaceRow, table
+from tests.integration.net.servers import Web
+from tests.integration.running import Broker, StartBroker, StartWorker, Worker, in_base64, photograph, until
+
+SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
+_batches = table(BatchRow)
+
+
+async def given_back(broker: Broker, id: str) -> Row[Any]:
+    """The batch once it has been claimed and given back."""
+
+    async def back() -> Row[Any] | None:
+        row = await broker.store.row(select(_batches).where(_batches.c.id == id))
+        return row if row.status == "CREATED" and row.lease_seq >= 1 else None
+
+    return await until(back)
+
+
+class BlobFolder:
+    """The folder of the blob store, which a test takes away and brings back."""
+
+    def __init__(self, broker: Broker) -> None:
+        folder = broker.core.blobs.folder
+        assert folder is not None
+        self._folder, self._aside = folder, folder.with_name("aside")
+
+    def take_away(self, instead: str) -> None:
+        self._folder.rename(self._aside)
+        if instead == "a file":
+            self._folder.write_text("no folder")
+
+    def bring_back(self) -> None:
+        self._folder.unlink(missing_ok=True)
+        self._aside.rename(self._folder)
+
+
+async def test_sent_picture_that_cannot_be_read_gives_the_batch_back(broker: Broker, worker: Worker) -> None:
+    """Its folder is away for a while; that is not what an expired picture looks like."""
+    for instead in ("a file", "nothing"):
+        folder = BlobFolder(broker)
+        await broker.store.change(update(table(WorkspaceRow)).values(paused=True))
+        accepted = await broker.post({"type": "upscaler", "records": [SOURCE, SOURCE]})
+        folder.take_away(instead)
+        await broker.store.change(update(table(WorkspaceRow)).values(paused=False))
+        batch = await given_back(broker, accepted["id"])
+        assert batch.crashes == 0
+        assert batch.due > batch.modified
+        folder.bring_back()
+        await broker.store.change(update(_batches).values(due=0))
+        records = (await broker.done(accepted["id"]))["response"]["records"]
+        assert [record["_status"]["code"] for record in records] == [200, 200], instead
+
+
+async def test_output_that_cannot_be_stored_gives_the_batch_back(broker: Broker, worker: Worker, images: Web) -> None:
+    folder = BlobFolder(broker)
+    folder.take_away("a file")
+    accepted = await broker.post({"type": "upscaler", "records": [{"_url": images.url("/face.webp")}]})
+    await given_back(broker, accepted["id"])
+    assert await broker.store.rows(select(table(ResultRow))) == []
+    folder.bring_back()
+    await broker.store.change(update(_batches).values(due=0))
+    (record,) = (await broker.done(accepted["id"]))["response"]["records"]
+    assert record["_status"]["code"] == 200
+    batch = await broker.store.row(select(_batches))
+    assert (batch.outcome, batch.crashes) == ("succeeded", 0)
+
+
+async def test_database_that_waits_a_while_costs_no_batch(broker: Broker, worker: Worker, images: Web) -> None:
+    accepted = await broker.post({"type": "upscaler", "records": [{"_url": images.url("/coffee.jpg")}]})
+    async with broker.store.locked():
+        await asyncio.sleep(0.5)
+    (record,) = (await broker.done(accepted["id"]))["response"]["records"]
+    assert record["_status"]["code"] == 200
+
+
+async def test_redis_that_dies_in_mid_work_costs_no_batch(
+    start_broker: StartBroker, start_worker: StartWorker, tmp_path: Path, images: Web
+) -> None:
+    server = EmbeddedValkey(tmp_path / "redis")
+    url = server.start()
+    broker = await start_broker(redis_url=url)
+    await start_worker(redis_url=url)
+    source = {"_url": images.url("/face.webp")}
+    assert (await broker.run("upscaler", source))[0]["_status"]["code"] == 200
+    server.stop()
+    assert (await broker.run("upscaler", source))[0]["_status"]["code"] == 200
