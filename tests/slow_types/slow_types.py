@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from handlers.contract import Box, Config, Facts, Record
 
-LIMIT = 1.0
+LIMIT = 2.0
 POLL = 0.01
 
 
@@ -228,4 +228,4 @@ SLOW = _spec("slow", Slow, isolate=False)
 ISOLATED = _spec("slow-isolated", Slow, isolate=True)
 OTHER = _spec("slow-other", Slow, isolate=True)
 OUTER = _spec("slow-outer", Outer, isolate=False)
-BROKEN = replace(ISOLATED, type="slow-broken", handler="no_such_module:Slow")
+PATIENT = replace(ISOLATED, type="slow-patient", time_limit=600.0)

@@ -96,7 +96,7 @@ async def test_handler_runs_in_another_process_which_is_set_up_once(bench: Bench
 async def test_process_is_killed_at_the_time_limit_and_replaced(bench: Bench) -> None:
     with pytest.raises(RecordError) as refusal:
         await bench.run("deaf")
-    assert (refusal.value.code, refusal.value.text) == (504, "the record took longer than 1 s")
+    assert (refusal.value.code, refusal.value.text) == (504, "the record took longer than 2 s")
     (pid,) = bench.noted
     await eventually(lambda: not is_alive(int(pid)))
     facts = await bench.run("tell")
@@ -226,7 +226,17 @@ async def test_there_are_never_more_processes_than_threads(tmp_path: Path) -> No
     assert my_children() == []
 
 
-async def test_type_that_cannot_be_set_up_keeps_the_worker_from_starting(tmp_path: Path) -> None:
+async def test_type_that_cannot_be_set_up_keeps_the_worker_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = "from dataclasses import replace\nfrom slow_types import ISOLATED\n"
+    spec += "SPEC = replace(ISOLATED, type='slow-broken', handler='no_such_module:Slow')\n"
+    (tmp_path / "broken_type.py").write_text(spec)
+    package = tmp_path / "broken_type-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-type\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[broker.handlers]\nslow-broken = broken_type:SPEC\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(HandlerCrashed, match="no_such_module"):
         await asyncio.to_thread(Bench, tmp_path, 1, (TYPE, "slow-broken"))
     assert my_children() == []
