@@ -62,7 +62,8 @@ async def outcome(call: Call, clock: Clock, limit: float) -> Any:
     try:
         await asyncio.wait({call.ended, clock.over}, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
-        call.cancel()
+        end = call.cancel if clock.left else call.kill  # no time left: that of the handler around it is over
+        end()
         raise
     if not call.ended.done():
         call.kill()

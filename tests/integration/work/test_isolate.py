@@ -199,6 +199,17 @@ async def test_process_that_does_not_heed_its_cancellation_is_killed(bench: Benc
     assert not bench.crew.recycling
 
 
+async def test_process_is_killed_when_the_time_of_the_handler_around_it_is_over(tmp_path: Path) -> None:
+    bench = await asyncio.to_thread(Bench, tmp_path, 1, ("slow-outer", "slow-patient"))
+    try:
+        with pytest.raises(RecordError) as refusal:
+            await bench.run("deaf", "slow-outer", inner="slow-patient")
+        assert refusal.value.code == 504
+        await eventually(lambda: my_children() == [])
+    finally:
+        bench.crew.close()
+
+
 async def test_signals_to_all_processes_of_a_worker_do_not_end_a_record(bench: Bench) -> None:
     assert await bench.run("signalled") == {"alive": True}
 
