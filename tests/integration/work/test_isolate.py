@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from broker.work.child import HandlerCrashed
 from broker.work.crew import Crew
-from broker.work.isolate import HandlerCrashed
 from handlers.contract import Config, Facts, Output, Record, RecordError, RetryableError
 from handlers.registry import Registry
 from tests.acceptance.processes import running_processes
