@@ -35,7 +35,8 @@ KEY = "the-key-of-these-tests-at-least-32-characters"
 ROOT = "/account/v2/request"
 PHOTOGRAPHS = Path(__file__).parents[2] / "broker" / "cli" / "photographs"
 DOCUMENTED = re.compile(rf"({ROOT}(/[^/]+(/status)?)?|/media/.+|/healthz|/readyz)/?")
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.03
 PATIENCE = 30.0
 
 
@@ -68,7 +69,7 @@ async def until(holds: Callable[[], Awaitable[T | None]], seconds: float = PATIE
         while True:
             if answer := await holds():
                 return answer
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(POLL_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,8 @@ class Broker:
 
     async def done(self, id: str) -> dict[str, Any]:
         """The details of a batch once it is DONE."""
-        return await until(lambda: self._if_done(id))
+        await until(lambda: self._is_done(id))
+        return await self.details(id)
 
     async def run(self, type: str, *records: Mapping[str, Any], **body: Any) -> list[dict[str, Any]]:
         """Submit records and return their results."""
@@ -189,9 +191,10 @@ class Broker:
         results: list[dict[str, Any]] = (await self.done(accepted["id"]))["response"]["records"]
         return results
 
-    async def _if_done(self, id: str) -> dict[str, Any] | None:
-        found = await self.details(id)
-        return found if found["status"] == "DONE" else None
+    async def _is_done(self, id: str) -> bool:
+        answer = await self.http.get(f"{ROOT}/{id}/status")
+        assert answer.status_code == 200, answer.text
+        return bool(answer.json() == {"status": "DONE"})
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Bodies that are refused: the answer names the field, and nothing of them is kept."""
+"""Bodies that are refused: the answer names the field, and nothing of them is kept.
+
+On SQLite alone: they are refused before any database has a part in it.
+"""
 
 from __future__ import annotations
 
@@ -216,6 +219,11 @@ async def refusals(broker: Broker, cases: dict[str, tuple[Any, Any]]) -> dict[st
         if (answer.status_code, answer.json()) != (400, expected):
             wrong[name] = (answer.status_code, answer.json())
     return wrong
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
 
 
 @pytest.fixture(autouse=True)

@@ -65,18 +65,6 @@ async def test_revoked_token_is_unauthenticated(broker: Broker) -> None:
     assert (answer.status_code, answer.json()) == (401, INVALID_TOKEN)
 
 
-async def test_token_revoked_in_use_is_refused_within_seconds(broker: Broker) -> None:
-    """Look-ups are remembered for at most five seconds."""
-    assert (await broker.http.get(ROOT)).status_code == 200
-    (row,) = await broker.store.rows(select(table(TokenRow).c.id))
-    assert await broker.core.database.writer.write(revoke_tokens, row.id)
-
-    async def refused() -> bool:
-        return (await broker.http.get(ROOT)).status_code == 401
-
-    await until(refused)
-
-
 async def test_token_without_the_scope_is_forbidden(broker: Broker) -> None:
     id = (await broker.post(BODY))["id"]
     reader, submitter = [await broker.store.token("default", [scope]) for scope in ("read", "submit")]
@@ -226,9 +214,9 @@ async def test_workspace_with_too_many_open_batches_must_wait(start_broker: Star
 
 async def test_limit_of_open_batches_holds_for_posts_at_the_same_time(start_broker: StartBroker) -> None:
     broker = await start_broker(max_queued=5)
-    answers = await asyncio.gather(*(broker.http.post(ROOT, json=BODY) for _ in range(40)))
+    answers = await asyncio.gather(*(broker.http.post(ROOT, json=BODY) for _ in range(20)))
     codes = sorted(answer.status_code for answer in answers)
-    assert codes == [201] * 5 + [429] * 35
+    assert codes == [201] * 5 + [429] * 15
     assert await kept(broker) == (5, 0)
 
 

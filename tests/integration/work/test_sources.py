@@ -1,4 +1,7 @@
-"""Sources that do not give a picture: that record says why, the others go on."""
+"""Sources that do not give a picture: that record says why, the others go on.
+
+On SQLite alone: what the answers to a download are stored in has no part in them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,11 @@ from tests.integration.running import Broker, StartWorker, Worker, in_base64, ph
 
 GOOD = {"_base64": in_base64(photograph("chelsea-face.webp"))}
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"/>'
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
 
 
 async def outcome(broker: Broker) -> str:
