@@ -24,9 +24,11 @@ class Wait:
         clock = asyncio.get_running_loop().time
         end = clock() + seconds
         with self.bell.expecting(id) as done:
-            while (status := await look()) is not Status.DONE and (left := end - clock()) > 0:
-                done.clear()
+            while True:
+                done.clear()  # before the look: what is announced during it still counts
+                status = await look()
+                if status is Status.DONE or (left := end - clock()) <= 0:
+                    return status
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(left, LOOK_SECONDS)):
                         await done.wait()
-        return status
