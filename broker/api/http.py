@@ -72,10 +72,12 @@ async def read_json_body(request: Request) -> bytes:
 
 
 def base_url(request: Request) -> str:
-    """What an absolute URL for this client starts with: PUBLIC_URL, or the scheme and Host that the client used."""
-    settings = web_of(request).core.settings
-    if settings.public_url:
-        return settings.public_url
+    """What links to outputs start with: PUBLIC_URL, or what the client used."""
+    return web_of(request).core.settings.public_url or client_url(request)
+
+
+def client_url(request: Request) -> str:
+    """The scheme and Host that the client used. Raises Invalid for a Host that is none."""
     scheme, host = request.scope["scheme"], request.headers.get("host", "")
     if _is_proxy(request):
         scheme = _last(request, "x-forwarded-proto") or scheme

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.api.auth import Authenticator, workspace_of
-from broker.api.http import Endpoint, base_url, json_answer, read_json_body, resource, web_of
+from broker.api.http import Endpoint, base_url, client_url, json_answer, read_json_body, resource, web_of
 from broker.batches import Submission, is_id
 from broker.dialects.ximilar import codec
 from broker.dialects.ximilar.submission import NAME, CheckUrl, parse_submission
@@ -59,7 +59,7 @@ async def list_requests(request: Request) -> Response:
         statuses=codec.STATUSES[word] if (word := _choice(query, "status", codec.STATUSES.keys())) else None,
     )
     count, heads = await web_of(request).query.page(which, number, size)
-    here = base_url(request) + request.url.path
+    here = client_url(request) + request.url.path
     page = codec.Page(
         count=count,
         next=_page_url(here, query, number + 1) if number * size < count else None,

@@ -180,6 +180,16 @@ async def test_public_url_stands_before_every_link(
     assert record["_upscaled_image_url"].startswith(public + "/media/out/")
 
 
+async def test_pages_are_linked_by_the_host_that_the_client_used_whatever_the_public_url_is(
+    start_broker: StartBroker,
+) -> None:
+    broker = await start_broker(public_url="https://images.example.com")
+    for _ in range(2):
+        await broker.post(BODY)
+    listed = (await broker.http.get(ROOT, params={"page_size": 1})).json()
+    assert listed["next"] == f"{str(broker.http.base_url).rstrip('/')}{ROOT}?page_size=1&page=2"
+
+
 async def base_urls(broker: Broker) -> list[str]:
     rows = await broker.store.rows(table(BatchRow).select().order_by(table(BatchRow).c.id))
     return [row.base_url for row in rows]
