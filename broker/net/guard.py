@@ -6,6 +6,7 @@ import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeAlias
@@ -49,6 +50,12 @@ _HTTPX_ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
 }
 
 
+@cache
+def system_ssl_context() -> ssl.SSLContext:
+    """Certificates that everybody trusts; one for all clients, as reading them takes 60 ms."""
+    return httpx.create_ssl_context()
+
+
 def system_resolver(host: str, port: int) -> list[str]:
     """The operating system's answers, in its order of preference."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -65,7 +72,7 @@ def guarded_client(
     everything from the request to the last byte.
     """
     return httpx.AsyncClient(
-        transport=GuardedTransport(policy, resolver, ssl_context or httpx.create_ssl_context()),
+        transport=GuardedTransport(policy, resolver, ssl_context or system_ssl_context()),
         headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "image-broker"},
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
