@@ -113,6 +113,8 @@ def _put_durably(root: Path, key: str, data: bytes) -> None:
 
     A folder that is there already may be another writer's, made a moment ago and not flushed yet.
     """
+    if not root.is_dir():
+        raise NotADirectoryError("the blob folder is away; one made anew would hide that its disk is not mounted")
     path = root / key
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")

@@ -118,6 +118,14 @@ async def test_a_store_that_went_away_is_unavailable_before_long(s3: ThreadedMot
                 await attempt
 
 
+async def test_a_put_does_not_make_a_folder_that_went_away_anew(tmp_path: Path) -> None:
+    blobs = open_blobs("", tmp_path)
+    (tmp_path / BLOBS_FOLDER).rmdir()
+    with pytest.raises(Unavailable):
+        await blobs.put("in/a/b/0", b"picture")
+    assert not (tmp_path / BLOBS_FOLDER).exists()
+
+
 async def test_a_folder_that_went_away_is_unavailable(tmp_path: Path) -> None:
     blobs = open_blobs("", tmp_path)
     await blobs.ping()
