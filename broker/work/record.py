@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -23,6 +24,8 @@ from handlers.contract import Facts, Output, RecordError, RetryableError
 
 TRY_PAUSE = 0.2
 MAX_TEXT = 500
+RECORDS_AT_ONCE = 32
+"""Records whose pictures a worker process holds in memory; the downloads of as many run side by side."""
 
 log = structlog.get_logger()
 
@@ -30,8 +33,9 @@ log = structlog.get_logger()
 class Inputs:
     """What the records of one batch share: its documents, and its pictures, one fetch for each source."""
 
-    def __init__(self, blobs: Blobs, fetcher: Fetcher, documents: Documents) -> None:
+    def __init__(self, blobs: Blobs, fetcher: Fetcher, documents: Documents, records: Sequence[Record]) -> None:
         self.documents = documents
+        self._wanted = Counter(record.source for record in records)
         self._blobs = blobs
         self._fetcher = fetcher
         self._tasks: dict[tuple[str | None, str | None], asyncio.Task[bytes]] = {}
@@ -42,6 +46,12 @@ class Inputs:
         if task is None:
             task = self._tasks[record.source] = asyncio.create_task(self._load(record))
         return await asyncio.shield(task)
+
+    def release(self, record: Record) -> None:
+        """The record has ended: a picture that no other record waits for is let go of."""
+        self._wanted[record.source] -= 1
+        if not self._wanted[record.source] and (task := self._tasks.pop(record.source, None)):
+            task.cancel()
 
     def close(self) -> None:
         for task in self._tasks.values():
@@ -63,9 +73,17 @@ class RecordRun:
     blobs: Blobs
     crew: Crew
     max_tries: int
+    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(RECORDS_AT_ONCE))
 
     async def __call__(self, batch: Batch, place: int, inputs: Inputs) -> Result:
         """The result of one record. Raises Unavailable for what is no fault of the record."""
+        async with self._room:
+            try:
+                return await self._result(batch, place, inputs)
+            finally:
+                inputs.release(batch.records[place])
+
+    async def _result(self, batch: Batch, place: int, inputs: Inputs) -> Result:
         request_id = new_id()
         record = batch.records[place]
         try:

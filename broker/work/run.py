@@ -59,7 +59,12 @@ class Run:
         places = [place for place in range(len(batch.records)) if place not in known]
         log.debug("batch.started", batch=batch.id, type=batch.type, lease_seq=batch.lease_seq, records=len(places))
         spec = self.run_record.crew.specs[batch.type]
-        inputs = Inputs(self.blobs, self.fetcher, await load_documents(self.database, spec, batch))
+        inputs = Inputs(
+            self.blobs,
+            self.fetcher,
+            await load_documents(self.database, spec, batch),
+            [batch.records[place] for place in places],
+        )
         checkpointer = Checkpointer(self.database, claim.lease, batch.run, len(batch.records))
         try:
             async with asyncio.TaskGroup() as group:
