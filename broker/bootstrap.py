@@ -43,6 +43,8 @@ from handlers.contract import Config
 from handlers.registry import Registry
 
 KEY_CHECK = "key_check"
+DRAIN_SECONDS = 5.0
+"""What webhooks under way get when a worker stops, so that grace and drain fit the 30 s that platforms give."""
 
 log = structlog.get_logger()
 
@@ -188,7 +190,7 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
             sender=sender,
             sweep=Sweep(core.database, core.nudger),
         )
-        stack.push_async_callback(sender.drain, settings.webhook_timeout)
+        stack.push_async_callback(sender.drain, min(settings.webhook_timeout, DRAIN_SECONDS))
         for part in (heartbeat.run, sender.run, work.sweep.run):
             task = asyncio.create_task(_keep_running(part), name=part.__qualname__)
             stack.push_async_callback(partial(_end, task))
