@@ -15,7 +15,7 @@ $(READY): requirements.lock pyproject.toml
 
 install: $(READY) ## build .venv from requirements.lock
 
-demo: $(READY) ## start everything, send two photographs through it, show the result
+demo: $(READY) ## start everything, send three photographs through it, show the result
 	$(BIN)/broker demo
 
 test: $(READY) ## every test, on SQLite and on PostgreSQL; nothing has to run beforehand
@@ -39,4 +39,4 @@ bench: $(READY) ## measure the accept path against a bare endpoint
 	$(BIN)/python -m bench.accept
 
 clean: ## remove everything that the targets above made
-	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

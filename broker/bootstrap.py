@@ -16,7 +16,7 @@ from broker.accept import Accept
 from broker.admission import Admission
 from broker.batches import new_id
 from broker.complete import Complete
-from broker.errors import Misconfigured
+from broker.errors import Misconfigured, Unavailable
 from broker.media.blobs import Blobs, open_blobs
 from broker.media.fetch import Fetcher
 from broker.media.links import Links
@@ -116,13 +116,16 @@ async def check_key(database: Database, vault: Vault) -> None:
 
 @asynccontextmanager
 async def open_core(settings: Settings) -> AsyncIterator[Core]:
-    """Open what every process needs; closed in reverse order. Raises Misconfigured, Unavailable."""
+    """Open what every process needs; closed in reverse order. Raises Misconfigured."""
     vault = open_vault(settings)
     async with AsyncExitStack() as stack:
         database = open_database(settings.database_url, settings.data_dir)
         stack.push_async_callback(database.aclose)
-        await check_migrated(database)
-        await check_key(database, vault)
+        try:
+            await check_migrated(database)
+            await check_key(database, vault)
+        except Unavailable as error:
+            raise Misconfigured("the database cannot be reached; see BROKER_DATABASE_URL") from error
         nudger = Nudger(settings.redis_url or None)
         stack.push_async_callback(nudger.aclose)
         await nudger.start()
@@ -212,7 +215,7 @@ def _crew(registry: Registry, types: tuple[str, ...], settings: Settings) -> Cre
         max_image_pixels=settings.max_image_pixels,
         max_output_pixels=settings.max_output_pixels,
     )
-    return Crew(registry, types, config, settings.worker_threads)
+    return Crew(registry, types, config, settings.threads)
 
 
 async def _keep_running(part: Callable[[], Awaitable[None]]) -> None:

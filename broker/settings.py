@@ -16,6 +16,9 @@ from broker.errors import Misconfigured
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 CommaList = Annotated[tuple[str, ...], NoDecode]
+PREFIX = "BROKER_"
+CLIENT_NAMES = frozenset({"BROKER_URL", "BROKER_TOKEN"})
+"""What the commands that talk to a broker read."""
 MEGABYTE = 1024 * 1024
 IPV4_LOOPBACK: Network = ipaddress.ip_network("127.0.0.0/8")
 IPV6_LOOPBACK: Network = ipaddress.ip_network("::1/128")
@@ -24,7 +27,7 @@ IPV6_LOOPBACK: Network = ipaddress.ip_network("::1/128")
 class Settings(BaseSettings):
     """Read with `load()`; a process never changes it. A field's description is its line in `.env.example`."""
 
-    model_config = SettingsConfigDict(env_prefix="BROKER_", frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", allow_inf_nan=False)
 
     data_dir: Path = Field(Path("data"), description="Folder of the embedded database, blobs, key and token.")
     database_url: str = Field("", description="postgresql://… or sqlite:///file; empty = SQLite in DATA_DIR.")
@@ -57,12 +60,12 @@ class Settings(BaseSettings):
     max_tries: int = Field(3, ge=1, description="How often a record is tried when its handler asks for it.")
     worker_batches: int = Field(8, ge=1, le=1000, description="Batches a worker process runs at once.")
     worker_threads: int = Field(
-        os.cpu_count() or 1,
-        ge=1,
-        description="Records a worker process works on at once; default: the cores.",
+        0, ge=0, description="Records a worker process works on at once; 0 = as many as it has cores."
     )
     grace_seconds: float = Field(25.0, ge=0, description="How long a stopping process waits for running work.")
-    fetch_timeout: float = Field(20.0, gt=0, description="Seconds one image download may take, redirects included.")
+    fetch_timeout: float = Field(
+        20.0, gt=0, description="Seconds one try of an image download may take, redirects included."
+    )
     fetch_pause: float = Field(0.5, ge=0, description="Seconds before a failed download's second try; then doubled.")
 
     webhook_schedule: CommaList = Field(
@@ -71,7 +74,7 @@ class Settings(BaseSettings):
     )
     webhook_timeout: float = Field(20.0, gt=0, description="Seconds one webhook try may take, body included.")
 
-    output_hours: float = Field(72.0, gt=0, description="Life of output pictures and their links.")
+    output_hours: float = Field(72.0, gt=0, description="Life of the links to output pictures.")
     models_dir: Path = Field(Path("models"), description="Folder of model files.")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="json, pretty, or auto = by terminal.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
@@ -105,6 +108,13 @@ class Settings(BaseSettings):
             raise ValueError("must be one or more numbers of seconds, each at most a week")
         return value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must be redis://…, rediss://… or unix://…")
+        return value
+
     @field_validator("public_url")
     @classmethod
     def _is_base(cls, value: str) -> str:
@@ -120,7 +130,7 @@ class Settings(BaseSettings):
         schedule_hours = 1.2 * sum(self.webhook_pauses) / 3600
         if self.output_hours < schedule_hours + 24:
             raise ValueError(
-                "OUTPUT_HOURS must be at least the webhook schedule plus 24 h "
+                "BROKER_OUTPUT_HOURS must be at least the webhook schedule plus 24 h "
                 f"({schedule_hours + 24:.1f} h), or a late webhook carries dead links"
             )
         return self
@@ -129,6 +139,11 @@ class Settings(BaseSettings):
     def embedded_database(self) -> bool:
         """Whether the database is the one in DATA_DIR, whose key file may be made on first use."""
         return not self.database_url
+
+    @property
+    def threads(self) -> int:
+        """Records that a worker process works on at once."""
+        return self.worker_threads or os.cpu_count() or 1
 
     @cached_property
     def webhook_pauses(self) -> tuple[float, ...]:
@@ -163,6 +178,12 @@ def load(**overrides: object) -> Settings:
         raise Misconfigured(problems) from error
 
 
+def unknown_names() -> list[str]:
+    """Environment variables that look like settings and are none, e.g. because of a slip of the pen."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | CLIENT_NAMES
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
 def _explain(location: tuple[int | str, ...], message: str) -> str:
     message = message.removeprefix("Value error, ")
-    return f"BROKER_{str(location[0]).upper()}: {message}" if location else message
+    return f"{PREFIX}{str(location[0]).upper()}: {message}" if location else message

@@ -44,9 +44,12 @@ async def _watch_newest() -> None:
 
 
 def _table(batches: list[dict[str, Any]]) -> Table:
-    table = new_table("id", "type", "status", "created", "records")
+    """Details of batches; items of the list, which say nothing of records, in a column less."""
+    detailed = all("request" in batch for batch in batches)
+    table = new_table("id", "type", "status", "created", *(["records"] if detailed else []))
     for batch in batches:
-        table.add_row(batch["id"], batch["type"], batch["status"], batch["created"], _records(batch))
+        cells = [batch["id"], batch["type"], batch["status"], batch["created"]]
+        table.add_row(*cells, *([_records(batch)] if detailed else []))
     return table
 
 
@@ -56,4 +59,4 @@ def _records(batch: dict[str, Any]) -> str:
         codes = [record["_status"]["code"] for record in batch["response"]["records"]]
         failed = sum(code >= 400 for code in codes)
         return f"{len(codes) - failed} ok" + (f", {failed} failed" if failed else "")
-    return str(len(batch["request"]["records"])) if "request" in batch else ""
+    return str(len(batch["request"]["records"]))

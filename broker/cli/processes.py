@@ -22,7 +22,7 @@ from broker.bootstrap import check_key, open_vault, open_web, open_work
 from broker.cli.signals import on_stop
 from broker.errors import Misconfigured
 from broker.queue.worker import BatchWorker
-from broker.settings import Settings, load
+from broker.settings import Settings, load, unknown_names
 from broker.store.database import open_database
 from broker.store.leases import Claim
 from broker.store.migrate import migrate as migrate_database
@@ -40,8 +40,7 @@ def web(
     listen_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve the API."""
-    settings = load(**_given(host=host, port=port))
-    logs.configure(settings.log_format, settings.log_level)
+    settings = begin(**_given(host=host, port=port))
     run(_serve(settings, listen_fd))
 
 
@@ -49,18 +48,25 @@ def worker(
     types: Annotated[str, typer.Option(help="Comma-separated types to work on; default: all installed.")] = "",
 ) -> None:
     """Run batches and send webhooks."""
-    settings = load()
-    logs.configure(settings.log_format, settings.log_level)
+    settings = begin()
     recycling = run(_work(settings, [type.strip() for type in types.split(",") if type.strip()]))
     _end(RECYCLED if recycling else 0)
 
 
 def migrate() -> None:
     """Bring the database to this version's schema. Safe to run again, and from several machines at once."""
-    settings = load()
-    logs.configure(settings.log_format, settings.log_level)
+    settings = begin()
     run(migrate_and_check(settings))
     typer.echo("The database has this version's schema.")
+
+
+def begin(**options: object) -> Settings:
+    """The settings of a process that serves or works, with its logs set up. A name that is no setting is told."""
+    settings = load(**options)
+    logs.configure(settings.log_format, settings.log_level)
+    for name in unknown_names():
+        log.warning("settings.unknown", name=name)
+    return settings
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

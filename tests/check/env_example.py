@@ -11,8 +11,6 @@ from broker.settings import Settings
 
 FILE = Path(__file__).parents[2] / ".env.example"
 PREFIX = "BROKER_"
-COMPUTED = frozenset({"worker_threads"})
-"""Settings whose default depends on the machine."""
 HEAD = """\
 # Every setting of the broker with its default. Remove the # in front of what you change.
 """
@@ -26,8 +24,6 @@ def render() -> str:
 def default_of(name: str) -> str:
     """A setting's default as it is written in the environment."""
     value = Settings.model_fields[name].get_default()
-    if name in COMPUTED:
-        return ""
     if isinstance(value, tuple):
         return ",".join(value)
     if isinstance(value, SecretStr):

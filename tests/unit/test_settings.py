@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import Misconfigured
-from broker.settings import Settings, load
+from broker.settings import Settings, load, unknown_names
 
 FLOATS = sorted(name for name, field in Settings.model_fields.items() if field.annotation is float)
 INTEGERS = sorted(name for name, field in Settings.model_fields.items() if field.annotation is int)
@@ -112,7 +112,7 @@ def test_a_slash_at_the_end_of_the_public_url_is_dropped(monkeypatch: pytest.Mon
         ("max_tries", "0"),
         ("worker_batches", "0"),
         ("worker_batches", "1001"),
-        ("worker_threads", "0"),
+        ("worker_threads", "-1"),
         ("grace_seconds", "-1"),
         ("fetch_timeout", "0"),
         ("fetch_pause", "-0.1"),
@@ -170,3 +170,15 @@ def test_outputs_outlive_the_last_webhook_by_a_day(
         return
     with pytest.raises(Misconfigured, match="OUTPUT_HOURS"):
         load()
+
+
+def test_a_name_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BROKER_LEASE_SECOND", "BROKER_URL", "BROKER_TOKEN", "BROKER_PORT"):
+        monkeypatch.setenv(name, "1")
+    assert unknown_names() == ["BROKER_LEASE_SECOND"]
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://host", "localhost:6379"])
+def test_a_redis_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(Misconfigured, match="BROKER_REDIS_URL"):
+        load(redis_url=url)
