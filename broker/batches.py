@@ -37,13 +37,6 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
-MOVES: Mapping[Status, frozenset[Status]] = {
-    Status.CREATED: frozenset({Status.PROCESSING, Status.PAUSED, Status.DONE}),
-    Status.PROCESSING: frozenset({Status.CREATED, Status.PAUSED, Status.DONE}),
-    Status.PAUSED: frozenset({Status.CREATED, Status.PROCESSING, Status.DONE}),
-    Status.DONE: frozenset({Status.CREATED}),
-}
-
 CANCELLED_CODE = 499
 
 

@@ -104,7 +104,16 @@ class Supervisor:
             self._note_end(child, child.process.returncode, now)
             child.process = None
         if now >= child.start_at:
+            self._start_again(child, now)
+
+    def _start_again(self, child: Child, now: float) -> None:
+        """A machine that cannot start a process now may be able to later."""
+        try:
             child.start()
+        except OSError as error:
+            child.failures += 1
+            child.start_at = now + min(MAX_PAUSE, 0.1 * 2**child.failures)
+            log.error("up.cannot_start", process=child.name, reason=error.strerror, failures=child.failures)
 
     def _note_end(self, child: Child, status: int, now: float) -> None:
         if status == RECYCLED:

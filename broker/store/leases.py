@@ -217,7 +217,10 @@ _RESCUE = (
 
 
 async def overdue_batches(connection: AsyncConnection, late_ms: int, limit: int) -> list[tuple[str, str]]:
-    """(type, batch id) of batches that have been due for `late_ms` and are not claimed, the first by rank."""
+    """(type, batch id) of batches that have been due for `late_ms` and are not claimed, by type and rank.
+
+    Batches of a paused workspace are not due.
+    """
     rows = await connection.execute(_OVERDUE, {"late_ms": late_ms, "limit": limit})
     return [(row.type, row.id) for row in rows]
 
@@ -226,6 +229,7 @@ _OVERDUE = (
     select(_batches.c.id, _batches.c.type)
     .where(_batches.c.status == literal(Status.CREATED.value, literal_execute=True))
     .where(_batches.c.due < db_now() - bindparam("late_ms", type_=BigInteger))
+    .where(_batches.c.workspace_id.not_in(select(_workspaces.c.id).where(_workspaces.c.paused)))
     .order_by(_batches.c.type, _batches.c.rank, _batches.c.id)
     .limit(bindparam("limit"))
 )

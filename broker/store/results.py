@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Text, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -93,11 +94,13 @@ def _finish_statement(dialect: str) -> ReturningUpdate[Any]:
 
 
 def _insert_results(connection: Connection, results: Sequence[tuple[Lease, int, Result]]) -> None:
+    """Store results under leases that are held. One that a lost answer made us store before stays as it is."""
     if not results:
         return
     now = connection.scalar(_NOW)
+    flavour = postgresql if connection.dialect.name == "postgresql" else sqlite
     connection.execute(
-        insert(_results),
+        flavour.insert(_results).on_conflict_do_nothing(),
         [
             {
                 "batch_id": lease.batch,

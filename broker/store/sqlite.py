@@ -71,7 +71,7 @@ class SqliteSession:
         The group is committed by now: whatever goes wrong here, its writers are told so.
         """
         now = time.monotonic()
-        if now < self._next_checkpoint or not self._wal.exists() or self._wal.stat().st_size < CHECKPOINT_BYTES:
+        if now < self._next_checkpoint or self._wal_bytes() < CHECKPOINT_BYTES:
             return
         self._next_checkpoint = now + CHECKPOINT_PAUSE
         raw = connection.connection.dbapi_connection
@@ -83,6 +83,12 @@ class SqliteSession:
             log.warning("store.checkpoint_failed", reason=str(error))
         finally:
             raw.execute("PRAGMA busy_timeout = 5000")
+
+    def _wal_bytes(self) -> int:
+        try:
+            return self._wal.stat().st_size
+        except OSError:
+            return 0
 
     def _close(self) -> None:
         if self._connection is not None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import httpx
@@ -141,7 +141,7 @@ class Sender:
         }
         try:
             async with asyncio.timeout(self.timeout):
-                return await self._exchange(target["url"], {**target["headers"], **ours}, delivery.body)
+                return await self._exchange(target["url"], {**_foreign(target["headers"], ours), **ours}, delivery.body)
         except AddressRefused:
             return Answer(error=REFUSED)
         except (TimeoutError, httpx.TimeoutException):
@@ -181,6 +181,11 @@ class Sender:
             return (State.DELIVERED if judged is Verdict.DONE else State.STOPPED), 0.0
         pause = pause_before(delivery.step + 1, self.schedule, self._spread)
         return (State.EXHAUSTED, 0.0) if pause is None else (State.PENDING, pause)
+
+
+def _foreign(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+    """The customer's headers but those that we set, however they are spelt; accepting refuses them already."""
+    return {name: value for name, value in theirs.items() if name.lower() not in ours}
 
 
 def _name(error: Exception) -> str:

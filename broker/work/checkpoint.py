@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 
@@ -40,11 +39,14 @@ class Checkpointer:
             self._timer = asyncio.create_task(self._flush_later())
 
     async def close(self) -> None:
-        """End the timer. A flush that has begun is waited for, so that `stored` and `fresh` are exact."""
+        """End the timer. A flush that has begun is waited for, so that `stored` and `fresh` are exact.
+
+        Whoever cancels the caller meanwhile cancels it, not the flush.
+        """
         if self._timer is not None:
-            self._timer.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._timer
+            if not self._timer.cancelling():  # a second one would break into the waiting for the flush
+                self._timer.cancel()
+            await asyncio.wait({self._timer})
 
     async def _flush_later(self) -> None:
         held = True
@@ -54,7 +56,7 @@ class Checkpointer:
             try:
                 held = await asyncio.shield(flush)
             except asyncio.CancelledError:
-                await flush
+                await asyncio.wait({flush})
                 raise
         self._timer = None
 

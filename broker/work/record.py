@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from pydantic_core import to_json
 
 from broker.batches import Batch, Record, Result, new_id
 from broker.errors import NotFound, Unavailable
@@ -169,7 +170,8 @@ def _outputs(value: Any) -> Iterator[Output]:
 
 
 def check_storable(facts: Facts) -> None:
-    """Raises TypeError or ValueError for facts that are no JSON or hold what a database text cannot."""
+    """Raises TypeError or ValueError for facts that are no JSON or hold what a database text or an answer cannot."""
     if "\\u0000" in json.dumps(facts, allow_nan=False):
         raise ValueError("a fact holds NUL")
     json.dumps(facts, ensure_ascii=False).encode()
+    to_json(facts)  # refuses nesting that json still takes

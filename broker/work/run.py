@@ -50,8 +50,6 @@ class Run:
         except Exception:
             log.exception("batch.crashed", batch=claim.id)
             await self._give_back(claim, "crashed", PAUSE_MS)
-        finally:
-            self.heartbeat.drop(claim)
 
     async def _finish(self, claim: Claim) -> None:
         batch = claim.batch
@@ -76,7 +74,9 @@ class Run:
             inputs.close()
             await checkpointer.close()
         stored, fresh = (*claim.results, *checkpointer.stored), checkpointer.fresh
-        await self.complete(batch, stored, fresh, await self._combine(batch, (*stored, *fresh)))
+        combined = await self._combine(batch, (*stored, *fresh))
+        self.heartbeat.drop(claim)  # a beat in the same commit as the end would find the lease gone and call it lost
+        await self.complete(batch, stored, fresh, combined)
 
     async def _combine(self, batch: Batch, results: Sequence[Result]) -> str | None:
         """What the handler says about the good records together, as JSON; an error in it costs no record its result."""
@@ -96,6 +96,7 @@ class Run:
 
     async def _give_back(self, claim: Claim, reason: str, pause_ms: int) -> None:
         """A lease that cannot be given back runs out by itself; one that was lost is not ours to give."""
+        self.heartbeat.drop(claim)
         try:
             held = await self.database.writer.write(give_back_batches, GiveBack(claim.lease, pause_ms))
         except Unavailable:

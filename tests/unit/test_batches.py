@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from broker.batches import MOVES, Outcome, Record, Result, Status, is_id, new_id, outcome_of
+from broker.batches import Outcome, Record, Result, is_id, new_id, outcome_of
 
 
 def results(*codes: int) -> list[Result]:
@@ -35,25 +35,6 @@ def test_the_outcome_follows_from_the_results(codes: list[int], outcome: Outcome
 @pytest.mark.parametrize(("code", "ok"), [(199, False), (200, True), (299, True), (300, False)])
 def test_a_result_is_ok_between_200_and_299(code: int, ok: bool) -> None:
     assert results(code)[0].ok is ok
-
-
-LEGAL = {
-    ("CREATED", "PROCESSING"),
-    ("CREATED", "PAUSED"),
-    ("CREATED", "DONE"),
-    ("PROCESSING", "CREATED"),
-    ("PROCESSING", "PAUSED"),
-    ("PROCESSING", "DONE"),
-    ("PAUSED", "CREATED"),
-    ("PAUSED", "PROCESSING"),
-    ("PAUSED", "DONE"),
-    ("DONE", "CREATED"),
-}
-
-
-def test_every_state_tells_its_moves() -> None:
-    assert set(MOVES) == set(Status)
-    assert {(str(one), str(other)) for one in MOVES for other in MOVES[one]} == LEGAL
 
 
 def test_records_with_one_source_share_a_fetch() -> None:

@@ -134,6 +134,17 @@ async def test_a_beat_without_leases_is_fine(database: Database) -> None:
     assert await database.writer.write(extend_leases, Beat("worker", (), MINUTE)) == frozenset()
 
 
+async def test_an_owner_that_claimed_a_batch_again_does_not_extend_its_older_lease(
+    database: Database, workspace_id: str
+) -> None:
+    await accept(database, workspace_id)
+    (older,) = await claim(database)
+    await give_back(database, older)
+    (newer,) = await claim(database)
+    beat = Beat("worker", (older.lease, newer.lease), MINUTE)
+    assert await database.writer.write(extend_leases, beat) == {newer.lease}
+
+
 async def test_a_batch_given_back_with_a_pause_is_due_after_it(database: Database, workspace_id: str) -> None:
     await accept(database, workspace_id)
     (claimed,) = await claim(database)

@@ -13,7 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from standardwebhooks import Webhook as StandardWebhook
 
 from broker.batches import new_id
-from broker.store.tables import AttemptRow, DeliveryRow, table
+from broker.secrets import Purpose
+from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, table
 from tests.integration.net.servers import not_heard, redirect, reply, stall
 from tests.integration.receiver import Post, Receiver
 from tests.integration.running import ROOT, Broker, StartBroker, StartWorker, Worker, in_base64, photograph, until
@@ -81,6 +82,20 @@ async def test_headers_of_the_customer_are_sent_beside_ours(broker: Broker, work
     names = [name for name, _ in post.raw_headers]
     assert [names.count(name) for name in ours] == [1] * len(ours)
     assert post.headers["user-agent"] == "image-broker"
+    verify(post, broker.tenant.secret)
+
+
+async def test_stored_headers_never_replace_ours(broker: Broker, start_worker: StartWorker, receiver: Receiver) -> None:
+    accepted = await announce(broker, receiver.url())
+    forged = {"Webhook-Id": "forged", "webhook-signature": "v1,forged", "CONTENT-TYPE": "text/plain", "X-Mine": "kept"}
+    target = json.dumps({"url": receiver.url(), "headers": forged}).encode()
+    box = broker.core.vault.seal(Purpose.WEBHOOK_TARGET, target)
+    batches = table(BatchRow)
+    assert await broker.store.change(batches.update().where(batches.c.id == accepted).values(webhook=box)) == 1
+    await start_worker()
+    (post,) = await receiver.posted()
+    names = [name for name, _ in post.raw_headers]
+    assert [names.count(name) for name in ("webhook-id", "webhook-signature", "content-type", "x-mine")] == [1] * 4
     verify(post, broker.tenant.secret)
 
 
