@@ -30,7 +30,7 @@ def only_site() -> Policy:
 
 
 @pytest.fixture
-def forbidden_host() -> str:
+def other_loopback() -> str:
     """A loopback address besides 127.0.0.1: 127.0.0.2, or ::1 where there is one of the kind only."""
     with suppress(OSError), socket.create_server(("127.0.0.2", 0)):
         return "127.0.0.2"
@@ -44,9 +44,9 @@ async def site() -> AsyncIterator[Web]:
 
 
 @pytest.fixture
-async def canary(site: Web, forbidden_host: str) -> AsyncIterator[Web]:
+async def canary(site: Web, other_loopback: str) -> AsyncIterator[Web]:
     """What must see no connection: the site's port on the address that is not open."""
-    async with Web().listen(forbidden_host, site.port) as web:
+    async with Web().listen(other_loopback, site.port) as web:
         yield web
 
 

@@ -89,12 +89,12 @@ async def test_a_port_that_is_not_allowed_is_refused_at_a_public_address() -> No
 
 @pytest.mark.parametrize(("dead", "reached"), [(0, True), (1, True), (2, True), (3, False)])
 async def test_the_next_address_is_tried_when_one_refuses_up_to_the_third(
-    dead: int, reached: bool, only_site: Policy, forbidden_host: str
+    dead: int, reached: bool, only_site: Policy, other_loopback: str
 ) -> None:
-    both = Policy((*only_site.networks, ip_network(forbidden_host)))
+    both = Policy((*only_site.networks, ip_network(other_loopback)))
     async with (
         not_heard() as port,
-        Web(answers={"/": [reply(200, b"found")]}).listen(forbidden_host, port) as web,
+        Web(answers={"/": [reply(200, b"found")]}).listen(other_loopback, port) as web,
     ):
         answers = ["127.0.0.1"] * dead + [web.host]
         async with guarded_client(both, resolver=lambda host, port: answers) as client:

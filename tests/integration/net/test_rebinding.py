@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +12,33 @@ from broker.errors import AddressRefused
 from broker.net.addresses import Policy
 from broker.net.guard import guarded_client
 from handlers.contract import RecordError
-from tests.integration.net.servers import redirect, reply
+from tests.integration.net.servers import Web, redirect, reply
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.integration.net.conftest import MakeFetcher
-    from tests.integration.net.servers import Names, Web
+    from tests.integration.net.servers import Names
+
+
+# Here the canary listens on 127.0.0.1 itself, and the other loopback address stands for the public network.
+
+
+@pytest.fixture
+def only_site(other_loopback: str) -> Policy:
+    return Policy((ip_network(other_loopback),))
+
+
+@pytest.fixture
+async def site(other_loopback: str) -> AsyncIterator[Web]:
+    async with Web().listen(other_loopback) as web:
+        yield web
+
+
+@pytest.fixture
+async def canary(site: Web) -> AsyncIterator[Web]:
+    async with Web().listen("127.0.0.1", site.port) as web:
+        yield web
 
 
 async def test_the_canary_sings_when_something_connects(canary: Web) -> None:
@@ -76,8 +99,8 @@ async def test_a_redirect_to_a_rebound_name_is_refused_at_the_hop(
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "017700000001", "localhost", "0", "[::ffff:127.0.0.1]"]
 )
-async def test_odd_spellings_of_loopback_reach_nothing(host: str, site: Web) -> None:
-    async with guarded_client(Policy(ports=frozenset({site.port}))) as client:
+async def test_odd_spellings_of_loopback_reach_nothing(host: str, canary: Web) -> None:
+    async with guarded_client(Policy(ports=frozenset({canary.port}))) as client:
         with pytest.raises(AddressRefused):
-            await client.get(f"http://{host}:{site.port}/")
-    assert site.connections == 0
+            await client.get(f"http://{host}:{canary.port}/")
+    assert canary.connections == 0
