@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from arq import ArqRedis
 
@@ -46,13 +46,6 @@ class DoneBell:
             self._waiting[batch_id].discard(done)
             if not self._waiting[batch_id]:
                 del self._waiting[batch_id]
-
-    async def wait_done(self, batch_id: str, timeout: float) -> bool:
-        """Whether the batch was announced within `timeout` seconds; waits as long when Redis is away."""
-        with self.expecting(batch_id) as done, suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await done.wait()
-        return done.is_set()
 
     async def start(self) -> None:
         if self._redis is not None:
