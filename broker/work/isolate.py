@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import count
-from threading import Lock
+from threading import Lock, Semaphore
 
 from broker.work.child import Child, HandlerCrashed
 from broker.work.messages import Answer, Cancel, Crashed, Done, MayPass, Refused, Task
@@ -23,6 +23,8 @@ class Children:
         self._config = config
         self._most = most
         self._lock = Lock()
+        # Who holds one is using a process, so where there are enough of them, one is idle and can be displaced.
+        self._room = Semaphore(most)
         self._all: list[Child] = []
         self._idle: list[Child] = []
         self._combining: set[str] = set()
@@ -41,15 +43,16 @@ class Children:
     @contextmanager
     def lent(self, type: str) -> Iterator[Child]:
         """A process of one's own; ended when the block raises, else there for the next one."""
-        child = self._take(type) or self._start(type)
-        try:
-            yield child
-        except BaseException:
-            self._drop(child)
-            raise
-        with self._lock:
-            if not self._closed:
-                self._idle.append(child)
+        with self._room:
+            child = self._take(type) or self._start(type)
+            try:
+                yield child
+            except BaseException:
+                self._drop(child)
+                raise
+            with self._lock:
+                if not self._closed:
+                    self._idle.append(child)
 
     def close(self) -> None:
         """Kill all."""
