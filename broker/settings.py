@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     min_free_bytes: int = Field(256 * MEGABYTE, ge=0, description="Free disk below which POSTs are answered 503.")
 
     lease_seconds: float = Field(30.0, ge=0.5, description="How long a worker's claim lasts without a beat.")
+    max_crashes: int = Field(3, ge=1, description="Workers that a record may take down before it is given up.")
     max_tries: int = Field(3, ge=1, description="How often a record is tried when its handler asks for it.")
     worker_batches: int = Field(8, ge=1, le=1000, description="Batches a worker process runs at once.")
     worker_threads: int = Field(
@@ -74,7 +75,11 @@ class Settings(BaseSettings):
     )
     webhook_timeout: float = Field(20.0, gt=0, description="Seconds one webhook try may take, body included.")
 
-    output_hours: float = Field(72.0, gt=0, description="Life of the links to output pictures.")
+    output_hours: float = Field(72.0, gt=0, description="How long output pictures, and the links to them, are kept.")
+    input_hours: float = Field(
+        72.0, gt=0, description="How long pictures sent along are kept once their batch is done."
+    )
+    retention_days: float = Field(30.0, ge=1, description="How long a batch is kept after it is done.")
     models_dir: Path = Field(Path("models"), description="Folder of model files.")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="json, pretty, or auto = by terminal.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
@@ -133,6 +138,12 @@ class Settings(BaseSettings):
                 "BROKER_OUTPUT_HOURS must be at least the webhook schedule plus 24 h "
                 f"({schedule_hours + 24:.1f} h), or a late webhook carries dead links"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _batches_outlive_outputs(self) -> Self:
+        if self.retention_days * 24 < max(self.output_hours, self.input_hours):
+            raise ValueError("BROKER_RETENTION_DAYS must not be shorter than BROKER_OUTPUT_HOURS or BROKER_INPUT_HOURS")
         return self
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import Row
 
 from broker.batches import Batch, Outcome, Pin, Record, Result, Status
@@ -48,7 +49,7 @@ def result_of(row: Row[Any]) -> Result:
 
 def dump_records(records: tuple[Record, ...]) -> str:
     """Records as the JSON of their one column; keys that say nothing are left out."""
-    return json.dumps([_dump(record) for record in records], ensure_ascii=False, separators=(",", ":"))
+    return to_json([_dump(record) for record in records]).decode()
 
 
 def load_records(text: str) -> tuple[Record, ...]:

@@ -56,6 +56,15 @@ class InstanceFact(SQLModel, table=True):
     value: str = Field(sa_type=Text)
 
 
+class ChoreRow(SQLModel, table=True):
+    """Work that one process of the fleet does at a time, e.g. the search for orphaned blobs, and when it is due."""
+
+    __tablename__ = "chores"
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    due: int = Field(sa_type=BigInteger)
+
+
 class WorkspaceRow(SQLModel, table=True):
     """A tenant. `secrets` is an encrypted list of webhook signing secrets, the newest first."""
 
@@ -99,7 +108,8 @@ class BatchRow(SQLModel, table=True):
     rank: what claims order by. due: not claimed before. lease_*: a worker's claim; `lease_seq` is the fencing number.
     crashes, suspect: how many workers it took down, and the record that was announced. combined: what the
     handler says about all records together, JSON. parent_id, ordinal, pending,
-    cursor: a parent with children. idempotency_key, body_hash: of its POST.
+    cursor: a parent with children. idempotency_key, body_hash: of its POST. inputs_expired, outputs_expired: since
+    when the pictures sent along, and those that handlers made, are no longer kept.
     """
 
     __tablename__ = "batches"
@@ -118,7 +128,11 @@ class BatchRow(SQLModel, table=True):
             where="idempotency_key IS NOT NULL",
             unique=True,
         ),
+        _partial("ix_batches_keyed", "created", where="idempotency_key IS NOT NULL"),
+        _partial("ix_batches_crashed", "rank", "id", where="status = 'CREATED' AND crashes > 0"),
+        _partial("ix_batches_ended", "finished", "id", where="status = 'DONE'"),
         Index("ix_batches_list", "workspace_id", "dialect", "id"),
+        Index("ix_batches_all", "workspace_id", "id"),
     )
 
     id: str = Field(primary_key=True, sa_type=Id)
@@ -151,6 +165,8 @@ class BatchRow(SQLModel, table=True):
     cursor: str | None = Field(default=None, sa_type=Text)
     idempotency_key: str | None = Field(default=None, sa_type=Text)
     body_hash: bytes | None = Field(default=None, sa_type=LargeBinary)
+    inputs_expired: int | None = Field(default=None, sa_type=BigInteger)
+    outputs_expired: int | None = Field(default=None, sa_type=BigInteger)
     created: int = Field(sa_type=BigInteger)
     modified: int = Field(sa_type=BigInteger)
     finished: int | None = Field(default=None, sa_type=BigInteger)

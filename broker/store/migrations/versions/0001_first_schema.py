@@ -20,6 +20,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_instance_facts")),
     )
     op.create_table(
+        "chores",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("due", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_chores")),
+    )
+    op.create_table(
         "workspaces",
         sa.Column("id", ID, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -62,6 +68,8 @@ def upgrade() -> None:
         sa.Column("cursor", sa.Text(), nullable=True),
         sa.Column("idempotency_key", sa.Text(), nullable=True),
         sa.Column("body_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("inputs_expired", sa.BigInteger(), nullable=True),
+        sa.Column("outputs_expired", sa.BigInteger(), nullable=True),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("modified", sa.BigInteger(), nullable=False),
         sa.Column("finished", sa.BigInteger(), nullable=True),
@@ -86,6 +94,31 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("status = 'PROCESSING' AND lease_until IS NOT NULL"),
         postgresql_where=sa.text("status = 'PROCESSING' AND lease_until IS NOT NULL"),
+    )
+    op.create_index("ix_batches_all", "batches", ["workspace_id", "id"], unique=False)
+    op.create_index(
+        "ix_batches_keyed",
+        "batches",
+        ["created"],
+        unique=False,
+        sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_batches_crashed",
+        "batches",
+        ["rank", "id"],
+        unique=False,
+        sqlite_where=sa.text("status = 'CREATED' AND crashes > 0"),
+        postgresql_where=sa.text("status = 'CREATED' AND crashes > 0"),
+    )
+    op.create_index(
+        "ix_batches_ended",
+        "batches",
+        ["finished", "id"],
+        unique=False,
+        sqlite_where=sa.text("status = 'DONE'"),
+        postgresql_where=sa.text("status = 'DONE'"),
     )
     op.create_index("ix_batches_list", "batches", ["workspace_id", "dialect", "id"], unique=False)
     op.create_index(
@@ -220,6 +253,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("chores")
     op.drop_table("attempts")
     op.drop_table("token_grants")
     op.drop_table("results")
