@@ -1,0 +1,29 @@
+"""Queries about the idempotency keys of POSTs: how long one is remembered, and how it is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from broker.store.clock import db_now
+from broker.store.tables import BatchRow, table
+
+KEPT_MS = 24 * 3600 * 1000
+
+_batches = table(BatchRow)
+
+
+def forget_keys(connection: Connection, limits: Sequence[int]) -> list[int]:
+    """Forget keys of batches accepted more than 24 h ago, the oldest first, at most `limit` of them; how many."""
+    return [connection.execute(_FORGET, {"limit": limit}).rowcount for limit in limits]
+
+
+_old = (
+    select(_batches.c.id)
+    .where(_batches.c.idempotency_key.is_not(None), _batches.c.created < db_now() - KEPT_MS)
+    .order_by(_batches.c.created, _batches.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_FORGET = update(_batches).where(_batches.c.id.in_(_old)).values(idempotency_key=None, body_hash=None)
