@@ -16,7 +16,7 @@ from broker.errors import Misconfigured, Unavailable
 from broker.store import postgresql, sqlite
 from broker.store.outage import is_outage, reason
 from broker.store.tables import InstanceFact, table
-from broker.store.writer import Writer
+from broker.store.writer import Session, Writer
 
 SQLITE_FILE = "broker.sqlite3"
 _LOOK = select(table(InstanceFact).c.name).limit(1)
@@ -58,17 +58,32 @@ def open_database(url: str, data_dir: Path) -> Database:
 
     Raises Misconfigured for a URL that is neither PostgreSQL nor a local SQLite file.
     """
+    place = _parse(url, data_dir)
+    engine = sqlite.reading_engine(place) if isinstance(place, Path) else postgresql.reading_engine(place)
+    return Database(Writer(_session(place)), engine)
+
+
+def open_session(url: str, data_dir: Path) -> Session:
+    """A writing connection of one's own, for who must not wait behind the others of this process. Raises alike."""
+    return _session(_parse(url, data_dir))
+
+
+def _session(place: Path | URL) -> Session:
+    return sqlite.SqliteSession(place) if isinstance(place, Path) else postgresql.PostgresqlSession(place)
+
+
+def _parse(url: str, data_dir: Path) -> Path | URL:
+    """Where the database is: a file of SQLite, or a server's URL."""
     try:
         parsed = make_url(url) if url else URL.create("sqlite", database=str(data_dir / SQLITE_FILE))
     except ArgumentError as error:
         raise Misconfigured("BROKER_DATABASE_URL is not a database URL") from error
     kind = parsed.get_backend_name()
     if kind == "postgresql":
-        parsed = parsed.set(drivername="postgresql+asyncpg")
-        return Database(Writer(postgresql.PostgresqlSession(parsed)), postgresql.reading_engine(parsed))
+        return parsed.set(drivername="postgresql+asyncpg")
     if kind != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise Misconfigured("BROKER_DATABASE_URL must be postgresql://… or sqlite:///path")
     path = Path(parsed.database).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     sqlite.check_place(path)
-    return Database(Writer(sqlite.SqliteSession(path)), sqlite.reading_engine(path))
+    return path
