@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +13,26 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from broker.admission import Admission
-from broker.batches import Batch, Draft, NewBatch, Pin, Record, Status, Submission, Webhook, new_id
-from broker.errors import Invalid
+from broker.batches import (
+    Batch,
+    Draft,
+    IdempotencyKey,
+    NewBatch,
+    Pin,
+    Record,
+    Status,
+    Submission,
+    Webhook,
+    new_id,
+)
+from broker.errors import Conflict, Invalid, Unavailable
 from broker.media.blobs import Blobs, input_key
 from broker.queue.nudge import Nudger
 from broker.secrets import Purpose, Vault
 from broker.store.batches import insert_batches
 from broker.store.database import Database
 from broker.store.documents import find_version
+from broker.store.keys import find_keyed
 from broker.store.rows import dump_records
 from handlers.contract import Params, Spec
 from handlers.registry import Registry
@@ -38,12 +51,43 @@ class Accept:
     nudger: Nudger
     admission: Admission
 
-    async def __call__(self, submission: Submission, workspace: str, base_url: str) -> Batch:
+    async def __call__(
+        self, submission: Submission, workspace: str, base_url: str, key: IdempotencyKey | None = None
+    ) -> Batch:
         """Accept a submission into `workspace`; the batch returned is committed and flushed to disk.
 
-        base_url is what links start with when PUBLIC_URL is not set. Raises Invalid naming the field, TooManyQueued,
-        Unavailable.
+        A repetition of a POST with the same key gets the first one's batch, as it stands by now. base_url is what links
+        start with when PUBLIC_URL is not set. Raises Invalid naming the field, Conflict for a key that was used for
+        something else, TooManyQueued, Unavailable.
         """
+        if key is None:
+            batch = await self._take(submission, workspace, base_url, None)
+        else:
+            # A look before anything is judged or stored: what was accepted stays so, whatever the limits say by now.
+            batch = (
+                await self._first(key, submission.dialect, workspace)
+                or await self._take(submission, workspace, base_url, key)
+                or await self._first(key, submission.dialect, workspace)
+            )
+        if batch is None:
+            raise Unavailable(retry_after=1)  # the batch that had the key was deleted a moment ago
+        return batch
+
+    async def _first(self, key: IdempotencyKey, dialect: str, workspace: str) -> Batch | None:
+        """The batch that was accepted with this key. Raises Conflict unless it was the same POST."""
+        async with self.database.reading() as connection:
+            found = await find_keyed(connection, workspace, key.name)
+        if found is None:
+            return None
+        batch, body_hash = found
+        if (batch.dialect, body_hash) != (dialect, key.body_hash):
+            raise Conflict("This Idempotency-Key was used with another body.")
+        return batch
+
+    async def _take(
+        self, submission: Submission, workspace: str, base_url: str, key: IdempotencyKey | None
+    ) -> Batch | None:
+        """Check, store and commit; None when another POST with the key did so meanwhile."""
         spec, endpoint, params = self._understand(submission)
         pinned = await self._pin(spec, params, workspace)
         await self.admission.admit(workspace)
@@ -62,11 +106,23 @@ class Accept:
             base_url=base_url,
             pinned=pinned,
             webhook=self._seal(submission.webhook),
+            key=key,
         )
         created = await self.database.writer.write(insert_batches, row, weight=row.weight)
+        if created is None:
+            await self._forget(records, workspace)
+            return None
         self.nudger.ring([(spec.type, id)])
         log.debug("batch.accepted", batch=id, type=spec.type, endpoint=endpoint, records=len(records))
         return _accepted(row, params.model_dump(mode="json", by_alias=True), records, created)
+
+    async def _forget(self, records: tuple[Record, ...], workspace: str) -> None:
+        """Undo what was done for a batch that is not stored. A blob that cannot be removed is found as an orphan."""
+        self.admission.release(workspace)
+        for record in records:
+            if record.blob is not None:
+                with suppress(Unavailable):
+                    await self.blobs.remove(record.blob)
 
     def _understand(self, submission: Submission) -> tuple[Spec, str, Params]:
         """The type, the endpoint and the checked parameters."""

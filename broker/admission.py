@@ -48,6 +48,11 @@ class Admission:
             raise TooManyQueued(retry_after=RETRY_AFTER)
         count.taken += 1
 
+    def release(self, workspace: str) -> None:
+        """A batch that was admitted is not taken after all."""
+        count = self._counts[workspace]
+        count.taken = max(count.taken - 1, 0)  # 0: it was counted anew meanwhile, without that batch
+
     async def _recount(self, workspace: str, count: _Count) -> None:
         """One counts anew; meanwhile the others go by what is known, and what they take is added to the new count."""
         count.until = time.monotonic() + FRESH_SECONDS

@@ -115,6 +115,14 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """The customer's name for a POST, by which a repetition is told; `body_hash` is the SHA-256 of the raw body."""
+
+    name: str
+    body_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Pin:
     """A version of a stored document that a batch keeps from its acceptance to its end."""
 
@@ -140,6 +148,7 @@ class NewBatch:
     pinned: tuple[Pin, ...] = ()
     webhook: bytes | None = None
     external_id: str | None = None
+    key: IdempotencyKey | None = None
 
     @property
     def weight(self) -> int:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Dialect, func, insert, literal, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Dialect,
+    Insert,
+    Select,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from broker.batches import Batch, BatchHead, NewBatch, Status
+from broker.batches import Batch, BatchHead, IdempotencyKey, NewBatch, Status
 from broker.store.clock import db_now
+from broker.store.given import given
 from broker.store.rows import batch_of, dump_pins
-from broker.store.tables import BatchRow, table
+from broker.store.tables import BatchRow, Id, table
 
 _batches = table(BatchRow)
 _NOW = select(db_now())
@@ -30,45 +44,86 @@ class Filter:
     statuses: tuple[Status, ...] | None = None
 
 
-def insert_batches(connection: Connection, rows: Sequence[NewBatch]) -> list[int]:
-    """Store accepted batches; returns when each was created, in ms of `db_now()`."""
+def insert_batches(connection: Connection, rows: Sequence[NewBatch]) -> list[int | None]:
+    """Store accepted batches; returns when each was created, in ms of `db_now()`.
+
+    None: it is not stored, as another batch has its idempotency key. Of two in one call the first has it.
+    """
     now = int(connection.scalar(_NOW) or 0)
-    values = [
-        (
-            row.id,
-            row.workspace,
-            row.dialect,
-            row.external_id,
-            row.type,
-            row.endpoint,
-            row.params,
-            row.records,
-            row.extra,
-            dump_pins(row.pinned),
-            row.size,
-            row.base_url,
-            None if row.webhook is None else memoryview(row.webhook),  # SQLite would take a text as well
-            *(now, now, now, now),
-        )
-        for row in rows
-    ]
-    connection.exec_driver_sql(_insert_text(connection.dialect), values)
-    return [now] * len(rows)
+    if plain := [_values(row, now) for row in rows if row.key is None]:
+        connection.exec_driver_sql(_insert_text(connection.dialect), plain)
+    refused = _insert_keyed(connection, [(row, row.key) for row in rows if row.key is not None], now)
+    return [None if row.id in refused else now for row in rows]
+
+
+def _insert_keyed(connection: Connection, pairs: Sequence[tuple[NewBatch, IdempotencyKey]], now: int) -> frozenset[str]:
+    """Store batches whose keys are free; returns the ids of the others. Waits for a key that is not committed yet."""
+    if not pairs:
+        return frozenset()
+    # In one order in every process, so that two which wait for each other's keys do not deadlock.
+    ordered = sorted(pairs, key=lambda pair: (pair[0].workspace, pair[1].name))
+    values = [_values(row, now, key.name, key.body_hash) for row, key in ordered]
+    connection.exec_driver_sql(_insert_keyed_text(connection.dialect), values)
+    ids = [row.id for row, _ in pairs]
+    kept = connection.scalars(_kept_statement(connection.dialect.name), {"given": json.dumps([[id] for id in ids])})
+    return frozenset(ids).difference(kept)
+
+
+def _values(row: NewBatch, now: int, *key: str | bytes) -> tuple[Any, ...]:
+    """What the columns of a new row hold, in the order of the table's."""
+    return (
+        row.id,
+        row.workspace,
+        row.dialect,
+        row.external_id,
+        row.type,
+        row.endpoint,
+        row.params,
+        row.records,
+        row.extra,
+        dump_pins(row.pinned),
+        row.size,
+        row.base_url,
+        None if row.webhook is None else memoryview(row.webhook),  # SQLite would take a text as well
+        *(now, now),
+        *key,
+        *(now, now),
+    )
+
+
+_GIVEN = "id workspace_id dialect external_id type endpoint params records extra pinned size base_url webhook".split()
+_FIXED = {"status": f"'{Status.CREATED}'", "run": "1", "lease_seq": "0", "crashes": "0"}
 
 
 @lru_cache
 def _insert_text(dialect: Dialect) -> str:
-    """The INSERT in the driver's own words: it takes tuples as they are, which is three times as fast as Core."""
-    given = (
-        "id workspace_id dialect external_id type endpoint params records extra pinned size base_url webhook".split()
+    return _driver_text(insert(_batches), dialect)
+
+
+@lru_cache
+def _insert_keyed_text(dialect: Dialect) -> str:
+    flavour = postgresql if dialect.name == "postgresql" else sqlite
+    taken = [_batches.c.workspace_id, _batches.c.idempotency_key]
+    statement = flavour.insert(_batches).on_conflict_do_nothing(
+        index_elements=taken, index_where=_batches.c.idempotency_key.is_not(None)
     )
-    times = ["rank", "due", "created", "modified"]
-    fixed = {"status": f"'{Status.CREATED}'", "run": "1", "lease_seq": "0", "crashes": "0"}
-    statement = insert(_batches).values({name: literal_column(value) for name, value in fixed.items()})
-    compiled = statement.compile(dialect=dialect, column_keys=[*given, *times])
+    return _driver_text(statement, dialect, "idempotency_key", "body_hash")
+
+
+def _driver_text(statement: Insert, dialect: Dialect, *key: str) -> str:
+    """An INSERT in the driver's own words: it takes tuples as they are, which is three times as fast as Core."""
+    columns = [*_GIVEN, "rank", "due", *key, "created", "modified"]
+    fixed = statement.values({name: literal_column(value) for name, value in _FIXED.items()})
+    compiled = fixed.compile(dialect=dialect, column_keys=columns)
     assert isinstance(compiled, SQLCompiler)
-    assert compiled.positiontup == [*given, *times], compiled.positiontup
+    assert compiled.positiontup == columns, compiled.positiontup
     return str(compiled)
+
+
+@lru_cache
+def _kept_statement(dialect: str) -> Select[Any]:
+    mine = given(dialect, id=Id)
+    return select(_batches.c.id).join(mine, mine.c.id == _batches.c.id)
 
 
 async def find_batch(connection: AsyncConnection, id: str) -> Batch | None:

@@ -1,17 +1,31 @@
-"""Queries about the idempotency keys of POSTs: how long one is remembered, and how it is forgotten."""
+"""Queries about the idempotency keys of POSTs: which batch has one, and when it is forgotten."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from broker.batches import Batch
 from broker.store.clock import db_now
+from broker.store.rows import batch_of
 from broker.store.tables import BatchRow, table
 
 KEPT_MS = 24 * 3600 * 1000
 
 _batches = table(BatchRow)
+
+
+async def find_keyed(connection: AsyncConnection, workspace: str, name: str) -> tuple[Batch, bytes] | None:
+    """The batch of a workspace that has the key of this name, and the hash of its POST's body."""
+    row = (await connection.execute(_KEYED, {"workspace": workspace, "name": name})).first()
+    return (batch_of(row), row.body_hash) if row else None
+
+
+_KEYED = select(_batches).where(
+    _batches.c.workspace_id == bindparam("workspace"), _batches.c.idempotency_key == bindparam("name")
+)
 
 
 def forget_keys(connection: Connection, limits: Sequence[int]) -> list[int]:

@@ -28,7 +28,7 @@ class Recorder:
     def __init__(self) -> None:
         self.groups: list[int] = []
 
-    def insert(self, connection: Connection, batches: Sequence[NewBatch]) -> list[int]:
+    def insert(self, connection: Connection, batches: Sequence[NewBatch]) -> list[int | None]:
         self.groups.append(len(batches))
         return insert_batches(connection, batches)
 
@@ -116,7 +116,7 @@ async def test_a_bug_in_an_operation_is_not_taken_for_an_outage(database: Databa
 
 
 async def test_an_operation_that_loses_a_result_fails_and_writes_nothing(database: Database, workspace_id: str) -> None:
-    def forgetful(connection: Connection, batches: Sequence[NewBatch]) -> list[int]:
+    def forgetful(connection: Connection, batches: Sequence[NewBatch]) -> list[int | None]:
         return insert_batches(connection, batches)[1:]
 
     with pytest.raises(ValueError, match="zip"):
