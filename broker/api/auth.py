@@ -48,6 +48,12 @@ class Authenticator:
         return token
 
 
+async def caller(request: Request, scope: str) -> Token:
+    """The token of a request that may do `scope`. Raises Unauthenticated, Forbidden."""
+    authenticator: Authenticator = request.app.state.authenticator
+    return await authenticator.caller(request, scope)
+
+
 def workspace_of(token: Token, asked: str | None) -> str:
     """The workspace to act in: the one asked for, or the token's home. Raises Forbidden for one not granted."""
     if asked is None:
@@ -55,3 +61,8 @@ def workspace_of(token: Token, asked: str | None) -> str:
     if asked.lower() not in token.workspaces:
         raise Forbidden("You are not allowed to access this workspace.")
     return asked.lower()
+
+
+def workspaces_seen(token: Token, asked: str | None) -> tuple[str, ...]:
+    """The workspaces in which an id is looked for: the one asked for, or all that the token may use."""
+    return token.workspaces if asked is None else (workspace_of(token, asked),)
