@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from broker.disk import flush_folder
 from broker.errors import Misconfigured, NotFound, Unavailable
+from broker.media.folder import put_durably, remove_numbered, remove_tree
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 BLOBS_FOLDER = "blobs"
 # A store that stays away is reported soon: whoever waits for the answer has a client that waits too.
 RETRIES: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
+INPUTS, OUTPUTS = "in", "out"
+PAGE = 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -44,13 +48,11 @@ class Blobs:
 
     async def put(self, key: str, data: bytes) -> None:
         """Store a blob; it is durable when this returns."""
-        try:
+        with _unavailable():
             if self._folder is None:
                 await obstore.put_async(self._store, key, data)
             else:
-                await asyncio.to_thread(_put_durably, self._folder, key, data)
-        except (OSError, BaseError) as error:
-            raise Unavailable(retry_after=5) from error
+                await asyncio.to_thread(put_durably, self._folder, key, data)
 
     async def get(self, key: str) -> bytes:
         """A blob's bytes. Raises NotFound when there is none, which a folder that is away does not tell."""
@@ -66,21 +68,56 @@ class Blobs:
 
     async def remove(self, key: str) -> None:
         """Remove a blob; one that is gone already is fine."""
-        try:
+        with _unavailable(), suppress(FileNotFoundError):
             await obstore.delete_async(self._store, key)
-        except FileNotFoundError:
+
+    async def remove_inputs(self, workspace: str, batch: str) -> None:
+        """Remove the pictures that were sent along with a batch; none is fine."""
+        await self._remove_under(f"{INPUTS}/{workspace}/{batch}")
+
+    async def remove_outputs(self, workspace: str, batch: str, through: int) -> None:
+        """Remove what a batch's claims up to number `through` made; a later claim's may be a new run's."""
+        under = f"{OUTPUTS}/{workspace}/{batch}"
+        if self._folder is None:
+            await self._remove_listed(under, through)
             return
-        except (OSError, BaseError) as error:
-            raise Unavailable(retry_after=5) from error
+        with _unavailable():
+            await asyncio.to_thread(remove_numbered, self._folder, under, through)
+
+    async def remove_batch(self, workspace: str, batch: str) -> None:
+        """Remove everything of a batch, whose row is gone; nothing is fine."""
+        await self.remove_inputs(workspace, batch)
+        await self._remove_under(f"{OUTPUTS}/{workspace}/{batch}")
+
+    async def _remove_under(self, key: str) -> None:
+        if self._folder is None:
+            await self._remove_listed(key, None)
+            return
+        with _unavailable():
+            await asyncio.to_thread(remove_tree, self._folder, key)
+
+    async def _remove_listed(self, under: str, through: int | None) -> None:
+        with _unavailable():
+            async for page in obstore.list(self._store, under, chunk_size=PAGE):
+                keys = [found["path"] for found in page if through is None or _claim_of(found["path"]) <= through]
+                await self._remove_all(keys)
+
+    async def _remove_all(self, keys: list[str]) -> None:
+        """In one request where the store can; one by one when another process removes the same."""
+        if not keys:
+            return
+        try:
+            await obstore.delete_async(self._store, keys)
+        except FileNotFoundError:
+            for key in keys:
+                await self.remove(key)
 
     async def ping(self) -> None:
         """Raises Unavailable unless the store answers, and its bucket is there or its folder can be written."""
         if self._folder is not None and not os.access(self._folder, os.W_OK | os.X_OK):
             raise Unavailable(retry_after=5)
-        try:
+        with _unavailable():
             await obstore.list_with_delimiter_async(self._store, "ping")
-        except (OSError, BaseError) as error:
-            raise Unavailable(retry_after=5) from error
 
 
 def open_blobs(url: str, data_dir: Path) -> Blobs:
@@ -98,34 +135,26 @@ def open_blobs(url: str, data_dir: Path) -> Blobs:
 
 def input_key(workspace: str, batch: str, position: int) -> str:
     """Where a picture that was sent along lies."""
-    return f"in/{workspace}/{batch}/{position}"
+    return f"{INPUTS}/{workspace}/{batch}/{position}"
 
 
 def output_key(workspace: str, batch: str, lease_seq: int, position: int, name: str) -> str:
     """Where a handler's output lies. Raises ValueError for a name that is no plain file name."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"an output's name must match {_NAME.pattern}, not {name!r}")
-    return f"out/{workspace}/{batch}/{lease_seq}/{position}/{name}"
+    return f"{OUTPUTS}/{workspace}/{batch}/{lease_seq}/{position}/{name}"
 
 
-def _put_durably(root: Path, key: str, data: bytes) -> None:
-    """Write beside, flush, rename, flush every folder from there up to `root`.
+def _claim_of(key: str) -> int:
+    """The `lease_seq` in an output's key; -1 for a key that has none."""
+    parts = key.split("/")
+    return int(parts[3]) if len(parts) > 4 and parts[3].isdecimal() else -1
 
-    A folder that is there already may be another writer's, made a moment ago and not flushed yet.
-    """
-    if not root.is_dir():
-        raise NotADirectoryError("the blob folder is away; one made anew would hide that its disk is not mounted")
-    path = root / key
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """What a store or a disk refuses may pass."""
     try:
-        with draft.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    for folder in path.parents[: len(path.relative_to(root).parts)]:
-        flush_folder(folder)
+        yield
+    except (OSError, BaseError) as error:
+        raise Unavailable(retry_after=5) from error
