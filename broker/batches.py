@@ -191,6 +191,36 @@ class Batch:
     external_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of how many records a batch has, how many have a result, a good one, a bad one; a parent's are its children's."""
+
+    records: int
+    finished: int
+    succeeded: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How a batch stands, whatever its dialect, without its records. Times in ms since 1970."""
+
+    id: str
+    external_id: str | None
+    workspace: str
+    dialect: str
+    type: str
+    endpoint: str
+    status: Status
+    outcome: Outcome | None
+    run: int
+    crashes: int
+    created: int
+    modified: int
+    finished: int | None
+    counts: Counts
+
+
 def outcome_of(results: Sequence[Result]) -> Outcome:
     """The outcome that a full set of results gives. A cancelled record makes the whole batch cancelled."""
     if any(result.code == CANCELLED_CODE for result in results):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ import structlog
 from broker.accept import Accept
 from broker.admission import Admission
 from broker.batches import new_id
+from broker.cancel import Cancel
 from broker.complete import Complete
+from broker.delete import Delete
 from broker.errors import Misconfigured, Unavailable
 from broker.media.blobs import Blobs, open_blobs
 from broker.media.fetch import Fetcher
@@ -23,12 +26,14 @@ from broker.media.links import Links
 from broker.net.addresses import Policy
 from broker.net.guard import guarded_client
 from broker.net.urls import check_url
+from broker.pause import Pause
 from broker.query import Query
 from broker.queue.bell import DoneBell
 from broker.queue.nudge import Nudger
+from broker.retry import Retry
 from broker.secrets import Vault, key_of_folder
 from broker.settings import Settings
-from broker.store.database import Database, open_database
+from broker.store.database import Database, open_database, open_session
 from broker.store.leases import Claim, ClaimOrder, claim_batches
 from broker.store.migrate import check_migrated
 from broker.store.workspaces import remember_facts
@@ -76,6 +81,10 @@ class Web:
     accept: Accept
     query: Query
     wait: Wait
+    cancel: Cancel
+    retry: Retry
+    pause: Pause
+    delete: Delete
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +102,15 @@ class Work:
 
     async def claim(self, types: Sequence[str], free: int) -> Sequence[Claim]:
         """Up to `free` batches, now leased to this process."""
+        held = self.heartbeat.held
+        if held.alone:
+            return ()
         lease_ms = int(self.core.settings.lease_seconds * 1000)
-        order = ClaimOrder(self.owner, tuple(types), free, lease_ms)
-        return await self.core.database.writer.write(claim_batches, order)
+        order = ClaimOrder(self.owner, tuple(types), free, lease_ms, held.idle)
+        asked = time.monotonic()
+        claims = await self.core.database.writer.write(claim_batches, order)
+        self.heartbeat.hold(claims, asked)
+        return claims
 
 
 def open_vault(settings: Settings) -> Vault:
@@ -154,7 +169,18 @@ async def open_web(settings: Settings) -> AsyncIterator[Web]:
             folders = (*folders, core.blobs.folder)
         admission = Admission(core.database, settings.max_queued, settings.min_free_bytes, folders)
         accept = Accept(core.database, core.blobs, core.vault, core.registry, core.nudger, admission)
-        yield Web(core, accept, Query(core.database, core.links), Wait(core.bell))
+        query = Query(core.database, core.links)
+        complete = Complete(core.database, core.vault, core.links, core.bell)
+        yield Web(
+            core=core,
+            accept=accept,
+            query=query,
+            wait=Wait(core.bell),
+            cancel=Cancel(query, complete),
+            retry=Retry(query, core.database, core.nudger),
+            pause=Pause(query, core.database, core.nudger),
+            delete=Delete(query, core.database, core.blobs),
+        )
 
 
 @asynccontextmanager
@@ -175,7 +201,10 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
         stack.push_async_callback(client.aclose)
         sender = Sender(core.database, core.vault, client, settings.webhook_pauses, settings.webhook_timeout)
         owner = f"{socket.gethostname()}:{os.getpid()}:{new_id()}"
-        heartbeat = Heartbeat(core.database, owner, settings.lease_seconds)
+        session = partial(open_session, settings.database_url, settings.data_dir)
+        heartbeat = Heartbeat(session, owner, settings.lease_seconds)
+        await heartbeat.start()
+        stack.push_async_callback(heartbeat.aclose)
         work = Work(
             core=core,
             types=chosen,
@@ -188,15 +217,15 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
                 heartbeat=heartbeat,
                 run_record=RecordRun(core.blobs, crew, settings.max_tries),
                 complete=Complete(core.database, core.vault, core.links, core.bell, sender.wake),
+                max_crashes=settings.max_crashes,
             ),
             heartbeat=heartbeat,
             sender=sender,
-            sweep=Sweep(core.database, core.nudger),
+            sweep=_sweep(core),
         )
         stack.push_async_callback(sender.drain, min(settings.webhook_timeout, DRAIN_SECONDS))
-        for part in (heartbeat.run, sender.run, work.sweep.run):
-            task = asyncio.create_task(_keep_running(part), name=part.__qualname__)
-            stack.push_async_callback(partial(_end, task))
+        for part in (sender.run, work.sweep.run):
+            await stack.enter_async_context(_running(part))
         yield work
 
 
@@ -216,6 +245,20 @@ def _crew(registry: Registry, types: tuple[str, ...], settings: Settings) -> Cre
         max_output_pixels=settings.max_output_pixels,
     )
     return Crew(registry, types, config, settings.threads)
+
+
+def _sweep(core: Core) -> Sweep:
+    return Sweep(core.database, core.nudger, core.settings.lease_seconds, core.settings.max_crashes)
+
+
+@asynccontextmanager
+async def _running(part: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """A caretaker that runs in the background meanwhile."""
+    task = asyncio.create_task(_keep_running(part), name=part.__qualname__)
+    try:
+        yield
+    finally:
+        await _end(task)
 
 
 async def _keep_running(part: Callable[[], Awaitable[None]]) -> None:

@@ -23,13 +23,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """The use case. `on_delivery` is told when a webhook is owed, so that it need not wait for the next look."""
+    """The use case. `on_delivery` is told when a webhook is owed, so that a sender in this process need not look."""
 
     database: Database
     vault: Vault
     links: Links
     bell: DoneBell
-    on_delivery: Callable[[], None]
+    on_delivery: Callable[[], None] | None = None
 
     async def __call__(
         self, batch: Batch, stored: Sequence[Result], fresh: Sequence[Result], combined: str | None = None
@@ -46,7 +46,7 @@ class Complete:
         if not await self.database.writer.write(finish_batches, finish, weight=weight):
             log.warning("batch.stale", batch=batch.id, lease_seq=batch.lease_seq)
             return False
-        if delivery:
+        if delivery and self.on_delivery:
             self.on_delivery()
         self.bell.announce_done([batch.id])
         log.info("batch.done", batch=batch.id, type=batch.type, outcome=outcome, records=len(results), run=batch.run)

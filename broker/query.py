@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from broker.batches import Batch, BatchHead, Result, Status, is_id
+from broker.batches import Batch, BatchHead, Overview, Result, Status, is_id
 from broker.errors import NotFound
 from broker.media.links import Links
 from broker.store.batches import Filter, count_batches, find_batch, find_head, list_batches
 from broker.store.database import Database
+from broker.store.overviews import OverviewFilter, count_overviews, find_overview, list_overviews
 from broker.store.results import results_of
 
 
@@ -45,6 +46,27 @@ class Query:
         """(how many there are, page `number` from 1). Raises NotFound past the end; page 1 is always there."""
         async with self.database.reading() as connection:
             count = await count_batches(connection, which)
-            if number > 1 and (number - 1) * size >= count:
-                raise NotFound("Invalid page.")
+            _check_page(number, size, count)
             return count, await list_batches(connection, which, (number - 1) * size, size)
+
+    async def overview(self, id: str, workspaces: Collection[str]) -> Overview:
+        """How a batch stands, found by its UUID or its dialect's own id. Raises NotFound."""
+        if not (id.isascii() and id.isprintable()):  # PostgreSQL takes no NUL
+            raise NotFound()
+        async with self.database.reading() as connection:
+            found = await find_overview(connection, id, tuple(workspaces))
+        if found is None:
+            raise NotFound()
+        return found
+
+    async def overviews(self, which: OverviewFilter, number: int, size: int) -> tuple[int, list[Overview]]:
+        """(how many there are, page `number` from 1), newest first over all dialects. Raises as `page` does."""
+        async with self.database.reading() as connection:
+            count = await count_overviews(connection, which)
+            _check_page(number, size, count)
+            return count, await list_overviews(connection, which, (number - 1) * size, size)
+
+
+def _check_page(number: int, size: int, count: int) -> None:
+    if number > 1 and (number - 1) * size >= count:
+        raise NotFound("Invalid page.")
