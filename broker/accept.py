@@ -37,6 +37,8 @@ from broker.store.rows import dump_records
 from handlers.contract import Params, Spec
 from handlers.registry import Registry
 
+KEY_USED = "This Idempotency-Key was used with another body."
+
 log = structlog.get_logger()
 
 
@@ -81,7 +83,7 @@ class Accept:
             return None
         batch, body_hash = found
         if (batch.dialect, body_hash) != (dialect, key.body_hash):
-            raise Conflict("This Idempotency-Key was used with another body.")
+            raise Conflict(KEY_USED)
         return batch
 
     async def _take(

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from broker.batches import IdempotencyKey
 from broker.bootstrap import Web
 from broker.errors import Invalid, MethodNotAllowed, TooLarge, UnsupportedMediaType
 
+T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+MAX_KEY = 255
+WORK_ON_LOOP = 256 * 1024
+_KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 
@@ -52,10 +62,25 @@ def json_answer(body: bytes, status_code: int = 200, headers: Mapping[str, str] 
 
 async def read_json_body(request: Request) -> bytes:
     """The raw JSON body. Raises UnsupportedMediaType, and TooLarge as soon as the limit is passed."""
+    _check_media_type(request)
+    return await _read_body(request, web_of(request).core.settings.max_body_bytes)
+
+
+async def read_optional_json_body(request: Request, cap: int) -> bytes:
+    """The same of a body that may be missing, and then needs no content type; at most `cap` bytes."""
+    body = await _read_body(request, cap)
+    if body:
+        _check_media_type(request)
+    return body
+
+
+def _check_media_type(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType()
-    cap = web_of(request).core.settings.max_body_bytes
+
+
+async def _read_body(request: Request, cap: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > cap:
         raise TooLarge()
@@ -69,6 +94,23 @@ async def read_json_body(request: Request) -> bytes:
     except ClientDisconnect as error:
         raise Invalid("The body ended early.") from error
     return b"".join(parts)
+
+
+async def in_thread_if_large(work: Callable[[bytes], T], raw: bytes) -> T:
+    """What `work` makes of a body; of a large one on a thread, so that the loop goes on."""
+    return await asyncio.to_thread(work, raw) if len(raw) > WORK_ON_LOOP else work(raw)
+
+
+async def idempotency_key(request: Request, raw: bytes) -> IdempotencyKey | None:
+    """The key by which a POST with this body may be repeated, if it came with one. Raises Invalid naming the header."""
+    names = request.headers.getlist(IDEMPOTENCY_HEADER)
+    if not names:
+        return None
+    if len(names) > 1:
+        raise Invalid(fields={IDEMPOTENCY_HEADER: ["It may come only once."]})
+    if not _KEY.fullmatch(names[0]):
+        raise Invalid(fields={IDEMPOTENCY_HEADER: [f"1 to {MAX_KEY} visible ASCII characters are required."]})
+    return IdempotencyKey(names[0], await in_thread_if_large(_sha256, raw))
 
 
 def base_url(request: Request) -> str:
@@ -97,6 +139,10 @@ def _is_proxy(request: Request) -> bool:
     except ValueError:
         return False
     return any(peer in network for network in networks)
+
+
+def _sha256(raw: bytes) -> bytes:
+    return hashlib.sha256(raw).digest()
 
 
 def _last(request: Request, header: str) -> str:

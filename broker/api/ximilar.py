@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from functools import wraps
+from functools import partial, wraps
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.api.auth import caller, workspace_of, workspaces_seen
-from broker.api.http import Endpoint, base_url, json_answer, read_json_body, resource, web_of
+from broker.api.http import (
+    Endpoint,
+    base_url,
+    idempotency_key,
+    in_thread_if_large,
+    json_answer,
+    read_json_body,
+    resource,
+    web_of,
+)
 from broker.api.parameters import asked_page, choice, known_query, neighbours
-from broker.batches import Submission
 from broker.dialects.ximilar import codec
-from broker.dialects.ximilar.submission import NAME, CheckUrl, parse_submission
+from broker.dialects.ximilar.submission import NAME, parse_submission
 from broker.dialects.ximilar.wire import MAX_PAGE_SIZE, PAGE_SIZE, TYPES
 from broker.errors import BrokerError, Invalid
 from broker.store.batches import Filter
 
 ROOT = "/account/v2/request"
-PARSE_ON_LOOP = 256 * 1024
 MAX_WAIT = 60.0
 _FILTERS = frozenset({"page", "page_size", "type", "status", "workspace"})
 
@@ -40,9 +46,10 @@ async def submit(request: Request) -> Response:
     web = web_of(request)
     token = await caller(request, "submit")
     raw = await read_json_body(request)
-    submission = await _parse(raw, web.core.check_url)
+    key = await idempotency_key(request, raw)
+    submission = await in_thread_if_large(partial(parse_submission, check_url=web.core.check_url), raw)
     workspace = workspace_of(token, submission.workspace)
-    batch = await web.accept(submission, workspace, base_url(request))
+    batch = await web.accept(submission, workspace, base_url(request), key)
     return json_answer(codec.render_accepted(batch), 201)
 
 
@@ -80,13 +87,6 @@ async def status(request: Request) -> Response:
     seen = workspaces_seen(token, known_query(request, {"workspace"}).get("workspace"))
     found = await web_of(request).query.status(request.path_params["id"], NAME, seen)
     return json_answer(codec.render_status(found))
-
-
-async def _parse(raw: bytes, check_url: CheckUrl) -> Submission:
-    """A large body is read on a thread, so that the loop goes on."""
-    if len(raw) > PARSE_ON_LOOP:
-        return await asyncio.to_thread(parse_submission, raw, check_url)
-    return parse_submission(raw, check_url)
 
 
 def _in_shape(endpoint: Endpoint) -> Endpoint:

@@ -40,7 +40,7 @@ _ERRORS: Sequence[tuple[BrokerError, str]] = (
     (TooLarge(), "The body is larger than this service takes."),
     (UnsupportedMediaType(), "The body is not `application/json`."),
     (TooManyQueued(retry_after=5), "The workspace has as many open requests as it may have. Try again later."),
-    (Unavailable(retry_after=5), "The service cannot take it now: nothing was accepted. Try again later."),
+    (Unavailable(retry_after=5), "The service cannot do it now. Try again later, a POST with its `Idempotency-Key`."),
 )
 _HEADERS: Mapping[str, Schema] = {
     "Retry-After": {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from broker.accept import KEY_USED
 from broker.api.description import Section, answer, parameter, secured, with_examples
+from broker.api.http import IDEMPOTENCY_HEADER, MAX_KEY
 from broker.api.schemas import Schema, merge, model_schemas, params_name, ref
 from broker.api.ximilar import MAX_WAIT, ROOT
 from broker.api.ximilar_errors import PREFIX, error_responses, errors
@@ -28,6 +30,14 @@ _ONE_WORKSPACE = parameter(
     "workspace",
     {"type": "string", "format": "uuid"},
     "Look in this workspace only; default: in all that the token may use.",
+)
+_KEY = parameter(
+    IDEMPOTENCY_HEADER,
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]*$"},
+    "Your own name for this POST, for example a UUID. Send it again with the same key and the same body whenever you "
+    "do not know what became of it: for 24 hours you get the first answer again, and no second request is made.",
+    place="header",
+    example="3f0c4a5e-order-1017",
 )
 _ID = parameter("id", {"type": "string", "format": "uuid"}, "The request's id.", place="path", example=ID)
 
@@ -61,6 +71,7 @@ def _submit(registry: Registry) -> Schema:
         "description": "The answer leaves once the request is safely stored. Every image gets its own result: one that "
         "cannot be fetched or read does not spoil the others. Needs the right `submit`.",
         "security": secured("submit"),
+        "parameters": [_KEY],
         "requestBody": {
             "required": True,
             "content": {
@@ -77,6 +88,11 @@ def _submit(registry: Registry) -> Schema:
         "responses": {
             "201": answer("The request is accepted and stored.", ref(PREFIX + "Accepted"), accepted=ACCEPTED),
             **errors(400, 401, 403, 413, 415, 429, 503),
+            "409": answer(
+                "The `Idempotency-Key` was used with another body.",
+                ref(PREFIX + "Detail"),
+                conflict={"detail": KEY_USED},
+            ),
         },
     }
 
