@@ -171,7 +171,7 @@ async def open_web(settings: Settings) -> AsyncIterator[Web]:
         accept = Accept(core.database, core.blobs, core.vault, core.registry, core.nudger, admission)
         query = Query(core.database, core.links)
         complete = Complete(core.database, core.vault, core.links, core.bell)
-        yield Web(
+        web = Web(
             core=core,
             accept=accept,
             query=query,
@@ -181,6 +181,8 @@ async def open_web(settings: Settings) -> AsyncIterator[Web]:
             pause=Pause(query, core.database, core.nudger),
             delete=Delete(query, core.database, core.blobs),
         )
+        async with _running(_sweep(core).run):  # here too: who runs no batches outlives those that end workers
+            yield web
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Queries of workers: claim, beat, give back, rescue. Every write carries the lease's fencing number."""
+"""Queries of workers: claim, beat, give back. Every write carries the lease's fencing number."""
 
 from __future__ import annotations
 
@@ -22,22 +22,31 @@ from broker.store.tables import BatchRow, Id, ResultRow, WorkspaceRow, table
 _batches, _results, _workspaces = table(BatchRow), table(ResultRow), table(WorkspaceRow)
 
 
+PATIENCE_MS = 2_000
+"""How long a batch that took a worker down waits for an idle one before a busy one makes room for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimOrder:
-    """Claim up to `limit` batches of `types` for `owner`, for `lease_ms`."""
+    """Claim up to `limit` batches of `types` for `owner`, for `lease_ms`. idle: this worker runs nothing now."""
 
     owner: str
     types: tuple[str, ...]
     limit: int
     lease_ms: int
+    idle: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A batch that this process may work on while its lease lasts; `results` are those checkpointed before."""
+    """A batch that this process may work on while its lease lasts; `results` are those checkpointed before.
+
+    careful: it took a worker down, so it is to run alone, record by record, each announced.
+    """
 
     batch: Batch
     results: tuple[Result, ...]
+    careful: bool = False
 
     @property
     def id(self) -> str:
@@ -67,36 +76,77 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """Return a claimed batch to the queue; it is due again after `pause_ms`."""
+    """Return a claimed batch to the queue; it is due again after `pause_ms`. No crash is counted."""
 
     lease: Lease
     pause_ms: int = 0
 
 
 def claim_batches(connection: Connection, orders: Sequence[ClaimOrder]) -> list[list[Claim]]:
-    """CREATED -> PROCESSING for the first due batches by rank; raises each one's `lease_seq` by one."""
+    """CREATED -> PROCESSING for the first due batches by rank; raises each one's `lease_seq` by one.
+
+    A batch that took a worker down comes alone, and only to an idle worker. One that has waited for that comes first:
+    a busy worker gets nothing until it is idle.
+    """
     return [_claim(connection, order) for order in orders]
 
 
 def _claim(connection: Connection, order: ClaimOrder) -> list[Claim]:
-    values = {"owner": order.owner, "limit": order.limit, "lease_ms": order.lease_ms}
     kinds = {f"type_{place}": type for place, type in enumerate(order.types)}
-    rows = connection.execute(_claim_statement(len(order.types)), {**values, **kinds}).all()
+    patience = 0 if order.idle else PATIENCE_MS
+    crashed = connection.scalar(_crashed_statement(len(order.types)), {**kinds, "patience": patience})
+    if crashed is not None and not order.idle:
+        return []
+    values = {"owner": order.owner, "lease_ms": order.lease_ms}
+    if crashed is not None:
+        rows = connection.execute(_CLAIM_ONE, {**values, "batch": crashed}).all()
+    else:
+        rows = connection.execute(_claim_statement(len(order.types)), {**values, **kinds, "limit": order.limit}).all()
     earlier = _checkpointed(connection, [row.id for row in rows if row.lease_seq > 1])
     rows = sorted(rows, key=lambda row: (row.rank, row.id))
-    return [Claim(batch_of(row), tuple(earlier[row.id])) for row in rows]
+    return [Claim(batch_of(row), tuple(earlier[row.id]), row.crashes > 0) for row in rows]
+
+
+_created = _batches.c.status == literal(Status.CREATED.value, literal_execute=True)
+_paused = select(_workspaces.c.id).where(_workspaces.c.paused)
+_claimed = {
+    "status": Status.PROCESSING,
+    "lease_seq": _batches.c.lease_seq + 1,
+    "lease_owner": bindparam("owner"),
+    "lease_until": db_now() + bindparam("lease_ms", type_=BigInteger),
+    "modified": db_now(),
+}
+_CLAIM_ONE = update(_batches).where(_batches.c.id == bindparam("batch")).values(_claimed).returning(_batches)
+
+
+@lru_cache
+def _crashed_statement(types: int) -> Select[Any]:
+    """The first batch with crashes that has been due for `patience` ms; its row is locked."""
+    return (
+        select(_batches.c.id)
+        .where(
+            _created,
+            _batches.c.crashes > literal(0, literal_execute=True),
+            _batches.c.type.in_([bindparam(f"type_{place}") for place in range(types)]),
+            _batches.c.due <= db_now() - bindparam("patience", type_=BigInteger),
+            _batches.c.workspace_id.not_in(_paused),
+        )
+        .order_by(_batches.c.rank, _batches.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=_batches)
+    )
 
 
 @lru_cache
 def _claim_statement(types: int) -> ReturningUpdate[Any]:
-    paused = select(_workspaces.c.id).where(_workspaces.c.paused)
     first = [
         select(_batches.c.id, _batches.c.rank)
         .where(
-            _batches.c.status == literal(Status.CREATED.value, literal_execute=True),
+            _created,
             _batches.c.type == bindparam(f"type_{place}"),
+            _batches.c.crashes == literal(0, literal_execute=True),
             _batches.c.due <= db_now(),
-            _batches.c.workspace_id.not_in(paused),
+            _batches.c.workspace_id.not_in(_paused),
         )
         .order_by(_batches.c.rank, _batches.c.id)
         .limit(bindparam("limit"))
@@ -106,18 +156,7 @@ def _claim_statement(types: int) -> ReturningUpdate[Any]:
     ]
     candidates = union_all(*[select(arm) for arm in first]).subquery("candidates")
     chosen = select(candidates.c.id).order_by(candidates.c.rank, candidates.c.id).limit(bindparam("limit"))
-    return (
-        update(_batches)
-        .where(_batches.c.id.in_(chosen))
-        .values(
-            status=Status.PROCESSING,
-            lease_seq=_batches.c.lease_seq + 1,
-            lease_owner=bindparam("owner"),
-            lease_until=db_now() + bindparam("lease_ms", type_=BigInteger),
-            modified=db_now(),
-        )
-        .returning(_batches)
-    )
+    return update(_batches).where(_batches.c.id.in_(chosen)).values(_claimed).returning(_batches)
 
 
 def _checkpointed(connection: Connection, ids: Sequence[str]) -> defaultdict[str, list[Result]]:
@@ -132,6 +171,7 @@ def _checkpointed(connection: Connection, ids: Sequence[str]) -> defaultdict[str
 def extend_leases(connection: Connection, beats: Sequence[Beat]) -> list[frozenset[Lease]]:
     """Extend leases; returns those that are still held. A lease that is missing in the answer is lost."""
     held = []
+    lock_held(connection, [lease for beat in beats for lease in beat.leases])
     for beat in beats:
         pairs = [[lease.batch, lease.seq] for lease in beat.leases]
         rows = connection.execute(
@@ -188,34 +228,6 @@ def _give_back_statement(dialect: str) -> ReturningUpdate[Any]:
     )
 
 
-def rescue_batches(connection: Connection, limits: Sequence[int]) -> list[list[tuple[str, str]]]:
-    """PROCESSING -> CREATED where the lease is over, at most `limit` of them; returns (type, batch id) of each."""
-    return [[(row.type, row.id) for row in connection.execute(_RESCUE, {"limit": limit})] for limit in limits]
-
-
-_expired = (
-    select(_batches.c.id)
-    .where(_batches.c.status == literal(Status.PROCESSING.value, literal_execute=True))
-    .where(_batches.c.lease_until < db_now())
-    .order_by(_batches.c.id)
-    .limit(bindparam("limit"))
-    .with_for_update(skip_locked=True)
-)
-_RESCUE = (
-    update(_batches)
-    .where(_batches.c.id.in_(_expired))
-    .values(
-        status=Status.CREATED,
-        crashes=_batches.c.crashes + 1,
-        lease_owner=None,
-        lease_until=None,
-        due=db_now(),
-        modified=db_now(),
-    )
-    .returning(_batches.c.id, _batches.c.type)
-)
-
-
 async def overdue_batches(connection: AsyncConnection, late_ms: int, limit: int) -> list[tuple[str, str]]:
     """(type, batch id) of batches that have been due for `late_ms` and are not claimed, by type and rank.
 
@@ -227,9 +239,9 @@ async def overdue_batches(connection: AsyncConnection, late_ms: int, limit: int)
 
 _OVERDUE = (
     select(_batches.c.id, _batches.c.type)
-    .where(_batches.c.status == literal(Status.CREATED.value, literal_execute=True))
+    .where(_created)
     .where(_batches.c.due < db_now() - bindparam("late_ms", type_=BigInteger))
-    .where(_batches.c.workspace_id.not_in(select(_workspaces.c.id).where(_workspaces.c.paused)))
+    .where(_batches.c.workspace_id.not_in(_paused))
     .order_by(_batches.c.type, _batches.c.rank, _batches.c.id)
     .limit(bindparam("limit"))
 )

@@ -53,7 +53,7 @@ def checkpoint_results(connection: Connection, checkpoints: Sequence[Checkpoint]
     """Store finished records of running batches; False for a lease that is lost, whose results are not stored."""
     held = lock_held(connection, [checkpoint.lease for checkpoint in checkpoints])
     kept = [checkpoint for checkpoint in checkpoints if checkpoint.lease in held]
-    _insert_results(connection, [(c.lease, c.run, result) for c in kept for result in c.results])
+    insert_results(connection, [(c.lease, c.run, result) for c in kept for result in c.results])
     return [checkpoint.lease in held for checkpoint in checkpoints]
 
 
@@ -64,7 +64,7 @@ def finish_batches(connection: Connection, finishes: Sequence[Finish]) -> list[b
     statement = _finish_statement(connection.dialect.name)
     done = {Lease(*row) for row in connection.execute(statement, {"given": json.dumps(rows)})}
     kept = [finish for finish in finishes if finish.lease in done]
-    _insert_results(connection, [(f.lease, f.run, result) for f in kept for result in f.results])
+    insert_results(connection, [(f.lease, f.run, result) for f in kept for result in f.results])
     _insert_deliveries(connection, [finish.delivery for finish in kept if finish.delivery])
     return [finish.lease in done for finish in finishes]
 
@@ -93,7 +93,7 @@ def _finish_statement(dialect: str) -> ReturningUpdate[Any]:
     )
 
 
-def _insert_results(connection: Connection, results: Sequence[tuple[Lease, int, Result]]) -> None:
+def insert_results(connection: Connection, results: Sequence[tuple[Lease, int, Result]]) -> None:
     """Store results under leases that are held. One that a lost answer made us store before stays as it is."""
     if not results:
         return

@@ -1,57 +1,125 @@
-"""Keeping the leases of running batches: one statement for all of them, three times a lease."""
+"""Keeping the leases of running batches: one statement for all of them, three times a lease.
+
+On a thread and a connection of its own, so that neither a handler that blocks the event loop nor writes that wait
+before it cost a lease. A worker that cannot extend its leases lets go of them before others may take them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from threading import Event, Thread
 
 import structlog
 
 from broker.errors import Unavailable
-from broker.store.database import Database
-from broker.store.leases import Beat, Claim, Lease, extend_leases
+from broker.store.leases import Beat, Claim, GiveBack, Lease, extend_leases, give_back_batches
+from broker.store.writer import Session, Writer
+from broker.work.held import Held
+
+CLOSE_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
 class Heartbeat:
-    """The leases that this process holds, and the tasks that end when one is lost."""
+    """One a worker process. `held` knows the leases; their tasks are cancelled on the event loop of `start`."""
 
-    database: Database
-    owner: str
-    lease_seconds: float
-    _held: dict[Lease, asyncio.Task[Any] | None] = field(default_factory=dict)
+    def __init__(self, open_session: Callable[[], Session], owner: str, lease_seconds: float) -> None:
+        self.held = Held()
+        self._open_session = open_session
+        self._owner = owner
+        self._lease = lease_seconds
+        self._returns: deque[GiveBack] = deque()
+        self._stopping = False
+        self._started = Event()
 
-    def hold(self, claim: Claim) -> None:
-        """Begin to extend the lease of a batch that the current task runs."""
-        self._held[claim.lease] = asyncio.current_task()
+    async def start(self) -> None:
+        self._workers_loop = asyncio.get_running_loop()
+        session = self._open_session()
+        self._thread = Thread(target=asyncio.run, args=(self._main(session),), name="heartbeat", daemon=True)
+        self._thread.start()
+        await asyncio.to_thread(self._started.wait)
 
-    def drop(self, claim: Claim) -> None:
-        self._held.pop(claim.lease, None)
+    async def aclose(self) -> None:
+        """Give back what could not be given back yet, if the database is there."""
+        self._stopping = True
+        self._tell()
+        await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
 
-    async def run(self) -> None:
-        """Beat until cancelled."""
-        while True:
-            await asyncio.sleep(self.lease_seconds / 3)
-            await self._beat()
+    def hold(self, claims: Sequence[Claim], asked: float) -> None:
+        """Batches just claimed. asked: `time.monotonic()` before the claim, from which the leases count for us."""
+        self.held.add(claims, self._until(asked))
 
-    async def _beat(self) -> None:
-        if not self._held:
-            return
-        asked = dict(self._held)
-        beat = Beat(self.owner, tuple(asked), int(self.lease_seconds * 1000))
+    def give_back(self, give_back: GiveBack) -> None:
+        """Return a batch as soon as the database takes it, unless its lease runs out before."""
+        self._returns.append(give_back)
+        self._tell()
+
+    def _until(self, asked: float) -> float:
+        """When to let go: a little before others may think that the lease is over."""
+        return asked + self._lease * 0.9
+
+    def _tell(self) -> None:
+        with suppress(RuntimeError):  # its loop is closed: the thread has ended
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def _main(self, session: Session) -> None:
+        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
+        self._started.set()
+        writer = Writer(session)
+        watching = asyncio.create_task(self._let_go_in_time())
+        pause = self._lease / 3
+        while not self._stopping:
+            await self._rest(pause)
+            pause = self._lease / 3 if await self._keep(writer) else min(self._lease / 10, RETRY_SECONDS)
+        watching.cancel()
+        await writer.aclose()
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _keep(self, writer: Writer) -> bool:
+        """Beat, and return what waits for it. Whether the database took it."""
         try:
-            held = await self.database.writer.write(extend_leases, beat)
+            await self._beat(writer)
+            while self._returns:
+                await writer.write(give_back_batches, self._returns[0])
+                log.info("batch.given_back", batch=self._returns.popleft().lease.batch, reason="let go")
         except Unavailable:
-            log.warning("lease.beat_failed", leases=len(asked))
-            return
-        self._cancel_lost(asked, held)
+            log.warning("lease.beat_failed", leases=len(self.held.leases))
+            return False
+        except Exception:
+            log.exception("lease.beat_crashed")
+            return False
+        return True
 
-    def _cancel_lost(self, asked: Mapping[Lease, asyncio.Task[Any] | None], held: frozenset[Lease]) -> None:
-        for lease, task in asked.items():
-            if lease not in held and lease in self._held and task is not None:
-                log.warning("lease.lost", batch=lease.batch, lease_seq=lease.seq)
-                task.cancel()
+    async def _beat(self, writer: Writer) -> None:
+        leases = self.held.leases
+        if not leases:
+            return
+        asked = time.monotonic()
+        kept = await writer.write(extend_leases, Beat(self._owner, leases, int(self._lease * 1000)))
+        self.held.extend(kept, self._until(asked))
+        for lease in leases:
+            if lease not in kept:
+                self._lose(lease, "lease.lost")
+
+    async def _let_go_in_time(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease / 30)
+            for lease in self.held.doubtful(time.monotonic()):
+                self._lose(lease, "lease.let_go")
+
+    def _lose(self, lease: Lease, event: str) -> None:
+        if self.held.lose(lease):
+            log.warning(event, batch=lease.batch, lease_seq=lease.seq)
+            with suppress(RuntimeError):  # the worker's loop is closed
+                self._workers_loop.call_soon_threadsafe(self.held.cancel, lease)

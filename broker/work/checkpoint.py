@@ -38,6 +38,13 @@ class Checkpointer:
         if self._timer is None and self._expected > 1:
             self._timer = asyncio.create_task(self._flush_later())
 
+    async def flush(self) -> None:
+        """Store now what is fresh, but for the batch's last results, which its end stores."""
+        if len(self.stored) + len(self.fresh) < self._expected:
+            await self.close()
+            self._timer = None
+            await self._flush()
+
     async def close(self) -> None:
         """End the timer. A flush that has begun is waited for, so that `stored` and `fresh` are exact.
 
