@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from broker.cli.processes import run, serve
+from broker.cli.processes import run
+from broker.cli.web import serve
 from broker.dialects.ximilar.wire import SubmitBody
 from broker.settings import load
 

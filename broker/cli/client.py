@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import httpx
 
-from broker.cli.up import TOKEN_FILE, URL_FILE
+from broker.cli.data_folder import TOKEN_FILE, URL_FILE
 from broker.errors import BrokerError, Misconfigured
 from broker.settings import load
 

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from broker.cli import admin, demo, follow, openapi, processes, submit, up
+from broker.cli.deferred import Deferred
 from broker.errors import BrokerError
 
-app = typer.Typer(
-    name="broker",
-    help="A self-hosted broker for asynchronous image work.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+COMMANDS = (
+    Deferred("up", "broker.cli.up:up", "Start everything on this machine: database, Valkey, API and workers."),
+    Deferred("demo", "broker.cli.demo:demo", "Start everything in a temporary folder, send photographs through it."),
+    Deferred("web", "broker.cli.web:web", "Serve the API."),
+    Deferred("worker", "broker.cli.worker:worker", "Run batches and send webhooks."),
+    Deferred("migrate", "broker.cli.migrate:migrate", "Bring the database to this version's schema."),
+    Deferred("submit", "broker.cli.submit:submit", "Submit pictures."),
+    Deferred("watch", "broker.cli.follow:watch", "Follow batches until they are DONE."),
+    Deferred("openapi", "broker.cli.openapi:openapi", "Print the OpenAPI 3.1 document of this installation."),
+    Deferred("workspace", "broker.cli.admin:workspaces", "Tenants."),
+    Deferred("token", "broker.cli.admin:tokens", "API tokens."),
+    Deferred("webhook-secret", "broker.cli.admin:webhook_secrets", "The secret that signs a workspace's webhooks."),
 )
-app.command()(up.up)
-app.command()(demo.demo)
-app.command()(processes.web)
-app.command()(processes.worker)
-app.command()(processes.migrate)
-app.command()(submit.submit)
-app.command()(follow.watch)
-app.command()(openapi.openapi)
-app.add_typer(admin.workspaces, name="workspace")
-app.add_typer(admin.tokens, name="token")
-app.add_typer(admin.webhook_secrets, name="webhook-secret")
+
+
+class Commands(TyperGroup):
+    """The commands above, in their order."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for command in COMMANDS:
+            self.add_command(command)
+
+
+app = typer.Typer(
+    name="broker", cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+
+
+@app.callback()
+def broker() -> None:
+    """A self-hosted broker for asynchronous image work."""
 
 
 def main() -> None:

@@ -22,11 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from broker.bootstrap import open_core
 from broker.cli.client import Client
+from broker.cli.data_folder import DEFAULT_WORKSPACE, TOKEN_FILE, URL_FILE
 from broker.cli.processes import run
 from broker.cli.receiver import Received, Receiver
 from broker.cli.submit import outputs_of
 from broker.cli.tables import console, new_table
-from broker.cli.up import DEFAULT_WORKSPACE, TOKEN_FILE, URL_FILE
 from broker.errors import BrokerError
 from broker.provision import Provision
 from broker.settings import load

@@ -17,7 +17,9 @@ import typer
 
 from broker import logs
 from broker.bootstrap import Core, open_core
-from broker.cli.processes import address_of, listen, migrate_and_check, run
+from broker.cli.data_folder import DEFAULT_WORKSPACE, TOKEN_FILE, URL_FILE
+from broker.cli.migrate import migrate_and_check
+from broker.cli.processes import address_of, listen, run
 from broker.cli.signals import on_stop
 from broker.cli.supervisor import Child, Supervisor
 from broker.errors import Conflict, Misconfigured
@@ -27,8 +29,7 @@ from broker.secrets import token_hash
 from broker.settings import Settings, load
 from broker.store.workspaces import token_by_hash
 
-TOKEN_FILE, URL_FILE, LOCK_FILE = "token", "url", "up.lock"
-DEFAULT_WORKSPACE = "default"
+LOCK_FILE = "up.lock"
 READY_SECONDS = 60.0
 STOP_MARGIN = 5.0
 LOOK_SECONDS = 0.5

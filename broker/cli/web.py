@@ -1,0 +1,74 @@
+"""`broker web`: a process that serves the API."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Generator
+from typing import Annotated
+
+import structlog
+import typer
+import uvicorn
+from starlette.types import ASGIApp
+
+from broker.api.app import create_app
+from broker.bootstrap import open_web
+from broker.cli.processes import address_of, begin, freeze, listen, run
+from broker.cli.signals import on_stop
+from broker.settings import Settings
+
+log = structlog.get_logger()
+
+
+def web(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [BROKER_HOST]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on, 0 = any free one. [BROKER_PORT]")] = None,
+    listen_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Serve the API."""
+    settings = begin(**_given(host=host, port=port))
+    run(_serve(settings, listen_fd))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn whose signals are ours: its own handling would end the process by the signal, not with status 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def serve(app: ASGIApp, listening: socket.socket, grace_seconds: float) -> None:
+    """Serve until SIGINT or SIGTERM; running answers are waited for."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(grace_seconds),
+    )
+    server = _Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    on_stop(stop)
+    freeze()
+    await server.serve(sockets=[listening])
+
+
+async def _serve(settings: Settings, listen_fd: int | None) -> None:
+    listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
+    async with open_web(settings) as web:
+        log.info("web.started", url=address_of(listening))
+        await serve(create_app(web), listening, settings.grace_seconds)
+    log.info("web.stopped")
+
+
+def _given(**options: object) -> dict[str, object]:
+    """The options that were given on the command line; the rest is the environment's."""
+    return {name: value for name, value in options.items() if value is not None}
