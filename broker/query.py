@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from broker.batches import Batch, BatchHead, Overview, Result, Status, is_id
+from broker.batches import Batch, BatchHead, Overview, Record, Result, Status, is_id
 from broker.errors import NotFound
 from broker.media.links import Links
 from broker.store.batches import Filter, count_batches, find_batch, find_head, list_batches
@@ -58,6 +58,15 @@ class Query:
         if found is None:
             raise NotFound()
         return found
+
+    async def finished_records(self, id: str) -> list[tuple[Record, Result]]:
+        """Those records of a batch, by its UUID, that are finished so far, in their order. Raises NotFound."""
+        async with self.database.reading() as connection:
+            batch = await find_batch(connection, id)
+            if batch is None:
+                raise NotFound()
+            results = await results_of(connection, batch.id)
+        return [(batch.records[result.index], result) for result in results]
 
     async def overviews(self, which: OverviewFilter, number: int, size: int) -> tuple[int, list[Overview]]:
         """(how many there are, page `number` from 1), newest first over all dialects. Raises as `page` does."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
@@ -10,6 +11,8 @@ from starlette.requests import Request
 
 from broker.api.http import client_url
 from broker.errors import Invalid
+
+T = TypeVar("T", bound=str)
 
 
 def known_query(request: Request, known: Collection[str]) -> QueryParams:
@@ -40,11 +43,27 @@ def choice(query: Mapping[str, str], name: str, choices: Collection[str]) -> str
     """One of `choices`; None where it is not asked for. Raises Invalid."""
     value = query.get(name)
     if value is not None:
-        check_choice(name, value, choices)
+        _check_choice(name, value, choices)
     return value
 
 
-def check_choice(name: str, value: str, choices: Collection[str]) -> None:
+def choices_of(query: QueryParams, name: str, choices: Collection[T]) -> tuple[T, ...] | None:
+    """Some of `choices`, repeated or comma-separated; None where none is asked for. Raises Invalid."""
+    if name not in query:
+        return None
+    known = {str(choice): choice for choice in choices}
+    values = comma_separated(query.getlist(name))
+    for value in values:
+        _check_choice(name, value, known)
+    return tuple(known[value] for value in values)
+
+
+def comma_separated(texts: Sequence[str]) -> list[str]:
+    """The values of a parameter that may be repeated and hold several."""
+    return [part for text in texts for part in text.split(",")]
+
+
+def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
     """Raises Invalid for another value."""
     if value not in choices:
         raise Invalid(fields={name: [f'"{value}" is not a valid choice.']})

@@ -76,7 +76,7 @@ def render_accepted(batch: Batch) -> bytes:
         to_json(batch.id),
         _request(batch, all_ids=False),
         to_json(batch.type),
-        to_json(_time(batch.created)),
+        to_json(utc_time(batch.created)),
         to_json(batch.workspace),
     )
 
@@ -86,8 +86,8 @@ def render_details(batch: Batch, results: Sequence[Result]) -> bytes:
     response = b',"response":%b' % _response(batch, results) if batch.status is Status.DONE else b""
     return b'{"id":%b,"created":%b,"modified":%b,"request":%b%b,"type":%b,"status":%b,"workspace":%b}' % (
         to_json(batch.id),
-        to_json(_time(batch.created)),
-        to_json(_time(batch.modified)),
+        to_json(utc_time(batch.created)),
+        to_json(utc_time(batch.modified)),
         _request(batch, all_ids=True),
         response,
         to_json(batch.type),
@@ -107,7 +107,7 @@ def render_page(page: Page) -> bytes:
             "id": head.id,
             "status": _WORDS[head.status],
             "type": head.type,
-            "created": _time(head.created),
+            "created": utc_time(head.created),
             "workspace": head.workspace,
         }
         for head in page.heads
@@ -163,7 +163,7 @@ def _done(record: Record, result: Result) -> dict[str, Any]:
     return {**_sent(record, show_id=True), **result.facts, "_status": status}
 
 
-def _time(milliseconds: int) -> str:
+def utc_time(milliseconds: int) -> str:
     """UTC with microseconds and Z, as the vendor writes it."""
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

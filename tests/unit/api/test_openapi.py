@@ -210,6 +210,7 @@ def test_every_example_fits_its_schema() -> None:
 
 def test_every_json_answer_and_body_of_the_dialect_has_an_example() -> None:
     contents = [content for path, content in json_contents(DOCUMENT) if "/account" in path or "Ximilar" in path]
+    contents += [content for path, content in json_contents(DOCUMENT) if "/api/" in path and "/responses/" in path]
     assert len(contents) > 10
     assert all(content["examples"] for content in contents)
 
@@ -249,12 +250,24 @@ def test_headers_of_an_error_are_promised(code: int, header: str) -> None:
     assert DOCUMENT["components"]["responses"][f"Ximilar{code}"]["headers"][header]["required"] is True
 
 
-def test_every_ximilar_operation_takes_the_token_in_all_three_forms_and_names_the_right() -> None:
+def right_of(method: str, path: str) -> str | None:
+    """The right that an operation needs; None where no token is asked for."""
+    if path.startswith("/account/"):
+        return "submit" if method == "post" else "read"
+    if path.startswith("/api/workspace/") or method == "delete":
+        return "admin"
+    if path.startswith("/api/"):
+        return "submit" if method == "post" else "read"
+    return None
+
+
+def test_every_operation_takes_the_token_in_all_three_forms_and_names_the_right() -> None:
     for path, item in DOCUMENT["paths"].items():
         for method in METHODS & set(item):
-            right = "submit" if method == "post" else "read"
+            right = right_of(method, path)
             secured = [{"token": [right]}, {"bearer": [right]}, {"jwt": [right]}]
-            assert item[method]["security"] == (secured if path.startswith("/account/") else []), path
+            assert item[method]["security"] == (secured if right else []), path
+            assert right is None or f"Needs the right `{right}`." in item[method]["description"], path
 
 
 def test_the_webhook_carries_the_three_headers_of_standard_webhooks() -> None:

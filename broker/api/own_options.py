@@ -1,0 +1,155 @@
+"""The options of our own POSTs: keys of a JSON body that may be missing, or query parameters. Strictly read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+
+from broker.api.http import read_optional_json_body
+from broker.api.own_wire import OutcomeWord
+from broker.api.parameters import comma_separated
+from broker.dialects.parsing import parse_json
+from broker.errors import Invalid
+
+MAX_BYTES = 64 * 1024
+LATEST = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+
+_NO_TIME = "A time in ISO 8601 with its zone, or milliseconds since 1970, is required."
+_MESSAGES = {
+    "extra_forbidden": "Unknown option.",
+    "bool_type": "Must be true or false.",
+    "string_type": "Not a valid string.",
+    "list_type": "Expected a list of items.",
+    "too_short": "This list may not be empty.",
+}
+
+
+def _alone(value: object) -> object:
+    """One word stands for a list of it."""
+    return [value] if isinstance(value, str) else value
+
+
+def _moment(value: object) -> int:
+    """Milliseconds since 1970."""
+    if isinstance(value, str):
+        value = _milliseconds(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LATEST:
+        raise ValueError(_NO_TIME)
+    return value
+
+
+def _milliseconds(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(_NO_TIME)
+    return int(moment.timestamp() * 1000)
+
+
+_WORD = {"type": "string", "enum": list(get_args(OutcomeWord))}
+Outcomes = Annotated[
+    list[OutcomeWord],
+    Field(min_length=1),
+    BeforeValidator(_alone),
+    WithJsonSchema({"anyOf": [_WORD, {"type": "array", "items": _WORD, "minItems": 1}]}),
+]
+Moment = Annotated[
+    int,
+    PlainValidator(_moment),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer", "minimum": 0, "maximum": LATEST}]}
+    ),
+]
+
+
+class Options(BaseModel):
+    """What every POST takes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    workspace: str | None = Field(
+        None,
+        description="A workspace that the token may use; default: its own, and for an id all that it may use.",
+        json_schema_extra={"format": "uuid"},
+    )
+
+
+class RetryOptions(Options):
+    """How a batch is retried."""
+
+    all: bool = Field(False, description="Also the records that succeeded; else only the others.")
+
+
+class BulkRetryOptions(RetryOptions):
+    """Which batches are retried, and how."""
+
+    outcome: Outcomes = Field(default=["failed", "partial"], description="Batches that ended in one of these ways.")
+    since: Moment = Field(
+        default=0, description="Batches that were done then or later: ISO 8601 with a zone, or ms since 1970."
+    )
+
+
+T = TypeVar("T", bound=Options)
+
+
+async def read_options(request: Request, model: type[T]) -> T:
+    """The options of a POST. Raises Invalid that names each unknown or wrong one, UnsupportedMediaType, TooLarge."""
+    sent = _object(await read_optional_json_body(request, MAX_BYTES))
+    asked = _of_query(request.query_params)
+    if twice := sorted(sent.keys() & asked.keys()):
+        raise Invalid(fields={name: ["Given both in the body and in the query."] for name in twice})
+    try:
+        return model.model_validate({**sent, **asked})
+    except ValidationError as error:
+        raise Invalid(fields=_problems(error.errors())) from error
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    sent = parse_json(raw) if raw else {}
+    if not isinstance(sent, dict):
+        raise Invalid(fields={"non_field_errors": ["Invalid data. Expected an object."]})
+    return sent
+
+
+def _of_query(query: QueryParams) -> dict[str, Any]:
+    """The values that texts stand for; a text that stands for none stays and is refused by its type."""
+    return {name: _READERS.get(name, _last)(query.getlist(name)) for name in query}
+
+
+def _last(texts: Sequence[str]) -> str:
+    return texts[-1]
+
+
+def _truth(texts: Sequence[str]) -> bool | str:
+    return {"true": True, "false": False}.get(texts[-1], texts[-1])
+
+
+def _number_or_text(texts: Sequence[str]) -> int | str:
+    return int(texts[-1]) if re.fullmatch("[0-9]{1,18}", texts[-1]) else texts[-1]
+
+
+_READERS: Mapping[str, Callable[[Sequence[str]], Any]] = {
+    "all": _truth,
+    "outcome": comma_separated,
+    "since": _number_or_text,
+}
+
+
+def _problems(errors: Sequence[ErrorDetails]) -> dict[str, list[str]]:
+    problems: dict[str, list[str]] = {}
+    for error in errors:
+        problems.setdefault(str(error["loc"][0]), []).append(_message(error))
+    return problems
+
+
+def _message(error: ErrorDetails) -> str:
+    if error["type"] == "literal_error":
+        return f'"{error["input"]}" is not a valid choice.'
+    return _NO_TIME if error["type"] == "value_error" else _MESSAGES[error["type"]]
