@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger
+from sqlalchemy import BigInteger, ColumnElement, ScalarSelect, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
@@ -24,3 +24,8 @@ def _sqlite(element: db_now, compiler: Any, **options: Any) -> str:
 @compiles(db_now, "postgresql")
 def _postgresql(element: db_now, compiler: Any, **options: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
+def moment(ago_ms: ColumnElement[int] | int) -> ScalarSelect[int]:
+    """`ago_ms` before now, looked up once a statement: PostgreSQL searches no index for a clock that moves on."""
+    return select(db_now() - ago_ms).scalar_subquery()

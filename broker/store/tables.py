@@ -57,12 +57,16 @@ class InstanceFact(SQLModel, table=True):
 
 
 class ChoreRow(SQLModel, table=True):
-    """Work that one process of the fleet does at a time, e.g. the search for orphaned blobs, and when it is due."""
+    """Work that one process of the fleet does at a time, e.g. the search for orphaned blobs, and when it is due.
+
+    cursor: how far it has come, for work that goes on where it ended.
+    """
 
     __tablename__ = "chores"
 
     name: str = Field(primary_key=True, sa_type=Text)
     due: int = Field(sa_type=BigInteger)
+    cursor: str | None = Field(default=None, sa_type=Text)
 
 
 class WorkspaceRow(SQLModel, table=True):

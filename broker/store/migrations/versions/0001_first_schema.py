@@ -23,6 +23,7 @@ def upgrade() -> None:
         "chores",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("due", sa.BigInteger(), nullable=False),
+        sa.Column("cursor", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_chores")),
     )
     op.create_table(

@@ -1,0 +1,37 @@
+"""Removing batches with all that hangs on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+
+from sqlalchemy import Connection, Delete, delete, select
+
+from broker.store.given import given
+from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, Id, ResultRow, table
+
+_batches, _results = table(BatchRow), table(ResultRow)
+_deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
+
+
+def remove_rows(connection: Connection, ids: Sequence[str]) -> None:
+    """Remove batches with their results, deliveries and attempts. The caller has locked them.
+
+    A parent may go with its last children, not before: a child that is left makes this raise IntegrityError.
+    """
+    ours = {"given": json.dumps([[id] for id in ids])}
+    for statement in _statements(connection.dialect.name):
+        connection.execute(statement, ours)
+
+
+@lru_cache
+def _statements(dialect: str) -> tuple[Delete, ...]:
+    ids = select(given(dialect, id=Id).c.id)
+    theirs = select(_deliveries.c.id).where(_deliveries.c.batch_id.in_(ids))
+    return (
+        delete(_attempts).where(_attempts.c.delivery_id.in_(theirs)),
+        delete(_deliveries).where(_deliveries.c.batch_id.in_(ids)),
+        delete(_results).where(_results.c.batch_id.in_(ids)),
+        delete(_batches).where(_batches.c.id.in_(ids)),
+    )
