@@ -7,7 +7,8 @@ import fcntl
 import os
 import sqlite3
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from broker.errors import Misconfigured
+from broker.store.thread import CallThread
 from broker.store.writer import Work
 
+CLOSE_SECONDS = 5.0
 CHECKPOINT_BYTES = 1000 * 4096
 CHECKPOINT_PAUSE = 0.25
 OLDEST = (3, 35, 0)
@@ -34,7 +37,8 @@ class SqliteSession:
     """The writing connection of one process, on a thread of its own.
 
     Every write of every process takes `flock` on `<database>.lock` around BEGIN IMMEDIATE … COMMIT: waiting is fair,
-    and only the lock's holder moves the write-ahead log into the database, so no checkpoint overlaps a commit.
+    and only the lock's holder moves the write-ahead log into the database, so no checkpoint overlaps a commit. Nothing
+    ends the wait for a holder that has been stopped; it is the writer that withdraws writes which wait too long.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,15 +47,19 @@ class SqliteSession:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite would make it readable to others
         self._engine = _writing_engine(path)
         self._connection: Connection | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-writer")
+        self._thread = CallThread("sqlite-writer")
         self._next_checkpoint = 0.0
 
     async def transact(self, work: Work) -> list[Any]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+        return await self._thread.call(partial(self._transact, work))
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
+        """Returns after a while even when the lock is still waited for: the thread closes once it has had it."""
+        closed = self._thread.call(self._close)
+        self._thread.end()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.shield(closed)
 
     def _transact(self, work: Work) -> list[Any]:
         fcntl.flock(self._lock, fcntl.LOCK_EX)

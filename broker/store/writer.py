@@ -2,7 +2,8 @@
 
 An operation is a plain function `(connection, items) -> results`, one result an item. The writer calls it once for all
 items of a group, inside one transaction. A group that fails is replayed item by item, so that no row fails its
-neighbours; an outage fails the group at once with `Unavailable`.
+neighbours; an outage fails the group at once with `Unavailable`. So does a wait of PATIENCE seconds that brought no
+turn, for a lock that somebody holds or a commit that hangs: such a write is withdrawn, and certainly not applied later.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import structlog
@@ -20,16 +21,18 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from broker.errors import Unavailable
+from broker.store.group import Operation, Write, apply, withdraw
 from broker.store.outage import is_outage, reason
 
 T = TypeVar("T")
 R = TypeVar("R")
-Operation: TypeAlias = Callable[[Connection, Sequence[T]], Sequence[R]]
 Work: TypeAlias = Callable[[Connection], list[Any]]
 
 GROUP_ROWS = 500
 GROUP_BYTES = 4 * 1024 * 1024
 MAX_WAITING_BYTES = 128 * 1024 * 1024
+PATIENCE = 5.0
+CLOCK_SLACK = 0.01
 DEADLOCK = "40P01"
 
 log = structlog.get_logger()
@@ -43,36 +46,34 @@ class Session(Protocol):
     def close(self) -> Awaitable[None]: ...
 
 
-@dataclass(slots=True, eq=False)
-class _Write:
-    operation: Operation[Any, Any]
-    item: Any
-    weight: int
-    done: asyncio.Future[Any]
-
-
 class Writer:
     """Groups writes onto a session. Start it in a running event loop; it owns the session from then on."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._waiting: deque[_Write] = deque()
+        self._waiting: deque[Write] = deque()
         self._waiting_bytes = 0
+        self._in_flight: Sequence[Write] = ()
         self._ready = asyncio.Event()
         self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self._watch: asyncio.TimerHandle | None = None
         self._task = asyncio.create_task(self._flush_until_closed(), name="writer")
 
     async def write(self, operation: Operation[T, R], item: T, *, weight: int = 500) -> R:
         """Apply `operation` to `item`; returns after the commit. `weight` is about how many bytes it writes.
 
-        Raises Unavailable when the database cannot take it or too much is waiting, and what the operation raises.
+        Raises Unavailable when the database cannot take it or too much is waiting, and what the operation raises. What
+        was Unavailable is stored all the same only where the connection was lost between COMMIT and its answer.
         """
         if self._closing or self._waiting_bytes > MAX_WAITING_BYTES:
             raise Unavailable(retry_after=1)
-        write = _Write(operation, item, weight, asyncio.get_running_loop().create_future())
+        write = Write(operation, item, weight, self._loop.create_future(), self._loop.time())
         self._waiting.append(write)
         self._waiting_bytes += weight
         self._ready.set()
+        if self._watch is None:
+            self._watch = self._loop.call_later(PATIENCE, self._withdraw_late)
         result: R = await write.done
         return result
 
@@ -80,8 +81,11 @@ class Writer:
         """Commit what is waiting, then let go of the connection."""
         self._closing = True
         self._ready.set()
+        self._await_nothing_in_vain()
         with suppress(asyncio.CancelledError):
             await self._task
+        if self._watch is not None:
+            self._watch.cancel()
         await self._session.close()
 
     async def _flush_until_closed(self) -> None:
@@ -89,11 +93,12 @@ class Writer:
             await self._ready.wait()
             if group := self._take():
                 await self._commit(group)
+                self._in_flight = ()
             if not self._waiting and not self._closing:
                 self._ready.clear()
 
-    def _take(self) -> list[_Write]:
-        group: list[_Write] = []
+    def _take(self) -> list[Write]:
+        group: list[Write] = []
         weight = 0
         while self._waiting and len(group) < GROUP_ROWS and weight < GROUP_BYTES:
             write = self._waiting.popleft()
@@ -102,45 +107,52 @@ class Writer:
         self._waiting_bytes -= weight
         return group
 
-    async def _commit(self, group: list[_Write], *, again: bool = True) -> None:
+    async def _commit(self, group: list[Write], *, again: bool = True) -> None:
+        self._in_flight = group
         try:
-            results = await self._session.transact(partial(_apply, group))
+            results = await self._session.transact(partial(apply, group))
         except Exception as error:
             await self._recover(group, error, again=again)
             return
         for write, result in zip(group, results, strict=True):
-            if not write.done.done():
-                write.done.set_result(result)
+            write.succeed(result)
 
-    async def _recover(self, group: list[_Write], error: Exception, *, again: bool) -> None:
+    async def _recover(self, group: list[Write], error: Exception, *, again: bool) -> None:
         if _is_deadlock(error) and again:
+            for write in group:
+                write.wait_anew(self._loop.time())
             await self._commit(group, again=False)
         elif is_outage(error):
-            log.warning("store.unavailable", error=type(error).__name__, reason=reason(error), writes=len(group))
-            _fail(group, Unavailable(retry_after=1))
+            self._refuse(group, type(error).__name__, reason(error))
         elif len(group) == 1:
-            _fail(group, error)
+            group[0].fail(error)
         else:
             for write in group:
+                write.wait_anew(self._loop.time())
                 await self._commit([write])
 
+    def _refuse(self, writes: Sequence[Write], error: str, reason: str) -> None:
+        log.warning("store.unavailable", error=error, reason=reason, writes=len(writes))
+        for write in writes:
+            write.fail(Unavailable(retry_after=1))
 
-def _apply(group: list[_Write], connection: Connection) -> list[Any]:
-    """Call each operation once, with all its items, in order of first arrival; results in the group's order."""
-    places: dict[Operation[Any, Any], list[int]] = {}
-    for place, write in enumerate(group):
-        places.setdefault(write.operation, []).append(place)
-    results: list[Any] = [None] * len(group)
-    for operation, mine in places.items():
-        for place, result in zip(mine, operation(connection, [group[i].item for i in mine]), strict=True):
-            results[place] = result
-    return results
+    def _withdraw_late(self) -> None:
+        """Refuse what has waited for PATIENCE, and come again when that may be true of the next."""
+        limit = self._loop.time() - PATIENCE + CLOCK_SLACK
+        late = withdraw(self._in_flight, limit)
+        while self._waiting and self._waiting[0].since <= limit:
+            late.append(self._waiting.popleft())
+            self._waiting_bytes -= late[-1].weight
+        if late:
+            self._refuse(late, "Withdrawn", f"no turn within {PATIENCE:g} s")
+        self._await_nothing_in_vain()
+        since = [write.since for write in (*self._in_flight, *islice(self._waiting, 1)) if write.waits]
+        self._watch = self._loop.call_at(min(since) + PATIENCE, self._withdraw_late) if since else None
 
-
-def _fail(group: list[_Write], error: Exception) -> None:
-    for write in group:
-        if not write.done.done():
-            write.done.set_exception(error)
+    def _await_nothing_in_vain(self) -> None:
+        """Once closing, no turn is waited for when all that wanted it was withdrawn."""
+        if self._closing and not self._waiting and self._in_flight and all(w.withdrawn for w in self._in_flight):
+            self._task.cancel()
 
 
 def _is_deadlock(error: Exception) -> bool:
