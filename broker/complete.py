@@ -8,15 +8,19 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from broker.batches import Batch, Result, Status, new_id, outcome_of
+from broker.batches import CANCELLED_CODE, CANCELLED_TEXT, Batch, Outcome, Overview, Result, Status, new_id, outcome_of
 from broker.deliveries import EVENT_DONE, NewDelivery, endpoint_of
 from broker.dialects.registry import EVENTS
+from broker.errors import Unavailable
 from broker.media.links import Links
 from broker.queue.bell import DoneBell
 from broker.secrets import Purpose, Vault
+from broker.store.children import complete_parent_ids
 from broker.store.database import Database
+from broker.store.ends import EndOrder, Finish, cancel_batches, complete_parents, finish_batches
 from broker.store.leases import Lease
-from broker.store.results import Finish, finish_batches
+
+PARENTS = 10
 
 log = structlog.get_logger()
 
@@ -38,26 +42,96 @@ class Complete:
 
         False when the lease was lost: nothing has changed. Raises Unavailable: nothing is known to have changed.
         """
-        results = sorted((*stored, *fresh), key=lambda result: result.index)
-        outcome = outcome_of(results)
-        delivery = self._delivery(batch, results)
-        finish = Finish(Lease(batch.id, batch.lease_seq), batch.run, outcome, tuple(fresh), delivery, combined)
+        outcome = outcome_of((*stored, *fresh))
+        finish = self._finish(batch, stored, fresh, outcome, combined)
+        delivery = finish.delivery
         weight = 500 + 1000 * len(fresh) + (len(delivery.body) if delivery else 0)
-        if not await self.database.writer.write(finish_batches, finish, weight=weight):
+        ended = await self.database.writer.write(finish_batches, finish, weight=weight)
+        if ended is None:
             log.warning("batch.stale", batch=batch.id, lease_seq=batch.lease_seq)
             return False
-        if delivery and self.on_delivery:
-            self.on_delivery()
-        self.bell.announce_done([batch.id])
-        log.info("batch.done", batch=batch.id, type=batch.type, outcome=outcome, records=len(results), run=batch.run)
+        self._announce([batch.id], owed=delivery is not None)
+        records = len(batch.records)
+        log.info("batch.done", batch=batch.id, type=batch.type, outcome=outcome, records=records, run=batch.run)
+        await self._complete_soon(ended.complete)
         return True
+
+    async def cancel(self, id: str) -> Overview | None:
+        """End a batch now, and a parent's open children; one that is DONE stays as it is. None: there is none.
+
+        Raises Unavailable: nothing is known to have changed.
+        """
+        cancelled = await self.database.writer.write(cancel_batches, EndOrder(id, self._cancelled))
+        if cancelled is None:
+            return None
+        if cancelled.ended:
+            self._announce(cancelled.ended, owed=True)
+            log.info("batch.cancelled", batch=id, run=cancelled.overview.run, children=len(cancelled.ended) - 1)
+        await self._complete_soon(cancelled.complete)
+        return cancelled.overview
+
+    async def finish_parents(self) -> None:
+        """Complete some of the parents that wait for no child any more. Raises Unavailable."""
+        async with self.database.reading() as connection:
+            parents = await complete_parent_ids(connection, PARENTS)
+        for parent in parents:
+            await self._complete(parent)
+
+    async def _complete_soon(self, parent: str | None) -> None:
+        """Its last child is DONE; what fails here is found again by `finish_parents`."""
+        if parent is None:
+            return
+        try:
+            await self._complete(parent)
+        except Unavailable:
+            log.warning("parent.left_behind", batch=parent)
+
+    async def _complete(self, parent: str) -> None:
+        if await self.database.writer.write(complete_parents, EndOrder(parent, self._completed)):
+            self._announce([parent], owed=True)
+            log.info("parent.done", batch=parent)
+
+    def _announce(self, ids: Sequence[str], *, owed: bool) -> None:
+        if owed and self.on_delivery:
+            self.on_delivery()
+        self.bell.announce_done(ids)
+
+    def _cancelled(self, batch: Batch, stored: Sequence[Result]) -> Finish:
+        known = {result.index for result in stored}
+        fresh = [
+            Result(place, CANCELLED_CODE, CANCELLED_TEXT, new_id())
+            for place in range(len(batch.records))
+            if place not in known
+        ]
+        return self._finish(batch, stored, fresh, Outcome.CANCELLED)
+
+    def _completed(self, parent: Batch, results: Sequence[Result]) -> Finish:
+        return self._finish(parent, results, (), outcome_of(results))
+
+    def _finish(
+        self,
+        batch: Batch,
+        stored: Sequence[Result],
+        fresh: Sequence[Result],
+        outcome: Outcome,
+        combined: str | None = None,
+    ) -> Finish:
+        results = sorted((*stored, *fresh), key=lambda result: result.index)
+        return Finish(
+            lease=Lease(batch.id, batch.lease_seq),
+            run=batch.run,
+            outcome=outcome,
+            results=tuple(fresh),
+            delivery=self._delivery(replace(batch, status=Status.DONE, outcome=outcome), results),
+            combined=combined,
+            parent=batch.parent,
+        )
 
     def _delivery(self, batch: Batch, results: Sequence[Result]) -> NewDelivery | None:
         if batch.webhook is None:
             return None
         url = json.loads(self.vault.open(Purpose.WEBHOOK_TARGET, batch.webhook))["url"]
-        done = replace(batch, status=Status.DONE)
-        body = EVENTS[batch.dialect](done, [self.links.resolve(batch, result) for result in results])
+        body = EVENTS[batch.dialect](batch, [self.links.resolve(batch, result) for result in results])
         return NewDelivery(
             id=new_id(),
             batch=batch.id,

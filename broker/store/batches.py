@@ -27,6 +27,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from broker.batches import Batch, BatchHead, IdempotencyKey, NewBatch, Status
 from broker.store.clock import db_now
 from broker.store.given import given
+from broker.store.rank import fresh_rank
 from broker.store.rows import batch_of, dump_pins
 from broker.store.tables import BatchRow, Id, table
 
@@ -85,7 +86,7 @@ def _values(row: NewBatch, now: int, *key: str | bytes) -> tuple[Any, ...]:
         row.size,
         row.base_url,
         None if row.webhook is None else memoryview(row.webhook),  # SQLite would take a text as well
-        *(now, now),
+        *(fresh_rank(now), now),
         *key,
         *(now, now),
     )

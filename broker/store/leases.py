@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,10 +15,10 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from broker.batches import Batch, Result, Status
 from broker.store.clock import db_now
 from broker.store.given import given
-from broker.store.rows import batch_of, result_of
-from broker.store.tables import BatchRow, Id, ResultRow, WorkspaceRow, table
+from broker.store.rows import batch_of, results_by_batch
+from broker.store.tables import BatchRow, Id, WorkspaceRow, table
 
-_batches, _results, _workspaces = table(BatchRow), table(ResultRow), table(WorkspaceRow)
+_batches, _workspaces = table(BatchRow), table(WorkspaceRow)
 
 
 PATIENCE_MS = 2_000
@@ -102,7 +101,7 @@ def _claim(connection: Connection, order: ClaimOrder) -> list[Claim]:
         rows = connection.execute(_CLAIM_ONE, {**values, "batch": crashed}).all()
     else:
         rows = connection.execute(_claim_statement(len(order.types)), {**values, **kinds, "limit": order.limit}).all()
-    earlier = _checkpointed(connection, [row.id for row in rows if row.lease_seq > 1])
+    earlier = results_by_batch(connection, [row.id for row in rows if row.lease_seq > 1])
     rows = sorted(rows, key=lambda row: (row.rank, row.id))
     return [Claim(batch_of(row), tuple(earlier[row.id]), row.crashes > 0) for row in rows]
 
@@ -157,15 +156,6 @@ def _claim_statement(types: int) -> ReturningUpdate[Any]:
     candidates = union_all(*[select(arm) for arm in first]).subquery("candidates")
     chosen = select(candidates.c.id).order_by(candidates.c.rank, candidates.c.id).limit(bindparam("limit"))
     return update(_batches).where(_batches.c.id.in_(chosen)).values(_claimed).returning(_batches)
-
-
-def _checkpointed(connection: Connection, ids: Sequence[str]) -> defaultdict[str, list[Result]]:
-    found: defaultdict[str, list[Result]] = defaultdict(list)
-    if not ids:
-        return found
-    for row in connection.execute(select(_results).where(_results.c.batch_id.in_(ids)).order_by(_results.c.position)):
-        found[row.batch_id].append(result_of(row))
-    return found
 
 
 def extend_leases(connection: Connection, beats: Sequence[Beat]) -> list[frozenset[Lease]]:

@@ -52,7 +52,10 @@ async def count_overviews(connection: AsyncConnection, which: OverviewFilter) ->
 
 
 def _conditions(which: OverviewFilter) -> list[ColumnElement[bool]]:
-    conditions = [_batches.c.workspace_id.in_(which.workspaces), _batches.c.parent_id.is_(None)]
+    conditions: list[ColumnElement[bool]] = [
+        _batches.c.workspace_id.in_(which.workspaces),
+        _batches.c.parent_id.is_(None),
+    ]
     columns = {"status": which.statuses, "type": which.types, "dialect": which.dialects, "outcome": which.outcomes}
     conditions += [_batches.c[name].in_(values) for name, values in columns.items() if values is not None]
     return conditions

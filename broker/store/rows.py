@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row, select
 
 from broker.batches import Batch, Outcome, Pin, Record, Result, Status
+from broker.store.tables import ResultRow, table
+
+_results = table(ResultRow)
 
 
 def batch_of(row: Row[Any]) -> Batch:
@@ -32,6 +37,7 @@ def batch_of(row: Row[Any]) -> Batch:
         pinned=load_pins(row.pinned),
         webhook=row.webhook,
         external_id=row.external_id,
+        parent=row.parent_id,
     )
 
 
@@ -45,6 +51,16 @@ def result_of(row: Row[Any]) -> Result:
         facts=json.loads(row.facts),
         finished=row.finished,
     )
+
+
+def results_by_batch(connection: Connection, ids: Sequence[str]) -> defaultdict[str, list[Result]]:
+    """The results that batches have so far, each batch's in the order of its records."""
+    found: defaultdict[str, list[Result]] = defaultdict(list)
+    if not ids:
+        return found
+    for row in connection.execute(select(_results).where(_results.c.batch_id.in_(ids)).order_by(_results.c.position)):
+        found[row.batch_id].append(result_of(row))
+    return found
 
 
 def dump_records(records: tuple[Record, ...]) -> str:

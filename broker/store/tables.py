@@ -123,7 +123,7 @@ class BatchRow(SQLModel, table=True):
         _partial("ix_batches_claim", "type", "rank", "id", where="status = 'CREATED'"),
         _partial("ix_batches_lease", "lease_until", where="status = 'PROCESSING' AND lease_until IS NOT NULL"),
         _partial("ix_batches_open", "workspace_id", "status", where="status <> 'DONE'"),
-        _partial("uq_batches_external", "dialect", "external_id", where="external_id IS NOT NULL", unique=True),
+        _partial("uq_batches_external", "external_id", "dialect", where="external_id IS NOT NULL", unique=True),
         _partial("uq_batches_child", "parent_id", "ordinal", where="parent_id IS NOT NULL", unique=True),
         _partial(
             "uq_batches_idempotency",
@@ -135,6 +135,7 @@ class BatchRow(SQLModel, table=True):
         _partial("ix_batches_keyed", "created", where="idempotency_key IS NOT NULL"),
         _partial("ix_batches_crashed", "rank", "id", where="status = 'CREATED' AND crashes > 0"),
         _partial("ix_batches_ended", "finished", "id", where="status = 'DONE'"),
+        _partial("ix_batches_complete", "id", where="status = 'PROCESSING' AND pending = 0"),
         Index("ix_batches_list", "workspace_id", "dialect", "id"),
         Index("ix_batches_all", "workspace_id", "id"),
     )

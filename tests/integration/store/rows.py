@@ -13,10 +13,11 @@ from sqlalchemy import Connection, text
 from broker.batches import NewBatch, Outcome, Record, Result, new_id
 from broker.deliveries import EVENT_DONE, DueDelivery, NewDelivery
 from broker.store.batches import insert_batches
+from broker.store.crashes import Rescued, RescueOrder, rescue_batches
 from broker.store.database import Database
 from broker.store.deliveries import DueOrder, claim_deliveries
+from broker.store.ends import Finish, finish_batches
 from broker.store.leases import Claim, ClaimOrder, Lease, claim_batches
-from broker.store.results import Finish, finish_batches
 from broker.store.rows import dump_records
 
 TYPE = "upscaler"
@@ -58,6 +59,11 @@ async def claim(
     lease_ms: int = MINUTE,
 ) -> list[Claim]:
     return await database.writer.write(claim_batches, ClaimOrder(owner, types, limit, lease_ms))
+
+
+async def rescue(database: Database, limit: int = 100, *, since: int = 0, max_crashes: int = 3) -> list[Rescued]:
+    """Free what is over, as a sweeper does that has looked since the database's time `since`."""
+    return await database.writer.write(rescue_batches, RescueOrder(limit, MINUTE, since, max_crashes))
 
 
 def result(index: int = 0, code: int = 200, **facts: Any) -> Result:

@@ -114,6 +114,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'CREATED' AND crashes > 0"),
     )
     op.create_index(
+        "ix_batches_complete",
+        "batches",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("status = 'PROCESSING' AND pending = 0"),
+        postgresql_where=sa.text("status = 'PROCESSING' AND pending = 0"),
+    )
+    op.create_index(
         "ix_batches_ended",
         "batches",
         ["finished", "id"],
@@ -141,7 +149,7 @@ def upgrade() -> None:
     op.create_index(
         "uq_batches_external",
         "batches",
-        ["dialect", "external_id"],
+        ["external_id", "dialect"],
         unique=True,
         sqlite_where=sa.text("external_id IS NOT NULL"),
         postgresql_where=sa.text("external_id IS NOT NULL"),
