@@ -38,6 +38,7 @@ class Outcome(StrEnum):
 
 
 CANCELLED_CODE = 499
+CANCELLED_TEXT = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,7 @@ class Batch:
     pinned: tuple[Pin, ...] = ()
     webhook: bytes | None = None
     external_id: str | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +224,7 @@ class Overview:
 
 
 def outcome_of(results: Sequence[Result]) -> Outcome:
-    """The outcome that a full set of results gives. A cancelled record makes the whole batch cancelled."""
-    if any(result.code == CANCELLED_CODE for result in results):
-        return Outcome.CANCELLED
+    """The outcome that a full set of results gives. Only who cancels a batch makes its outcome cancelled."""
     good = sum(result.ok for result in results)
     if good == len(results):
         return Outcome.SUCCEEDED
