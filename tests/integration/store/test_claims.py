@@ -10,10 +10,10 @@ import pytest
 from broker.batches import Status, new_id
 from broker.store.batches import find_batch
 from broker.store.database import Database, open_database
-from broker.store.leases import Claim, GiveBack, give_back_batches, rescue_batches
+from broker.store.leases import Claim, GiveBack, give_back_batches
 from broker.store.results import Checkpoint, checkpoint_results
 from broker.store.workspaces import NewWorkspace, insert_workspaces
-from tests.integration.store.rows import EXPIRED, MINUTE, TYPE, accept, claim, execute, result, select
+from tests.integration.store.rows import EXPIRED, MINUTE, TYPE, accept, claim, execute, rescue, result, select
 
 
 async def rank(database: Database, id: str, value: int) -> None:
@@ -139,7 +139,7 @@ async def test_every_claim_raises_the_fencing_number_and_nothing_resets_it(
         if seq % 2:
             assert await database.writer.write(give_back_batches, GiveBack(claimed.lease))
         else:
-            assert len(await database.writer.write(rescue_batches, 10)) == 1
+            assert len(await rescue(database)) == 1
         assert await select(database, "SELECT lease_seq, status FROM batches") == [(seq, "CREATED")]
 
 
@@ -148,7 +148,7 @@ async def test_a_later_claim_brings_the_results_of_earlier_ones(database: Databa
     (first,) = await claim(database, lease_ms=EXPIRED)
     kept = (result(2, width=5), result(0, code=404))
     assert await database.writer.write(checkpoint_results, Checkpoint(first.lease, 1, kept))
-    await database.writer.write(rescue_batches, 10)
+    await rescue(database)
     (again,) = await claim(database)
     assert [(one.index, one.code, one.facts) for one in again.results] == [(0, 404, {}), (2, 200, {"width": 5})]
     assert {one.request_id for one in again.results} == {one.request_id for one in kept}

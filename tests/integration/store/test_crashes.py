@@ -1,0 +1,227 @@
+"""Crashes: what counts as one, who is guilty, and that nobody else pays for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from broker.store.crashes import (
+    GIVEN_UP_CODE,
+    GIVEN_UP_TEXT,
+    Announcement,
+    Crash,
+    Rescued,
+    RescueOrder,
+    announce_records,
+    count_crashes,
+    look_at_leases,
+    rescue_batches,
+)
+from broker.store.database import Database
+from broker.store.leases import Claim, ClaimOrder, claim_batches
+from broker.store.results import Checkpoint, checkpoint_results
+from tests.integration.store.rows import EXPIRED, MINUTE, TYPE, accept, claim, execute, rescue, result, select
+
+LATER = 2**52
+
+
+async def standing(database: Database) -> tuple[str, int, int | None]:
+    ((status, crashes, suspect),) = await select(database, "SELECT status, crashes, suspect FROM batches")
+    return status, crashes, suspect
+
+
+async def announce(database: Database, claimed: Claim, place: int) -> bool:
+    return await database.writer.write(announce_records, Announcement(claimed.lease, place))
+
+
+async def crash_of(database: Database, place: int | None, **options: int) -> Rescued:
+    """One more worker claims the batch, announces a record and is gone."""
+    (claimed,) = await claim(database, lease_ms=EXPIRED)
+    if place is not None:
+        assert await announce(database, claimed, place)
+    (rescued,) = await rescue(database, **options)
+    return rescued
+
+
+async def results(database: Database) -> list[tuple[int, int, str]]:
+    return await select(database, "SELECT position, code, text FROM results ORDER BY position")
+
+
+async def test_the_record_that_takes_workers_down_gets_an_error_and_the_others_still_run(
+    database: Database, workspace_id: str
+) -> None:
+    await accept(database, workspace_id, size=3)
+    assert (await crash_of(database, None)).given_up is None
+    assert (await crash_of(database, 1)).given_up is None
+    assert (await crash_of(database, 1)).given_up == 1
+    assert await results(database) == [(1, GIVEN_UP_CODE, GIVEN_UP_TEXT)]
+    assert await standing(database) == ("CREATED", 1, None)
+    (claimed,) = await claim(database)
+    assert (claimed.careful, [one.index for one in claimed.results]) == (True, [1])
+
+
+async def test_another_record_is_not_blamed_for_the_crashes_of_the_one_before(
+    database: Database, workspace_id: str
+) -> None:
+    await accept(database, workspace_id, size=3)
+    for place in (None, 0):
+        await crash_of(database, place)
+    assert await standing(database) == ("CREATED", 2, 0)
+    assert (await crash_of(database, 1)).crashes == 2
+    assert (await crash_of(database, 1)).given_up == 1
+
+
+async def test_the_last_record_given_up_leaves_a_batch_that_needs_no_care(
+    database: Database, workspace_id: str
+) -> None:
+    await accept(database, workspace_id, size=2)
+    (claimed,) = await claim(database, lease_ms=EXPIRED)
+    await database.writer.write(checkpoint_results, Checkpoint(claimed.lease, 1, (result(0),)))
+    await rescue(database)
+    await crash_of(database, 1)
+    assert (await crash_of(database, 1)).given_up == 1
+    assert await standing(database) == ("CREATED", 0, None)
+    (claimed,) = await claim(database)
+    assert (claimed.careful, [one.index for one in claimed.results]) == (False, [0, 1])
+
+
+async def test_the_only_record_of_a_batch_is_known_without_being_announced(
+    database: Database, workspace_id: str
+) -> None:
+    await accept(database, workspace_id, size=1)
+    assert (await crash_of(database, None, max_crashes=1)).given_up == 0
+
+
+async def test_of_several_records_none_is_guilty_before_it_was_announced(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id, size=2)
+    assert (await crash_of(database, None, max_crashes=1)).given_up is None
+    assert (await crash_of(database, 0, max_crashes=1)).given_up == 0
+
+
+async def test_a_record_that_is_checkpointed_is_not_guilty_of_what_came_after(
+    database: Database, workspace_id: str
+) -> None:
+    """The announced one ended well, and the worker died before it announced the next."""
+    await accept(database, workspace_id, size=3)
+    await crash_of(database, None)
+    await crash_of(database, 0)
+    (claimed,) = await claim(database, lease_ms=EXPIRED)
+    await announce(database, claimed, 0)
+    await database.writer.write(checkpoint_results, Checkpoint(claimed.lease, 1, (result(0),)))
+    (rescued,) = await rescue(database)
+    assert rescued.given_up is None
+    assert [code for _, code, _ in await results(database)] == [200]
+
+
+async def test_a_lease_that_nobody_watched_throughout_is_a_reason_for_care_and_no_crash(
+    database: Database, workspace_id: str
+) -> None:
+    await accept(database, workspace_id, size=1)
+    for _ in range(4):
+        rescued = await crash_of(database, None, since=LATER, max_crashes=2)
+        assert (rescued.crashes, rescued.given_up) == (1, None)
+    assert await results(database) == []
+
+
+async def test_an_announced_record_has_an_end_even_where_the_watchers_die_with_it(
+    database: Database, workspace_id: str
+) -> None:
+    await accept(database, workspace_id, size=2)
+    await crash_of(database, None, since=LATER)
+    await crash_of(database, 0, since=LATER)
+    assert (await crash_of(database, 0, since=LATER)).given_up == 0
+
+
+async def test_a_lease_is_watched_when_it_began_after_the_watching(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id, 2, size=2)
+    await claim(database, lease_ms=EXPIRED)
+    order = RescueOrder(10, lease_ms=1000, since=4000, max_crashes=9)
+    ids = sorted(id for (id,) in await select(database, "SELECT id FROM batches"))
+    await execute(
+        database, "UPDATE batches SET lease_until = 5000, crashes = 1 WHERE CAST(id AS text) = :id", id=ids[0]
+    )
+    await execute(
+        database, "UPDATE batches SET lease_until = 4999, crashes = 1 WHERE CAST(id AS text) = :id", id=ids[1]
+    )
+    rescued = await database.writer.write(rescue_batches, order)
+    assert [(batch.id, batch.crashes) for batch in rescued] == [(ids[0], 2), (ids[1], 1)]
+
+
+async def test_a_failure_inside_the_worker_counts_as_a_crash(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id, size=1)
+    (claimed,) = await claim(database)
+    rescued = await database.writer.write(count_crashes, Crash(claimed.lease, 10 * MINUTE, 3))
+    assert rescued == Rescued(claimed.id, TYPE, 1, None)
+    ((pause,),) = await select(database, "SELECT due - modified FROM batches")
+    assert pause > 9 * MINUTE
+    await execute(database, "UPDATE batches SET due = 0")
+    (claimed,) = await claim(database)
+    rescued = await database.writer.write(count_crashes, Crash(claimed.lease, 10 * MINUTE, 2))
+    assert rescued == Rescued(claimed.id, TYPE, 2, 0)
+    assert [again.id for again in await claim(database)] == [claimed.id]
+
+
+async def test_a_stale_lease_neither_announces_nor_counts(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id, size=2)
+    (stale,) = await claim(database, lease_ms=EXPIRED)
+    await rescue(database)
+    (fresh,) = await claim(database)
+    before = await standing(database)
+    assert await announce(database, stale, 1) is False
+    assert await database.writer.write(count_crashes, Crash(stale.lease, 0, 1)) is None
+    assert await standing(database) == before
+    told = await asyncio.gather(announce(database, stale, 1), announce(database, fresh, 0))
+    assert tuple(told) == (False, True)
+    assert (await standing(database))[2] == 0
+
+
+@pytest.mark.parametrize("idle", [True, False])
+async def test_a_batch_that_took_a_worker_down_comes_alone_and_to_an_idle_worker(
+    database: Database, workspace_id: str, idle: bool
+) -> None:
+    await accept(database, workspace_id, 3)
+    (victim,) = await accept(database, workspace_id, size=2)
+    await execute(database, "UPDATE batches SET crashes = 1 WHERE size = 2")
+    claims = await database.writer.write(claim_batches, ClaimOrder("worker", (TYPE,), 8, MINUTE, idle))
+    assert [claimed.careful for claimed in claims] == ([True] if idle else [False] * 3)
+    assert (victim in {claimed.id for claimed in claims}) is idle
+
+
+async def test_a_busy_worker_makes_room_for_a_batch_that_waits_for_an_idle_one(
+    database: Database, workspace_id: str
+) -> None:
+    await accept(database, workspace_id, 3)
+    await execute(
+        database, "UPDATE batches SET crashes = 1, due = due - 10000 WHERE id = (SELECT id FROM batches LIMIT 1)"
+    )
+    busy = ClaimOrder("busy", (TYPE,), 8, MINUTE, idle=False)
+    assert await database.writer.write(claim_batches, busy) == []
+    assert len(await claim(database)) == 1
+    assert len(await database.writer.write(claim_batches, busy)) == 2
+
+
+@pytest.mark.parametrize("hindrance", ["due = due + 1000000", "status = 'PAUSED'", "type = 'another'"])
+async def test_what_cannot_be_claimed_makes_nobody_wait(database: Database, workspace_id: str, hindrance: str) -> None:
+    await accept(database, workspace_id, 2)
+    await execute(
+        database, "UPDATE batches SET crashes = 1, due = due - 10000 WHERE id = (SELECT id FROM batches LIMIT 1)"
+    )
+    await execute(database, f"UPDATE batches SET {hindrance} WHERE crashes = 1")
+    busy = ClaimOrder("busy", (TYPE,), 8, MINUTE, idle=False)
+    assert len(await database.writer.write(claim_batches, busy)) == 1
+
+
+async def test_a_look_tells_whether_any_lease_is_over(database: Database, workspace_id: str) -> None:
+    async def over() -> bool:
+        async with database.reading() as connection:
+            now, is_over = await look_at_leases(connection)
+        assert now > 1_700_000_000_000
+        return is_over
+
+    await accept(database, workspace_id)
+    assert not await over()
+    await claim(database)
+    assert not await over()
+    await execute(database, "UPDATE batches SET lease_until = 1")
+    assert await over()
