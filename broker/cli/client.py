@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import Mapping
+from itertools import chain, repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
+import typer
 
+from broker.batches import new_id
 from broker.cli.data_folder import TOKEN_FILE, URL_FILE
-from broker.errors import BrokerError, Misconfigured
+from broker.errors import BrokerError, Misconfigured, Unavailable
 from broker.settings import load
 
 ROOT = "/account/v2/request"
+REPEAT_SECONDS = 120.0
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+_LATER = frozenset({429, 502, 503, 504})
+_CUT_OFF = (httpx.ReadError, httpx.ReadTimeout, httpx.WriteError, httpx.WriteTimeout, httpx.RemoteProtocolError)
+"""There was a connection: what was sent may have arrived."""
+BATCHES = "/api/batches"
+
+
+class Refused(BrokerError):
+    """The broker said no; `reason` is why, in its own words."""
+
+    def __init__(self, url: str, response: httpx.Response) -> None:
+        told = f"{url} answered {response.status_code}: {response.text[:500]}"
+        super().__init__(told, retry_after=_retry_after(response))
+        self.retryable = response.status_code in _LATER
+        self.reason = _reason(response)
 
 
 class Client:
@@ -25,6 +47,7 @@ class Client:
         if not token.isascii():
             raise Misconfigured("the token holds characters that no token has; see BROKER_TOKEN")
         self.url = url
+        self._answered = False
         try:
             self._http = httpx.AsyncClient(
                 base_url=url,
@@ -58,16 +81,35 @@ class Client:
         await self._http.aclose()
 
     async def submit(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        return await self._json("POST", ROOT, json=body)
+        """The accepted answer. A POST whose fate is not known is sent again, under one key, so that it is one batch."""
+        return await self._repeated("POST", ROOT, json=body, headers={"Idempotency-Key": new_id()})
 
     async def details(self, id: str, wait: float = 0) -> dict[str, Any]:
         """A batch; held until it is DONE, for `wait` seconds at most."""
-        return await self._json("GET", f"{ROOT}/{id}", params={"wait": wait} if wait else {})
+        return await self._repeated("GET", f"{ROOT}/{id}", params={"wait": wait} if wait else {})
 
     async def newest(self, size: int) -> list[dict[str, Any]]:
-        page = await self._json("GET", ROOT, params={"page_size": size})
+        page = await self._repeated("GET", ROOT, params={"page_size": size})
         results: list[dict[str, Any]] = page["results"]
         return results
+
+    async def batches(self, filters: Mapping[str, Any]) -> dict[str, Any]:
+        """A page of the batches of all dialects."""
+        return await self._json("GET", BATCHES, params=filters)
+
+    async def batch(self, id: str) -> dict[str, Any]:
+        """How a batch stands, whatever its dialect, with its finished records."""
+        return await self._json("GET", _path_of(id))
+
+    async def act(self, id: str, verb: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Cancel, retry, pause or resume a batch; how it stands then."""
+        return await self._json("POST", f"{_path_of(id)}/{verb}", json=options)
+
+    async def retry_many(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._json("POST", f"{BATCHES}/retry", json=options)
+
+    async def delete(self, id: str) -> None:
+        await self._answer("DELETE", _path_of(id))
 
     async def download(self, url: str) -> bytes:
         """An output. Its link is signed, so no token goes there."""
@@ -79,18 +121,65 @@ class Client:
         except httpx.TransportError as error:
             raise BrokerError(f"{self.url} cannot be reached") from error
 
+    async def _repeated(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """What may be asked again is, while there is no answer or one that says "later", for REPEAT_SECONDS."""
+        end = time.monotonic() + REPEAT_SECONDS
+        pauses = chain(PAUSES, repeat(PAUSES[-1]))
+        while True:
+            try:
+                return await self._json(method, path, **options)
+            except BrokerError as error:
+                pause = max(next(pauses), error.retry_after or 0)
+                if not error.retryable or time.monotonic() + pause > end:
+                    raise
+                typer.echo(f"broker: {error.message}; again in {pause:g} s", err=True)
+            await asyncio.sleep(pause)
+
     async def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        try:
-            response = await self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise BrokerError(f"{self.url} cannot be reached") from error
-        if response.is_error:
-            raise BrokerError(f"{self.url} answered {response.status_code}: {response.text[:500]}")
+        response = await self._answer(method, path, **options)
         try:
             answer: dict[str, Any] = response.json()
         except ValueError as error:
             raise BrokerError(f"{self.url} is no broker: its answer is no JSON") from error
         return answer
+
+    async def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Raises a BrokerError that is `retryable` where another try may help."""
+        try:
+            response = await self._http.request(method, path, **options)
+        except _CUT_OFF as error:
+            raise Unavailable(f"{self.url} did not answer") from error
+        except httpx.TransportError as error:
+            # A broker that was there is waited for; where none ever was, the address is wrong.
+            kind = Unavailable if self._answered else BrokerError
+            raise kind(f"{self.url} cannot be reached") from error
+        self._answered = True
+        if response.is_error:
+            raise Refused(self.url, response)
+        return response
+
+
+def _path_of(id: str) -> str:
+    return f"{BATCHES}/{quote(id, safe='')}"
+
+
+def _reason(response: httpx.Response) -> str:
+    """What the error's body says: its `detail`, or each field's messages."""
+    try:
+        told = response.json()
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        return f"{response.status_code} {response.reason_phrase}"
+    if isinstance(told.get("detail"), str):
+        return str(told["detail"])
+    return "; ".join(f"{name}: {' '.join(map(str, messages))}" for name, messages in told.items())
+
+
+def _retry_after(response: httpx.Response) -> int | None:
+    """Seconds; None for a date, which no broker sends."""
+    text = response.headers.get("Retry-After", "")
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _read(path: Path) -> str:

@@ -14,6 +14,7 @@ from broker.cli.commands import app
 from broker.errors import Invalid
 from tests.acceptance.broker import PICTURE, ROOT, Up
 from tests.acceptance.processes import Commands, Done
+from tests.acceptance.proxy import CUT, proxying
 from tests.acceptance.receiver import Receiver
 
 HELP = [
@@ -131,6 +132,34 @@ def test_without_a_broker_it_says_so(commands: Commands) -> None:
     assert_failed(commands.run("submit", str(PICTURE)), "no broker runs on the data folder data; start `broker up`")
     nobody = commands.with_environment(BROKER_URL="http://127.0.0.1:1", BROKER_TOKEN="t")
     assert_failed(nobody.run("submit", str(PICTURE)), "http://127.0.0.1:1 cannot be reached")
+
+
+def test_a_post_without_an_answer_is_sent_again_and_is_one_batch(commands: Commands, up: Up) -> None:
+    with proxying(up.url, CUT, 503, 429) as proxy:
+        by_proxy = commands.with_environment(BROKER_URL=proxy.url, BROKER_TOKEN=up.token)
+        done = by_proxy.run("submit", str(PICTURE))
+    assert done.code == 0, done.err
+    assert len(proxy.keys) == 4
+    assert len(set(proxy.keys)) == len(set(proxy.bodies)) == len(set(proxy.answers)) == 1
+    assert proxy.keys[0]
+    assert [json.loads(answer)["id"] for answer in proxy.answers] == [done.out.strip()] * 2
+    assert f"broker: {proxy.url} did not answer; again in 0.5 s\n" in done.err
+    assert f'broker: {proxy.url} answered 503: {{"detail":"later"}}; again in 1 s\n' in done.err
+
+
+def test_every_batch_has_a_key_of_its_own(commands: Commands, up: Up) -> None:
+    with proxying(up.url) as proxy:
+        by_proxy = commands.with_environment(BROKER_URL=proxy.url, BROKER_TOKEN=up.token)
+        done = by_proxy.run("submit", *[str(PICTURE)] * 20)
+    assert (done.code, len(set(done.out.split()))) == (0, 2), done.err
+    assert len(set(proxy.keys)) == 2
+
+
+def test_a_broker_that_is_busy_for_long_is_not_waited_for(commands: Commands, up: Up) -> None:
+    with proxying(up.url, 503, retry_after=3600) as proxy:
+        done = commands.with_environment(BROKER_URL=proxy.url, BROKER_TOKEN=up.token).run("submit", str(PICTURE))
+        assert_failed(done, f'broker: {proxy.url} answered 503: {{"detail":"later"}}')
+        assert (len(proxy.keys), done.out) == (1, "")
 
 
 def test_a_server_that_is_no_broker_and_a_wrong_token_are_messages(
