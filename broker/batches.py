@@ -37,6 +37,18 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Refusal(StrEnum):
+    """Why a batch stays as it is, in words for whoever asked for a move that is not legal."""
+
+    ENDED = "The batch is done already."
+    NOT_DONE = "The batch is not done yet."
+    NOT_WAITING = "Only a batch that waits can be paused."
+    NOT_PAUSED = "The batch is not paused."
+    NOTHING_FAILED = "No record of the batch failed; ask for all records to run it again."
+    INPUTS_EXPIRED = "A picture that was sent along is no longer kept."
+    RELATED = "The batch is a part of a larger one, or has parts."
+
+
 CANCELLED_CODE = 499
 CANCELLED_TEXT = "cancelled"
 
@@ -163,6 +175,7 @@ class BatchHead:
 
     id: str
     workspace: str
+    dialect: str
     type: str
     status: Status
     created: int

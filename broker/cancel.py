@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from broker.batches import Overview
+from broker.batches import Outcome, Overview, Refusal
 from broker.complete import Complete
+from broker.errors import Conflict, NotFound
 from broker.query import Query
 
 
@@ -22,4 +23,10 @@ class Cancel:
 
         A parent's open children are cancelled with it. Raises NotFound, Conflict (it ended otherwise), Unavailable.
         """
-        raise NotImplementedError
+        found = await self.query.overview(id, workspaces)
+        overview = await self.complete.cancel(found.id)
+        if overview is None:
+            raise NotFound()
+        if overview.outcome is not Outcome.CANCELLED:
+            raise Conflict(Refusal.ENDED)
+        return overview

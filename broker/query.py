@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from broker.batches import Batch, BatchHead, Overview, Record, Result, Status, is_id
 from broker.errors import NotFound
@@ -11,7 +12,9 @@ from broker.media.links import Links
 from broker.store.batches import Filter, count_batches, find_batch, find_head, list_batches
 from broker.store.database import Database
 from broker.store.overviews import OverviewFilter, count_overviews, find_overview, list_overviews
-from broker.store.results import results_of
+from broker.store.results import results_of, results_of_run
+
+Found = TypeVar("Found", Batch, BatchHead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +26,20 @@ class Query:
 
     async def details(self, id: str, dialect: str, workspaces: Collection[str]) -> tuple[Batch, Sequence[Result]]:
         """A batch and, when it is DONE, its results with fresh links. Raises NotFound."""
-        if not is_id(id):
-            raise NotFound()
         async with self.database.reading() as connection:
-            batch = await find_batch(connection, id.lower())
-            if batch is None or batch.dialect != dialect or batch.workspace not in workspaces:
-                raise NotFound()
-            results = await results_of(connection, batch.id) if batch.status is Status.DONE else []
-        return batch, [self.links.resolve(batch, result) for result in results]
+            while True:
+                batch = _seen(await find_batch(connection, _canonical(id)), dialect, workspaces)
+                if batch.status is not Status.DONE:
+                    return batch, []
+                results = await results_of_run(connection, batch.id, batch.run)
+                if results is not None:
+                    return batch, [self.links.resolve(batch, result) for result in results]
+                # It runs again since it was read, or is deleted: two statements see two states.
 
     async def status(self, id: str, dialect: str, workspaces: Collection[str]) -> Status:
         """The state of a batch. Raises NotFound."""
-        if not is_id(id):
-            raise NotFound()
         async with self.database.reading() as connection:
-            found = await find_head(connection, id.lower())
-        if found is None or found[0] != dialect or found[1].workspace not in workspaces:
-            raise NotFound()
-        return found[1].status
+            return _seen(await find_head(connection, _canonical(id)), dialect, workspaces).status
 
     async def page(self, which: Filter, number: int, size: int) -> tuple[int, list[BatchHead]]:
         """(how many there are, page `number` from 1). Raises NotFound past the end; page 1 is always there."""
@@ -74,6 +73,18 @@ class Query:
             count = await count_overviews(connection, which)
             _check_page(number, size, count)
             return count, await list_overviews(connection, which, (number - 1) * size, size)
+
+
+def _canonical(id: str) -> str:
+    if not is_id(id):
+        raise NotFound()
+    return id.lower()
+
+
+def _seen(found: Found | None, dialect: str, workspaces: Collection[str]) -> Found:
+    if found is None or found.dialect != dialect or found.workspace not in workspaces:
+        raise NotFound()
+    return found
 
 
 def _check_page(number: int, size: int, count: int) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from broker.batches import Outcome, Overview
+import structlog
+
+from broker.batches import Outcome, Overview, Refusal
+from broker.errors import Conflict, Gone, NotFound
 from broker.query import Query
 from broker.queue.nudge import Nudger
 from broker.store.database import Database
+from broker.store.retries import EndedBatch, EndedFilter, RetryOrder, ended_batches, read_clock, retry_batches
+
+CHUNK = 100
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +42,14 @@ class Retry:
         Raises NotFound, Gone (a picture that was sent along is no longer kept), Unavailable, and Conflict: not DONE,
         no record failed, or a child or parent.
         """
-        raise NotImplementedError
+        found = await self.query.overview(id, workspaces)
+        retried = await self.database.writer.write(retry_batches, RetryOrder(found.id, all_records))
+        if retried is None:
+            raise NotFound()
+        if isinstance(retried, Refusal):
+            raise Gone(retried) if retried is Refusal.INPUTS_EXPIRED else Conflict(retried)
+        self._queued(retried)
+        return retried
 
     async def many(
         self, workspace: str, outcomes: Collection[Outcome], since_ms: int, *, all_records: bool = False
@@ -42,4 +58,30 @@ class Retry:
 
         Raises Unavailable: some may be queued, and asking once more queues the rest.
         """
-        raise NotImplementedError
+        async with self.database.reading() as connection:
+            until = await read_clock(connection)  # what ends again during this is left alone
+        which = EndedFilter(workspace, tuple(outcomes), since_ms, until)
+        count, refused, after = 0, 0, None
+        while chunk := await self._next(which, after):
+            answers = await self._retry_all(chunk, all_records=all_records)
+            refused += sum(isinstance(answer, Refusal) for answer in answers)
+            count += sum(isinstance(answer, Overview) for answer in answers)
+            after = chunk[-1]
+        return Retried(count, refused)
+
+    async def _next(self, which: EndedFilter, after: EndedBatch | None) -> list[EndedBatch]:
+        async with self.database.reading() as connection:
+            return await ended_batches(connection, which, after, CHUNK)
+
+    async def _retry_all(self, chunk: Sequence[EndedBatch], *, all_records: bool) -> list[Overview | Refusal | None]:
+        """Written at once, so that they share a commit."""
+        write = self.database.writer.write
+        answers = await asyncio.gather(*[write(retry_batches, RetryOrder(one.id, all_records)) for one in chunk])
+        for answer in answers:
+            if isinstance(answer, Overview):
+                self._queued(answer)
+        return answers
+
+    def _queued(self, batch: Overview) -> None:
+        self.nudger.ring([(batch.type, batch.id)])
+        log.info("batch.retried", batch=batch.id, type=batch.type, run=batch.run)

@@ -133,10 +133,10 @@ async def find_batch(connection: AsyncConnection, id: str) -> Batch | None:
     return batch_of(row) if row else None
 
 
-async def find_head(connection: AsyncConnection, id: str) -> tuple[str, BatchHead] | None:
-    """(dialect, head) of a batch, without its records."""
+async def find_head(connection: AsyncConnection, id: str) -> BatchHead | None:
+    """The head of a batch, without its records."""
     row = (await connection.execute(select(*_HEAD).where(_batches.c.id == id))).first()
-    return (row.dialect, _head(row)) if row else None
+    return _head(row) if row else None
 
 
 async def list_batches(connection: AsyncConnection, which: Filter, offset: int, limit: int) -> list[BatchHead]:
@@ -188,4 +188,4 @@ def _conditions(which: Filter) -> list[ColumnElement[bool]]:
 
 
 def _head(row: Any) -> BatchHead:
-    return BatchHead(row.id, row.workspace_id, row.type, Status(row.status), row.created)
+    return BatchHead(row.id, row.workspace_id, row.dialect, row.type, Status(row.status), row.created)

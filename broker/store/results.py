@@ -6,17 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker.batches import Result
+from broker.batches import Result, Status
 from broker.store.clock import db_now
 from broker.store.leases import Lease, lock_held
 from broker.store.rows import result_of
-from broker.store.tables import ResultRow, table
+from broker.store.tables import BatchRow, ResultRow, table
 
-_results = table(ResultRow)
+_batches, _results = table(BatchRow), table(ResultRow)
 _NOW = select(db_now())
 
 
@@ -66,3 +66,19 @@ async def results_of(connection: AsyncConnection, batch: str) -> list[Result]:
     """The results that a batch has so far, in the order of its records."""
     rows = await connection.execute(select(_results).where(_results.c.batch_id == batch).order_by(_results.c.position))
     return [result_of(row) for row in rows]
+
+
+async def results_of_run(connection: AsyncConnection, batch: str, run: int) -> list[Result] | None:
+    """The results of a batch that is DONE, in the order of its records; None when it is not, or not in this run."""
+    rows = (await connection.execute(_OF_RUN, {"batch": batch})).all()
+    if not rows or (rows[0].status, rows[0].batch_run) != (Status.DONE, run):
+        return None
+    return [result_of(row) for row in rows]
+
+
+_OF_RUN = (
+    select(_batches.c.status, _batches.c.run.label("batch_run"), _results)
+    .join(_results, _results.c.batch_id == _batches.c.id)
+    .where(_batches.c.id == bindparam("batch"))
+    .order_by(_results.c.position)
+)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, union, update
+from sqlalchemy import Boolean, Connection, Row, bindparam, insert, select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -61,6 +61,14 @@ class NewToken:
     grants: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Claim nothing of a workspace while it is paused."""
+
+    workspace: str
+    paused: bool
+
+
 def insert_workspaces(connection: Connection, rows: Sequence[NewWorkspace]) -> list[bool]:
     """Create workspaces; False for a name that exists already."""
     flavour = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -74,6 +82,19 @@ def insert_workspaces(connection: Connection, rows: Sequence[NewWorkspace]) -> l
         )
         created.append(connection.scalar(statement) is not None)
     return created
+
+
+def hold_workspaces(connection: Connection, holds: Sequence[Hold]) -> list[bool]:
+    """Pause workspaces or let them go on; False for one that there is not."""
+    statement = (
+        update(_workspaces)
+        .where(_workspaces.c.id == bindparam("workspace"))
+        .values(paused=bindparam("hold", type_=Boolean))
+        .returning(_workspaces.c.id)
+    )
+    return [
+        connection.scalar(statement, {"workspace": hold.workspace, "hold": hold.paused}) is not None for hold in holds
+    ]
 
 
 def insert_tokens(connection: Connection, rows: Sequence[NewToken]) -> list[None]:

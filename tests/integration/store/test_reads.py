@@ -53,9 +53,8 @@ async def test_a_batch_is_found_as_it_was_accepted(database: Database, workspace
     assert (batch.status, batch.outcome, batch.run, batch.lease_seq) == (Status.CREATED, None, 1, 0)
     assert batch.created == batch.modified
     assert head is not None
-    assert head[0] == "ximilar"
-    assert (head[1].id, head[1].workspace, head[1].status) == (id, workspace_id, Status.CREATED)
-    assert (head[1].type, head[1].created) == (batch.type, batch.created)
+    assert (head.id, head.workspace, head.dialect, head.status) == (id, workspace_id, "ximilar", Status.CREATED)
+    assert (head.type, head.created) == (batch.type, batch.created)
 
 
 async def test_an_unknown_id_is_not_found(database: Database, workspace_id: str) -> None:

@@ -1,0 +1,148 @@
+"""Queries that make batches run again: DONE -> CREATED with the next run's number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, bindparam, delete, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from broker.batches import Outcome, Overview, Refusal, Status
+from broker.deliveries import State
+from broker.store.children import lock_batches
+from broker.store.clock import db_now
+from broker.store.overviews import overviews_of
+from broker.store.rank import fresh_rank
+from broker.store.rows import load_records, results_by_batch
+from broker.store.tables import BatchRow, DeliveryRow, ResultRow, table
+
+_batches, _results, _deliveries = table(BatchRow), table(ResultRow), table(DeliveryRow)
+_NOW = select(db_now())
+
+
+@dataclass(frozen=True, slots=True)
+class RetryOrder:
+    """Run the failed records of a batch again, or all of them."""
+
+    batch: str
+    all_records: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndedFilter:
+    """Batches of a workspace, never children, that ended so from `since` to `until`, in ms of `db_now()`."""
+
+    workspace: str
+    outcomes: tuple[Outcome, ...]
+    since: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndedBatch:
+    """A batch and when it ended: a place in the order of ends."""
+
+    id: str
+    finished: int
+
+
+def retry_batches(connection: Connection, orders: Sequence[RetryOrder]) -> list[Overview | Refusal | None]:
+    """DONE -> CREATED, run + 1, without the results that are to come anew; why not; None: there is no such batch.
+
+    An older run's delivery that is still unsent is superseded: a try under way may end, and is the last.
+    """
+    lock_batches(connection, [order.batch for order in orders])
+    return [_retry(connection, order) for order in orders]
+
+
+def _retry(connection: Connection, order: RetryOrder) -> Overview | Refusal | None:
+    row = connection.execute(_HEAD, {"batch": order.batch}).first()
+    if row is None:
+        return None
+    places = _places(connection, row, all_records=order.all_records)
+    refusal = _refusal(row, places)
+    if refusal is not None:
+        return refusal
+    connection.execute(_FORGET.where(_results.c.position.in_(places)), {"batch": order.batch})
+    connection.execute(_SUPERSEDE, {"batch": order.batch})
+    now = int(connection.scalar(_NOW) or 0)
+    connection.execute(_REQUEUE, {"batch": order.batch, "now": now, "new_rank": fresh_rank(now)})
+    return overviews_of(connection, [order.batch])[order.batch]
+
+
+def _places(connection: Connection, row: Any, *, all_records: bool) -> list[int]:
+    """The places of the records that run again."""
+    kept = () if all_records else results_by_batch(connection, [row.id])[row.id]
+    good = {result.index for result in kept if result.ok}
+    return [place for place in range(row.size) if place not in good]
+
+
+def _refusal(row: Any, places: Sequence[int]) -> Refusal | None:
+    if row.parent_id is not None or row.pending is not None:
+        return Refusal.RELATED
+    if row.status != Status.DONE:
+        return Refusal.NOT_DONE
+    if not places:
+        return Refusal.NOTHING_FAILED
+    records = load_records(row.records)
+    if row.inputs_expired is not None and any(records[place].blob is not None for place in places):
+        return Refusal.INPUTS_EXPIRED
+    return None
+
+
+_HEAD = select(
+    *(_batches.c.id, _batches.c.status, _batches.c.size, _batches.c.records, _batches.c.inputs_expired),
+    *(_batches.c.parent_id, _batches.c.pending),
+).where(_batches.c.id == bindparam("batch"))
+_FORGET = delete(_results).where(_results.c.batch_id == bindparam("batch"))
+_SUPERSEDE = (
+    update(_deliveries)
+    .where(_deliveries.c.batch_id == bindparam("batch"), _deliveries.c.state == State.PENDING)
+    .values(state=State.SUPERSEDED, finished=db_now())
+)
+_REQUEUE = (
+    update(_batches)
+    .where(_batches.c.id == bindparam("batch"), _batches.c.status == Status.DONE)
+    .values(
+        status=Status.CREATED,
+        run=_batches.c.run + 1,
+        outcome=None,
+        combined=None,
+        finished=None,
+        crashes=0,
+        suspect=None,
+        outputs_expired=None,  # what this run makes is kept anew
+        rank=bindparam("new_rank", type_=BigInteger),
+        due=bindparam("now", type_=BigInteger),
+        modified=bindparam("now", type_=BigInteger),
+    )
+)
+
+
+async def read_clock(connection: AsyncConnection) -> int:
+    """`db_now()`."""
+    return int(await connection.scalar(_NOW) or 0)
+
+
+async def ended_batches(
+    connection: AsyncConnection, which: EndedFilter, after: EndedBatch | None, limit: int
+) -> list[EndedBatch]:
+    """The next of `which` behind `after`, in the order of their ends; None = from the first."""
+    statement = (
+        select(_batches.c.id, _batches.c.finished)
+        .where(
+            _batches.c.status == Status.DONE,
+            _batches.c.finished >= which.since,
+            _batches.c.finished <= which.until,
+            _batches.c.workspace_id == which.workspace,
+            _batches.c.outcome.in_(which.outcomes),
+            _batches.c.parent_id.is_(None),
+        )
+        .order_by(_batches.c.finished, _batches.c.id)
+        .limit(limit)
+    )
+    if after is not None:
+        statement = statement.where(tuple_(_batches.c.finished, _batches.c.id) > (after.finished, after.id))
+    return [EndedBatch(row.id, row.finished) for row in await connection.execute(statement)]
