@@ -40,6 +40,11 @@ class Fleet:
         assert self._web is not None
         return self._web
 
+    @property
+    def token(self) -> str:
+        """The token that `provision` made."""
+        return self._token
+
     def say(self, *arguments: str) -> Done:
         """Run an operator's command that must work."""
         done = self.commands.run(*arguments)
@@ -55,8 +60,8 @@ class Fleet:
         self.provision()
         web = self.commands.with_environment(**environment).start("web", "--port", "0", before=before)
         self._web = web
-        until(lambda: _started(web), "web has started")
-        url = str(_started(web)["url"])
+        until(lambda: _still_running(web) and url_of(web), "web has started")
+        url = url_of(web)
         until(lambda: is_ready(url), "web is ready")
         return Api(url, self._token)
 
@@ -77,11 +82,15 @@ async def _token(database_url: str, data_dir: Path) -> str:
         return await provision.token("default", "test", ("submit", "read"))
 
 
-def _started(web: Running) -> dict[str, object]:
-    assert not _ended(web), web.err.read_text()
+def url_of(web: Running) -> str:
+    """The URL that a web process says it serves; empty until it does."""
     found = re.search(r'^\{.*"event": "web.started".*\}$', web.err.read_text(), re.MULTILINE)
-    started: dict[str, object] = json.loads(found.group()) if found else {}
-    return started
+    return str(json.loads(found.group())["url"]) if found else ""
+
+
+def _still_running(running: Running) -> bool:
+    assert not _ended(running), running.err.read_text()
+    return True
 
 
 def _ended(running: Running) -> bool:

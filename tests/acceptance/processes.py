@@ -161,7 +161,7 @@ class Commands:
         return running
 
     def stop_all(self) -> None:
-        """Stop what still runs and print what all said: pytest shows it when the test failed."""
+        """Stop what still runs."""
         for running in reversed(self.started):
             if running.process.poll() is None:
                 running.signal(signal.SIGTERM)
@@ -170,19 +170,25 @@ class Commands:
                 running.wait(20)
             running.process.kill()
             running.wait()
+
+    def print_all(self) -> None:
+        """Print what all said: pytest shows it when the test failed."""
+        for running in reversed(self.started):
             said = f"{running.out.read_text(errors='replace')}\n{running.err.read_text(errors='replace')}"
             sys.stdout.write(f"--- {running.out.stem}, exit status {running.process.returncode}\n{said}\n")
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Commands]:
-    """Commands in a folder, with a folder of their own for temporary files."""
+def opened(folder: Path, *, quiet: bool = False) -> Iterator[Commands]:
+    """Commands in a folder, with a folder of their own for temporary files. quiet: what they said stays in files."""
     with tempfile.TemporaryDirectory(prefix="a") as temporary:
         commands = Commands(folder, {"TMPDIR": temporary})
         try:
             yield commands
         finally:
             commands.stop_all()
+            if not quiet:
+                commands.print_all()
 
 
 def is_ready(url: str) -> bool:

@@ -74,7 +74,7 @@ class Receiver:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            post = await _read(reader)
+            post = await read_post(reader)
             self.posts.append(post)
             answer = self.answers[min(len(self.posts), len(self.answers)) - 1]
             if self.on_post is not None:
@@ -96,9 +96,10 @@ class Receiver:
                 await writer.wait_closed()
 
 
-async def _read(reader: asyncio.StreamReader) -> Post:
+async def read_post(reader: asyncio.StreamReader) -> Post:
+    """One request. Raises IncompleteReadError when the sender hangs up before its end."""
     first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
     parts = (line.partition(":") for line in lines)
     headers = tuple((name.lower(), value.strip()) for name, _, value in parts)
-    body = await reader.readexactly(int(dict(headers)["content-length"]))
+    body = await reader.readexactly(int(dict(headers).get("content-length", 0)))
     return Post(first.split(" ")[1], headers, body)

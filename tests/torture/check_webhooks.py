@@ -1,0 +1,87 @@
+"""Checks events and webhooks: one event a run, received at least once, always with the same, signed bytes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from broker.batches import Status
+from broker.deliveries import EVENT_DONE, State
+from tests.torture.check_batches import blamed_records, check_shown
+from tests.torture.customer import Arrival
+from tests.torture.evidence import Evidence
+from tests.torture.violations import Violation, Word
+
+SLACK_MS = 2_000
+
+
+def check_events(evidence: Evidence) -> Iterator[Violation]:
+    """Each run of a DONE batch that wants a webhook has exactly one completion event."""
+    events = Counter((delivery.batch, delivery.run) for delivery in evidence.deliveries if delivery.event == EVENT_DONE)
+    wanted = {
+        (batch.id, run)
+        for batch in evidence.batches.values()
+        if batch.webhook and batch.status == Status.DONE
+        for run in range(1, batch.run + 1)
+    }
+    for batch, run in sorted(wanted - set(events)):
+        yield Violation(Word.EVENT_MISSING, batch, f"run {run} is over and has no event")
+    for (batch, run), count in events.items():
+        if (batch, run) not in wanted:
+            yield Violation(Word.EVENT_DUPLICATED, batch, f"an event for run {run}, which is not over or wants none")
+        elif count > 1:
+            yield Violation(Word.EVENT_DUPLICATED, batch, f"run {run} has {count} events")
+
+
+def check_webhooks(evidence: Evidence) -> Iterator[Violation]:
+    """Each event was received; all its copies are alike, signed and right."""
+    arrivals = by_id(evidence.arrivals)
+    owed = {delivery.id: delivery for delivery in evidence.deliveries}
+    for id, delivery in owed.items():
+        if id not in arrivals and delivery.state != State.SUPERSEDED:
+            yield Violation(Word.WEBHOOK_MISSING, delivery.batch, f"{id} is {delivery.state} and never came")
+    for id, copies in arrivals.items():
+        bodies = {copy.post.body for copy in copies}
+        if id not in owed:
+            yield Violation(Word.WEBHOOK_UNKNOWN, id, f"came {len(copies)} times and is in no row")
+            continue
+        if bodies != {owed[id].body}:
+            yield Violation(Word.WEBHOOK_DIFFERS, owed[id].batch, f"{id} came with {len(bodies)} different bodies")
+        yield from _check_content(evidence, owed[id].batch, copies[0])
+    for arrival in evidence.arrivals:
+        if not arrival.signed:
+            yield Violation(Word.SIGNATURE_INVALID, arrival.id, f"headers {arrival.post.headers}")
+
+
+def check_duplicates(evidence: Evidence) -> Iterator[Violation]:
+    """A webhook comes again only when the receiver did not thank in time, or something was broken meanwhile."""
+    for id, copies in by_id(evidence.arrivals).items():
+        for copy, again in duplicates(copies):
+            if copy.mood.thanks and not evidence.disturbed(copy.at - SLACK_MS, again.at):
+                yield Violation(Word.DUPLICATE_WITHOUT_FAULT, id, f"{again.at - copy.at} ms after a {copy.mood} answer")
+
+
+def by_id(arrivals: Sequence[Arrival]) -> dict[str, list[Arrival]]:
+    """webhook-id -> its copies, in the order in which they came."""
+    found: defaultdict[str, list[Arrival]] = defaultdict(list)
+    for arrival in arrivals:
+        found[arrival.id].append(arrival)
+    return dict(found)
+
+
+def duplicates(copies: Sequence[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:
+    """Each copy with the one that came after it."""
+    return pairwise(copies)
+
+
+def _check_content(evidence: Evidence, batch: str, arrival: Arrival) -> Iterator[Violation]:
+    """The webhook tells the right results of the batch whose address it came to."""
+    event = json.loads(arrival.post.body)
+    work = evidence.works.get(arrival.batch)
+    if work is None or evidence.ids.get(arrival.batch) != batch or event["id"] != batch:
+        yield Violation(Word.RESULT_WRONG, batch, f"its webhook came to the address of batch number {arrival.batch}")
+        return
+    records = event["response"]["records"]
+    yield from check_shown(Word.RESULT_WRONG, batch, work, records, blamed_records(evidence, batch))

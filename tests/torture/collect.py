@@ -1,0 +1,103 @@
+"""Reads, after a run, the database, the blob folder and the API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from broker.batches import Result, Status
+from broker.deliveries import State
+from broker.store.database import Database
+from broker.store.rows import load_records, result_of
+from broker.store.tables import BatchRow, DeliveryRow, ResultRow, table
+from tests.acceptance.broker import ROOT
+from tests.torture.evidence import BatchSeen, DeliverySeen, number_in
+from tests.torture.fleet import Slot
+
+AT_ONCE = 8
+LOOK_SECONDS = 0.25
+_batches, _results, _deliveries = table(BatchRow), table(ResultRow), table(DeliveryRow)
+
+
+async def settle(database: Database, patience: float) -> bool:
+    """Wait until every batch is DONE and no webhook is owed; False when nothing has moved for `patience` seconds."""
+    seen: tuple[Any, ...] = ()
+    unmoved = 0.0
+    while unmoved < patience:
+        async with database.reading() as connection:
+            now = await _standing(connection)
+        if now[:2] == (0, 0):
+            return True
+        unmoved = 0.0 if now != seen else unmoved + LOOK_SECONDS
+        seen = now
+        await asyncio.sleep(LOOK_SECONDS)
+    return False
+
+
+async def _standing(connection: AsyncConnection) -> tuple[Any, ...]:
+    """Open batches, owed webhooks, and sums that move when anything does."""
+    open = select(func.count()).select_from(_batches).where(_batches.c.status != Status.DONE)
+    owed = select(func.count()).select_from(_deliveries).where(_deliveries.c.state == State.PENDING)
+    leases, attempts = select(func.sum(_batches.c.lease_seq)), select(func.sum(_deliveries.c.attempts))
+    stored = select(func.count()).select_from(_results)
+    return tuple([await connection.scalar(question) for question in (open, owed, leases, attempts, stored)])
+
+
+async def batches_of(connection: AsyncConnection) -> dict[str, BatchSeen]:
+    rows = await connection.execute(select(_batches))
+    return {
+        row.id: BatchSeen(
+            id=row.id,
+            number=number_in(row.extra),
+            status=row.status,
+            run=row.run,
+            webhook=row.webhook is not None,
+            blobs=tuple(record.blob for record in load_records(row.records) if record.blob),
+            created=row.created,
+            finished=row.finished,
+        )
+        for row in rows
+    }
+
+
+async def results_of(connection: AsyncConnection) -> dict[str, list[Result]]:
+    """Batch id -> its results, in the order of its records."""
+    found: defaultdict[str, list[Result]] = defaultdict(list)
+    for row in await connection.execute(select(_results).order_by(_results.c.batch_id, _results.c.position)):
+        found[row.batch_id].append(result_of(row))
+    return dict(found)
+
+
+async def deliveries_of(connection: AsyncConnection) -> list[DeliverySeen]:
+    rows = await connection.execute(select(_deliveries))
+    return [DeliverySeen(row.id, row.batch_id, row.run, row.event, row.state, row.body) for row in rows]
+
+
+def files_in(folder: Path) -> dict[str, Path]:
+    """Key -> file of every blob."""
+    return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+
+
+async def details_of(ids: Sequence[str], webs: Sequence[Slot], token: str) -> dict[str, dict[str, Any]]:
+    """Batch id -> what the API says about it; an answer other than 200 stands as `{"error": …}`."""
+    found: dict[str, dict[str, Any]] = {}
+    waiting = iter(ids)
+    headers = {"Authorization": f"Token {token}"}
+
+    async def ask(client: httpx.AsyncClient, web: Slot) -> None:
+        for id in waiting:
+            answer = await client.get(f"{web.url}{ROOT}/{id}")
+            ok = answer.status_code == httpx.codes.OK
+            found[id] = answer.json() if ok else {"error": f"{answer.status_code} {answer.text[:200]}"}
+
+    async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as client, asyncio.TaskGroup() as group:
+        for place in range(AT_ONCE):
+            group.create_task(ask(client, webs[place % len(webs)]))
+    return found

@@ -1,0 +1,125 @@
+"""What the torture submits: batches whose right results are known before they are sent."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tests.torture.plugin.torture_types import PROVE, PROVE_AGAIN, REFUSED, proof_of
+
+TYPES = ("torture", "torture-other")
+PICTURE_BYTES = 6_000
+
+
+class Act(StrEnum):
+    """What the handler does with a record. DIE takes its worker process down."""
+
+    PROVE = "prove"
+    REFUSE = "refuse"
+    DIE = "die"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One record to send. `seconds`: how long its handler takes."""
+
+    picture: int
+    by_url: bool
+    act: Act = Act.PROVE
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The right result of a record: code of its `_status`, and its proof where the handler says it."""
+
+    code: int
+    proof: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """A batch to post. `number` is its own, and goes with it as a key that the broker stores and shows."""
+
+    number: int
+    type: str
+    endpoint: str
+    inputs: tuple[Input, ...]
+    webhook: bool
+
+    @property
+    def salt(self) -> str:
+        return f"salt {self.number}"
+
+    @property
+    def key(self) -> str:
+        """Its Idempotency-Key."""
+        return f"torture-{self.number}"
+
+    @property
+    def deadly(self) -> bool:
+        return any(input.act is Act.DIE for input in self.inputs)
+
+    def body(self, customer_url: str) -> dict[str, Any]:
+        """The POST's JSON; pictures and webhook are on the customer's server."""
+        records = [self._record(place, input, customer_url) for place, input in enumerate(self.inputs)]
+        body = {
+            "type": self.type,
+            "endpoint": self.endpoint,
+            "salt": self.salt,
+            "number": self.number,
+            "records": records,
+        }
+        hook = {"endpoint": f"{customer_url}/hook?batch={self.number}", "headers": {"x-batch": str(self.number)}}
+        return {**body, "webhook": hook} if self.webhook else body
+
+    def expected(self) -> tuple[Expected, ...]:
+        return tuple(self._expected(place, input) for place, input in enumerate(self.inputs))
+
+    def record_id(self, place: int) -> str:
+        return f"{self.number}-{place}"
+
+    def _record(self, place: int, input: Input, customer_url: str) -> dict[str, Any]:
+        if input.by_url:
+            source = {"_url": f"{customer_url}/picture/{input.picture}"}
+        else:
+            source = {"_base64": base64.b64encode(picture(input.picture)).decode()}
+        return {"_id": self.record_id(place), "act": input.act, "seconds": input.seconds, **source}
+
+    def _expected(self, place: int, input: Input) -> Expected:
+        code = {Act.PROVE: 200, Act.REFUSE: REFUSED, Act.DIE: 500}[input.act]
+        return Expected(code, proof_of(self.type, self.endpoint, self.salt, place, picture(input.picture)))
+
+
+def picture(number: int) -> bytes:
+    """A picture's bytes; the handlers here look at them as bytes only."""
+    return random.Random(f"picture {number}").randbytes(PICTURE_BYTES)
+
+
+def endless_works(seed: int, deadly_every: int) -> Iterator[Work]:
+    """All kinds of batches, the same ones for the same seed; every `deadly_every`th kills workers."""
+    rng = random.Random(f"content {seed}")
+    number = 0
+    while True:
+        number += 1
+        deadly = number % deadly_every == deadly_every // 2
+        inputs = [_input(rng) for _ in range(rng.choice((1, 1, 1, 2, 3, 5)))]
+        if deadly:
+            inputs.insert(rng.randrange(len(inputs) + 1), Input(rng.randrange(10_000), True, Act.DIE, 0.2))
+        yield Work(number, rng.choice(TYPES), rng.choice((PROVE, PROVE_AGAIN)), tuple(inputs), rng.random() < 0.9)
+
+
+def _input(rng: random.Random) -> Input:
+    seconds = round(rng.uniform(0.5, 2.5), 2) if rng.random() < 0.08 else 0.0
+    act = Act.REFUSE if rng.random() < 0.1 else Act.PROVE
+    return Input(rng.randrange(10_000), rng.random() < 0.5, act, seconds)
+
+
+def slow_works(seconds: float) -> Iterator[Work]:
+    """Batches of one record that takes `seconds` each."""
+    for number in range(1, 1_000_000):
+        yield Work(number, TYPES[0], PROVE, (Input(number, False, Act.PROVE, seconds),), webhook=True)

@@ -1,0 +1,146 @@
+"""The customer's own server: pictures to download, and a webhook receiver that is often in a bad mood."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import parse_qs, urlsplit
+
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from tests.integration.net.servers import reply
+from tests.integration.receiver import Post, read_post
+from tests.torture.content import picture
+from tests.torture.fleet import WEBHOOK_TIMEOUT
+
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Mood(StrEnum):
+    """What comes of a POST to the webhook. SLOW is in time, LATE is not: the sender has hung up by then."""
+
+    GOOD = "good"
+    SLOW = "slow"
+    FAIL = "fail"
+    HANG = "hang"
+    RESET = "reset"
+    LATE = "late"
+
+    @property
+    def thanks(self) -> bool:
+        """Whether the sender gets a 2xx."""
+        return self in (Mood.GOOD, Mood.SLOW)
+
+
+BAD = (Mood.FAIL, Mood.HANG, Mood.RESET, Mood.LATE)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A POST to the webhook of the batch with the number `batch`, `at` ms since 1970. signed: by the right secret."""
+
+    at: int
+    batch: int
+    post: Post
+    mood: Mood
+    signed: bool
+
+    @property
+    def id(self) -> str:
+        return self.post.headers.get("webhook-id", "")
+
+
+@dataclass
+class Customer:
+    """An HTTP server on 127.0.0.1. `/picture/N` gives picture N; a POST to `/hook?batch=N` is logged.
+
+    The moods in which a batch's webhook is received follow from `seed` and its number; after some bad ones it is good.
+    """
+
+    seed: int
+    secret: str = ""
+    arrivals: list[Arrival] = field(default_factory=list)
+    url: str = ""
+    _came: Counter[int] = field(default_factory=Counter)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[Customer]:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1024)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await server.wait_closed()
+
+    @property
+    def received(self) -> int:
+        """Batches whose webhook has come."""
+        return len(self._came)
+
+    def moods(self, batch: int) -> tuple[Mood, ...]:
+        """For the first POSTs about a batch; those that follow are received well."""
+        rng = random.Random(f"moods {self.seed} {batch}")
+        bad = rng.choices(BAD, k=rng.choice((0, 0, 0, 0, 1, 1, 2, 3)))
+        return (*bad, rng.choice((Mood.GOOD, Mood.GOOD, Mood.SLOW)))
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            post = await read_post(reader)
+            target = urlsplit(post.target)
+            if target.path.startswith("/picture/"):
+                writer.write(reply(200, picture(int(target.path.rpartition("/")[2]))))
+            else:
+                await self._receive(post, int(parse_qs(target.query)["batch"][0]), reader, writer)
+            await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _receive(
+        self, post: Post, batch: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        moods = self.moods(batch)
+        mood = moods[min(self._came[batch], len(moods) - 1)]
+        self._came[batch] += 1
+        self.arrivals.append(Arrival(time.time_ns() // 1_000_000, batch, post, mood, self._is_signed(post)))
+        match mood:
+            case Mood.SLOW:
+                await asyncio.sleep(WEBHOOK_TIMEOUT / 4)
+            case Mood.HANG:
+                await reader.read()
+                return
+            case Mood.LATE:
+                await asyncio.sleep(WEBHOOK_TIMEOUT * 1.5)
+            case Mood.RESET:
+                connection: socket.socket = writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+                return
+        writer.write(reply(500 if mood is Mood.FAIL else 200, b"received"))
+
+    def _is_signed(self, post: Post) -> bool:
+        try:
+            Webhook(self.secret).verify(post.body, post.headers, json_parse=False)
+        except WebhookVerificationError:
+            return False
+        return True

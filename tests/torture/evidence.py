@@ -1,0 +1,96 @@
+"""What is known after a run: what clients saw, what the database holds, what the receiver got, what was broken."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from broker.batches import Result
+from broker.media.links import OUTPUT
+from tests.torture.content import Work
+from tests.torture.customer import Arrival
+from tests.torture.driver import Injected
+from tests.torture.fleet import Exit
+from tests.torture.history import Line
+from tests.torture.load import Posted
+
+
+@dataclass(frozen=True)
+class BatchSeen:
+    """A row of `batches`. number: the one that was posted with it; blobs: the keys of its inputs."""
+
+    id: str
+    number: int | None
+    status: str
+    run: int
+    webhook: bool
+    blobs: tuple[str, ...]
+    created: int
+    finished: int | None
+
+
+@dataclass(frozen=True)
+class DeliverySeen:
+    """A row of `deliveries`."""
+
+    id: str
+    batch: str
+    run: int
+    event: str
+    state: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All of it. results: batch id -> its rows. details: batch id -> the API's answer. files: keys of blobs on disk."""
+
+    posted: Sequence[Posted]
+    batches: Mapping[str, BatchSeen]
+    results: Mapping[str, Sequence[Result]]
+    deliveries: Sequence[DeliverySeen]
+    history: Sequence[Line]
+    arrivals: Sequence[Arrival]
+    details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    injected: Sequence[Injected] = ()
+    exits: Sequence[Exit] = ()
+
+    @cached_property
+    def ids(self) -> dict[int, str]:
+        """Number -> the id that its POST was answered with."""
+        return {posted.work.number: posted.ids[0] for posted in self.posted if posted.ids}
+
+    @cached_property
+    def works(self) -> dict[int, Work]:
+        """Number -> what was posted."""
+        return {posted.work.number: posted.work for posted in self.posted}
+
+    @cached_property
+    def lines(self) -> dict[str, list[Line]]:
+        """Batch id -> its history."""
+        lines: defaultdict[str, list[Line]] = defaultdict(list)
+        for line in self.history:
+            lines[line.batch].append(line)
+        return dict(lines)
+
+    def disturbed(self, begin: int, end: int) -> bool:
+        """Whether any fault, or end of a process, lies between two times in ms since 1970."""
+        faults = any(injected.began <= end and begin <= injected.ended for injected in self.injected)
+        return faults or any(begin <= exit.at <= end for exit in self.exits)
+
+
+def outputs_of(result: Result) -> list[str]:
+    """The blob keys in a result's facts."""
+    return [value[OUTPUT] for value in result.facts.values() if isinstance(value, dict) and OUTPUT in value]
+
+
+def number_in(extra: str) -> int | None:
+    """The number that was posted with a batch."""
+    number = json.loads(extra).get("number")
+    return number if isinstance(number, int) else None

@@ -1,0 +1,75 @@
+"""Two types whose results prove which handler ran, with which parameters, over which bytes of which record.
+
+Lies here as pip leaves a package; on PYTHONPATH the broker finds its types. A record's key `act` says what its handler
+does, and `seconds` how long it takes before that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from typing import ClassVar
+
+from handlers.contract import Box, Config, Facts, Output, Params, Record, RecordError, Spec
+
+PROVE, PROVE_AGAIN = "prove", "prove_again"
+REFUSED = 422
+
+
+class ProveParams(Params):
+    """salt: goes into the proof."""
+
+    endpoint: ClassVar[str] = PROVE
+    salt: str
+
+
+class ProveAgainParams(ProveParams):
+    endpoint: ClassVar[str] = PROVE_AGAIN
+
+
+def proof_of(type: str, endpoint: str, salt: str, index: int, image: bytes) -> str:
+    """What only the right handler with the right input can say."""
+    return hashlib.sha256(f"{type}\n{endpoint}\n{salt}\n{index}\n".encode() + image).hexdigest()
+
+
+def output_of(proof: str) -> bytes:
+    """The bytes of the file that the handler makes."""
+    return (proof * 64).encode()
+
+
+class Prover:
+    """The handler. It does not heed that it is cancelled."""
+
+    type: ClassVar[str] = "torture"
+
+    def setup(self, config: Config) -> None:
+        """Nothing to prepare."""
+
+    def run(self, record: Record, params: ProveParams, box: Box) -> Facts:
+        time.sleep(float(str(record.fields["seconds"])))
+        proof = proof_of(self.type, params.endpoint, params.salt, record.index, record.image)
+        match record.fields["act"]:
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "refuse":
+                raise RecordError(REFUSED, proof)
+        return {"proof": proof, "picture": Output(output_of(proof), "application/octet-stream", "proof.bin")}
+
+
+class OtherProver(Prover):
+    type: ClassVar[str] = "torture-other"
+
+
+def _spec(handler: type[Prover]) -> Spec:
+    return Spec(
+        type=handler.type,
+        endpoints={PROVE: ProveParams, PROVE_AGAIN: ProveAgainParams},
+        default_endpoint=PROVE,
+        handler=f"{__name__}:{handler.__name__}",
+        summary="Proves that it ran.",
+    )
+
+
+TORTURE, OTHER = _spec(Prover), _spec(OtherProver)

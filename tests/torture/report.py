@@ -1,0 +1,92 @@
+"""The table that a run ends with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from broker.batches import Status
+from tests.torture.check_webhooks import by_id, duplicates
+from tests.torture.evidence import Evidence
+from tests.torture.violations import Violation, Word
+
+LOSSES = (Word.NEVER_COMMITTED, Word.LOST, Word.RESULT_WRONG)
+DUPLICATES = (Word.EVENT_DUPLICATED, Word.WEBHOOK_UNKNOWN)
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a run on one database went."""
+
+    database: str
+    evidence: Evidence
+    violations: Sequence[Violation]
+
+    @property
+    def words(self) -> frozenset[Word]:
+        return frozenset(violation.word for violation in self.violations)
+
+    def table(self) -> str:
+        """In Markdown, one line a figure."""
+        width = max(len(name) for name, _ in self._rows)
+        values = max(len(value) for _, value in self._rows)
+        lines = [f"| {name:<{width}} | {value:>{values}} |" for name, value in self._rows]
+        return "\n".join([lines[0], f"|{'-' * (width + 2)}|{'-' * (values + 1)}:|", *lines[1:]])
+
+    def problems(self) -> str:
+        """The first violations of each word."""
+        lines = []
+        for word in sorted(self.words):
+            found = [violation for violation in self.violations if violation.word is word]
+            lines += [*map(str, found[:SHOWN]), *([f"{word}: … {len(found)} in all"] if len(found) > SHOWN else [])]
+        return "\n".join(lines)
+
+    @property
+    def _rows(self) -> list[tuple[str, str]]:
+        evidence, words = self.evidence, Counter(violation.word for violation in self.violations)
+        faults = Counter(injected.fault.kind for injected in evidence.injected)
+        accepted = [evidence.batches[id] for id in evidence.ids.values() if id in evidence.batches]
+        taken_down = sum(not exit.asked for exit in evidence.exits)
+        return [
+            ("", self.database),
+            *((f"fault: {kind}", str(count)) for kind, count in sorted(faults.items())),
+            ("fault: worker killed by a record", str(taken_down)),
+            ("batches accepted", str(len(evidence.ids))),
+            ("POSTs sent for them", str(sum(posted.tries for posted in evidence.posted))),
+            ("batches done", str(sum(batch.status == Status.DONE for batch in accepted))),
+            ("batches lost", str(sum(words[word] for word in LOSSES))),
+            ("events duplicated", str(sum(words[word] for word in DUPLICATES))),
+            ("webhooks sent", str(len(evidence.arrivals))),
+            *self._duplicates(),
+            ("stale writes", str(words[Word.STALE_WRITE])),
+            ("slowest recovery from a fault", f"{_slowest_recovery(evidence):.1f} s"),
+            ("violations", str(len(self.violations))),
+        ]
+
+    def _duplicates(self) -> list[tuple[str, str]]:
+        """Copies on the wire, by why they were sent."""
+        pairs = [pair for copies in by_id(self.evidence.arrivals).values() for pair in duplicates(copies)]
+        thanked = sum(copy.mood.thanks for copy, _ in pairs)
+        return [
+            ("duplicate wire sends after a receiver's failure", str(len(pairs) - thanked)),
+            ("duplicate wire sends after a fault", str(thanked)),
+        ]
+
+
+def _slowest_recovery(evidence: Evidence) -> float:
+    """Seconds from a fault to the end of the last batch accepted before it; those that kill workers do not count."""
+    calm = {number for number, work in evidence.works.items() if not work.deadly}
+    ended = [
+        (batch.created, batch.finished)
+        for batch in evidence.batches.values()
+        if batch.number in calm and batch.finished is not None
+    ]
+    delays = [
+        finished - injected.began
+        for injected in evidence.injected
+        for created, finished in ended
+        if created <= injected.began < finished
+    ]
+    return max(delays, default=0) / 1000

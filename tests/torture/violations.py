@@ -1,0 +1,49 @@
+"""What a run may find: one word for each way to break a promise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Word(StrEnum):
+    """Stable names of violations.
+
+    NEVER_COMMITTED: accepted, but the database has no such batch. LOST: accepted, but not DONE. PHANTOM: a batch that
+    nobody posted, or two of one key. REFUSED: a good POST got neither 2xx nor 503. RESULT_WRONG: DONE with a wrong
+    result, in SQL, in the API or in the webhook. BLOB_MISSING: a live batch's input or output is gone or has other
+    bytes. EVENT_MISSING, EVENT_DUPLICATED: not exactly one completion event for a (batch, run). WEBHOOK_MISSING: an
+    owed webhook that never came. WEBHOOK_UNKNOWN: one came that was never owed. WEBHOOK_DIFFERS: its copies, or the
+    row, are not byte-identical. SIGNATURE_INVALID. DUPLICATE_WITHOUT_FAULT: sent again though the receiver had
+    thanked and nothing was broken. STALE_WRITE: a write under an older lease. ILLEGAL_MOVE: a change of state that
+    the state machine does not have. EXIT_STATUS: a process ended by itself, or not with 0 when it was asked.
+    """
+
+    NEVER_COMMITTED = "never-committed"
+    LOST = "lost"
+    PHANTOM = "phantom"
+    REFUSED = "refused"
+    RESULT_WRONG = "result-wrong"
+    BLOB_MISSING = "blob-missing"
+    EVENT_MISSING = "event-missing"
+    EVENT_DUPLICATED = "event-duplicated"
+    WEBHOOK_MISSING = "webhook-missing"
+    WEBHOOK_UNKNOWN = "webhook-unknown"
+    WEBHOOK_DIFFERS = "webhook-differs"
+    SIGNATURE_INVALID = "signature-invalid"
+    DUPLICATE_WITHOUT_FAULT = "duplicate-without-fault"
+    STALE_WRITE = "stale-write"
+    ILLEGAL_MOVE = "illegal-move"
+    EXIT_STATUS = "exit-status"
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken promise. subject: the batch, delivery or process that it is about."""
+
+    word: Word
+    subject: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.subject}: {self.what}"
