@@ -17,13 +17,11 @@ from sqlalchemy import (
     Update,
     bindparam,
     case,
-    exists,
     literal,
     or_,
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Result, Status, new_id
@@ -37,20 +35,7 @@ GIVEN_UP_CODE = 500
 GIVEN_UP_TEXT = "the image could not be processed: every try ended unexpectedly"
 
 _batches, _results = table(BatchRow), table(ResultRow)
-
-
-@dataclass(frozen=True, slots=True)
-class RescueOrder:
-    """Free at most `limit` batches whose lease of `lease_ms` is over.
-
-    since: the `db_now()` from which on somebody looked at leases without a gap. What was not extended within a gap
-    may be the database's fault and is no crash, unless its record was announced: it was alone when it ended.
-    """
-
-    limit: int
-    lease_ms: int
-    since: int
-    max_crashes: int
+_NOW = select(db_now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +46,31 @@ class Rescued:
     type: str
     crashes: int
     given_up: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RescueOrder:
+    """Free at most `limit` batches whose lease of `lease_ms` is over.
+
+    since: the `db_now()` from which on the sweeper reached the database without a gap; less than a lease of that frees
+    nothing, so that workers can extend theirs after a gap. until: the order is void after that time, as it had to wait
+    itself. What was not extended within a gap may be the database's fault and is no crash, unless its record was
+    announced: it was alone when it ended.
+    """
+
+    limit: int
+    lease_ms: int
+    since: int
+    until: int
+    max_crashes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a sweeper saw and did at `now`, the database's time."""
+
+    now: int
+    rescued: tuple[Rescued, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +110,18 @@ class _Fall:
         return self.certain and self.crashes >= self.max_crashes
 
 
-def rescue_batches(connection: Connection, orders: Sequence[RescueOrder]) -> list[list[Rescued]]:
+def rescue_batches(connection: Connection, orders: Sequence[RescueOrder]) -> list[Look]:
     """PROCESSING -> CREATED where the lease is over. A record that used up its crashes gets its error result."""
     return [_rescue(connection, order) for order in orders]
 
 
-def _rescue(connection: Connection, order: RescueOrder) -> list[Rescued]:
-    values = {"limit": order.limit, "lease_ms": order.lease_ms, "since": order.since}
+def _rescue(connection: Connection, order: RescueOrder) -> Look:
+    now = int(connection.scalar(_NOW) or 0)
+    watched = order.since + order.lease_ms <= now <= order.until
+    values = {"limit": order.limit if watched else 0, "lease_ms": order.lease_ms, "since": order.since}
     rows = connection.execute(_EXPIRED, values)
-    return _return(connection, [_Fall(row, bool(row.certain), 0, order.max_crashes) for row in rows])
+    rescued = _return(connection, [_Fall(row, bool(row.certain), 0, order.max_crashes) for row in rows])
+    return Look(now, tuple(rescued))
 
 
 def count_crashes(connection: Connection, crashes: Sequence[Crash]) -> list[Rescued | None]:
@@ -155,6 +168,8 @@ def _held_statement(dialect: str) -> Select[Any]:
 
 def _return(connection: Connection, falls: Sequence[_Fall]) -> list[Rescued]:
     """Make fallen batches wait again, and give up the records that used up their crashes."""
+    if not falls:
+        return []
     rows = [[fall.row.id, fall.crashes, fall.pause_ms] for fall in falls]
     connection.execute(_return_statement(connection.dialect.name), {"given": json.dumps(rows)})
     left = _places_left(connection, [fall.row for fall in falls if fall.used_up])
@@ -236,19 +251,3 @@ def _announce_statement(dialect: str) -> ReturningUpdate[Any]:
         .values(suspect=mine.c.place, crashes=case((same, _batches.c.crashes), else_=1))
         .returning(_batches.c.id, _batches.c.lease_seq)
     )
-
-
-async def look_at_leases(connection: AsyncConnection) -> tuple[int, bool]:
-    """(`db_now()`, whether any lease is over)."""
-    row = (await connection.execute(_LOOK)).one()
-    return row.now, row.over
-
-
-_LOOK = select(
-    db_now().label("now"),
-    exists()
-    .where(_batches.c.status == literal(Status.PROCESSING.value, literal_execute=True))
-    .where(_batches.c.lease_until < db_now())
-    .select_from(_batches)
-    .label("over"),
-)

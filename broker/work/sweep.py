@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
 from broker.errors import Unavailable
 from broker.queue.nudge import Nudger
-from broker.store.crashes import Rescued, RescueOrder, look_at_leases, rescue_batches
+from broker.store.crashes import Rescued, RescueOrder, rescue_batches
 from broker.store.database import Database
 from broker.store.leases import overdue_batches
 
@@ -27,6 +28,7 @@ class Sweep:
         self._nudger = nudger
         self._lease_ms = int(lease_seconds * 1000)
         self._max_crashes = max_crashes
+        self._longest_gap = int(max(2 * SECONDS * 1000, self._lease_ms / 3))
         self._since: int | None = None
         self._last = 0
 
@@ -42,26 +44,21 @@ class Sweep:
 
     async def once(self) -> None:
         """Free leases that are over, and nudge for batches that are due but were not claimed."""
+        rescued = await self._rescue()
         async with self._database.reading() as connection:
-            now, over = await look_at_leases(connection)
             overdue = await overdue_batches(connection, OVERDUE_MS, RESCUES)
-        since = self._watched_since(now)
-        rescued = await self._rescue(since) if over and now - since > self._lease_ms else []
         self._nudger.ring([*((batch.type, batch.id) for batch in rescued), *overdue])
 
-    def _watched_since(self, now: int) -> int:
-        """The time from which on we have looked at the database without a gap. All times are the database's."""
-        longest = max(2 * SECONDS * 1000, self._lease_ms / 3)
-        if self._since is None or not 0 <= now - self._last <= longest:
-            self._since = now
-        self._last = now
-        return self._since
-
-    async def _rescue(self, since: int) -> list[Rescued]:
-        order = RescueOrder(RESCUES, self._lease_ms, since, self._max_crashes)
-        rescued = await self._database.writer.write(rescue_batches, order)
-        for batch in rescued:
+    async def _rescue(self) -> Sequence[Rescued]:
+        """All times are the database's. A look that comes late, e.g. after an outage, begins the watch anew."""
+        since, until = (self._since, self._last + self._longest_gap) if self._since is not None else (0, 0)
+        order = RescueOrder(RESCUES, self._lease_ms, since, until, self._max_crashes)
+        look = await self._database.writer.write(rescue_batches, order)
+        if not self._last <= look.now <= until:
+            self._since = look.now
+        self._last = look.now
+        for batch in look.rescued:
             log.warning("batch.rescued", batch=batch.id, type=batch.type, crashes=batch.crashes)
             if batch.given_up is not None:
                 log.error("record.given_up", batch=batch.id, place=batch.given_up)
-        return rescued
+        return look.rescued

@@ -22,6 +22,7 @@ from broker.store.rows import dump_records
 
 TYPE = "upscaler"
 MINUTE = 60_000
+FOR_EVER = 2**52
 EXPIRED = -1000
 """A lease this long, in ms, is over when it begins."""
 
@@ -62,8 +63,9 @@ async def claim(
 
 
 async def rescue(database: Database, limit: int = 100, *, since: int = 0, max_crashes: int = 3) -> list[Rescued]:
-    """Free what is over, as a sweeper does that has looked since the database's time `since`."""
-    return await database.writer.write(rescue_batches, RescueOrder(limit, MINUTE, since, max_crashes))
+    """Free what is over, as a sweeper does that has reached the database without a gap since its time `since`."""
+    order = RescueOrder(limit, MINUTE, since, FOR_EVER, max_crashes)
+    return list((await database.writer.write(rescue_batches, order)).rescued)
 
 
 def result(index: int = 0, code: int = 200, **facts: Any) -> Result:

@@ -15,15 +15,12 @@ from broker.store.crashes import (
     RescueOrder,
     announce_records,
     count_crashes,
-    look_at_leases,
     rescue_batches,
 )
 from broker.store.database import Database
 from broker.store.leases import Claim, ClaimOrder, claim_batches
 from broker.store.results import Checkpoint, checkpoint_results
-from tests.integration.store.rows import EXPIRED, MINUTE, TYPE, accept, claim, execute, rescue, result, select
-
-LATER = 2**52
+from tests.integration.store.rows import EXPIRED, FOR_EVER, MINUTE, TYPE, accept, claim, execute, rescue, result, select
 
 
 async def standing(database: Database) -> tuple[str, int, int | None]:
@@ -35,12 +32,13 @@ async def announce(database: Database, claimed: Claim, place: int) -> bool:
     return await database.writer.write(announce_records, Announcement(claimed.lease, place))
 
 
-async def crash_of(database: Database, place: int | None, **options: int) -> Rescued:
-    """One more worker claims the batch, announces a record and is gone."""
+async def crash_of(database: Database, place: int | None, watched: bool = True, max_crashes: int = 3) -> Rescued:
+    """One more worker claims the batch, announces a record and is gone; it was watched throughout."""
     (claimed,) = await claim(database, lease_ms=EXPIRED)
     if place is not None:
         assert await announce(database, claimed, place)
-    (rescued,) = await rescue(database, **options)
+    ((until,),) = await select(database, "SELECT lease_until FROM batches")
+    (rescued,) = await rescue(database, since=until - MINUTE + (0 if watched else 1), max_crashes=max_crashes)
     return rescued
 
 
@@ -119,7 +117,7 @@ async def test_a_lease_that_nobody_watched_throughout_is_a_reason_for_care_and_n
 ) -> None:
     await accept(database, workspace_id, size=1)
     for _ in range(4):
-        rescued = await crash_of(database, None, since=LATER, max_crashes=2)
+        rescued = await crash_of(database, None, watched=False, max_crashes=2)
         assert (rescued.crashes, rescued.given_up) == (1, None)
     assert await results(database) == []
 
@@ -128,15 +126,15 @@ async def test_an_announced_record_has_an_end_even_where_the_watchers_die_with_i
     database: Database, workspace_id: str
 ) -> None:
     await accept(database, workspace_id, size=2)
-    await crash_of(database, None, since=LATER)
-    await crash_of(database, 0, since=LATER)
-    assert (await crash_of(database, 0, since=LATER)).given_up == 0
+    await crash_of(database, None, watched=False)
+    await crash_of(database, 0, watched=False)
+    assert (await crash_of(database, 0, watched=False)).given_up == 0
 
 
 async def test_a_lease_is_watched_when_it_began_after_the_watching(database: Database, workspace_id: str) -> None:
     await accept(database, workspace_id, 2, size=2)
     await claim(database, lease_ms=EXPIRED)
-    order = RescueOrder(10, lease_ms=1000, since=4000, max_crashes=9)
+    order = RescueOrder(10, lease_ms=1000, since=4000, until=FOR_EVER, max_crashes=9)
     ids = sorted(id for (id,) in await select(database, "SELECT id FROM batches"))
     await execute(
         database, "UPDATE batches SET lease_until = 5000, crashes = 1 WHERE CAST(id AS text) = :id", id=ids[0]
@@ -144,8 +142,8 @@ async def test_a_lease_is_watched_when_it_began_after_the_watching(database: Dat
     await execute(
         database, "UPDATE batches SET lease_until = 4999, crashes = 1 WHERE CAST(id AS text) = :id", id=ids[1]
     )
-    rescued = await database.writer.write(rescue_batches, order)
-    assert [(batch.id, batch.crashes) for batch in rescued] == [(ids[0], 2), (ids[1], 1)]
+    look = await database.writer.write(rescue_batches, order)
+    assert [(batch.id, batch.crashes) for batch in look.rescued] == [(ids[0], 2), (ids[1], 1)]
 
 
 async def test_a_failure_inside_the_worker_counts_as_a_crash(database: Database, workspace_id: str) -> None:
@@ -212,16 +210,20 @@ async def test_what_cannot_be_claimed_makes_nobody_wait(database: Database, work
     assert len(await database.writer.write(claim_batches, busy)) == 1
 
 
-async def test_a_look_tells_whether_any_lease_is_over(database: Database, workspace_id: str) -> None:
-    async def over() -> bool:
-        async with database.reading() as connection:
-            now, is_over = await look_at_leases(connection)
-        assert now > 1_700_000_000_000
-        return is_over
-
+async def test_who_has_not_watched_for_a_whole_lease_or_comes_late_frees_nothing(
+    database: Database, workspace_id: str
+) -> None:
     await accept(database, workspace_id)
-    assert not await over()
-    await claim(database)
-    assert not await over()
-    await execute(database, "UPDATE batches SET lease_until = 1")
-    assert await over()
+    await claim(database, lease_ms=EXPIRED)
+
+    async def look(since: int, until: int) -> int:
+        order = RescueOrder(10, MINUTE, since, until, 3)
+        seen = await database.writer.write(rescue_batches, order)
+        assert seen.now > 1_700_000_000_000
+        return len(seen.rescued)
+
+    ((now,),) = await select(database, "SELECT created FROM batches")
+    assert await look(now, FOR_EVER) == 0
+    assert await look(now - 2 * MINUTE, now - 1) == 0
+    assert await look(0, 0) == 0
+    assert await look(now - 2 * MINUTE, now + MINUTE) == 1

@@ -8,15 +8,17 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import Connection, make_url, text
 
 from broker.batches import new_id
 from broker.errors import Unavailable
+from broker.store.batches import insert_batches
 from broker.store.database import Database, open_database
 from broker.store.workspaces import NewWorkspace, insert_workspaces
 from tests.databases import PostgresServer, remove_postgres, temporary_postgres_folder
-from tests.integration.store.rows import accept, execute, select
+from tests.integration.store.rows import accept, execute, new_batch, select
 
 
 @pytest.fixture
@@ -147,6 +149,58 @@ async def test_a_server_in_trouble_fails_the_group_once_and_is_not_asked_row_by_
     assert {type(outcome) for outcome in outcomes} == {Unavailable}
     assert groups == [5]
     await postgresql.ping()
+
+
+async def test_a_lock_that_somebody_holds_is_waited_for_a_while_and_what_waited_is_never_done_later(
+    postgresql: Database, postgresql_url: str, workspace: str
+) -> None:
+    refused = [new_batch(workspace) for _ in range(4)]
+    stranger = await asyncpg.connect(postgresql_url)
+    async with stranger.transaction():
+        await stranger.execute("LOCK TABLE batches IN EXCLUSIVE MODE")
+        for some in (refused[:2], refused[2:]):
+            outcomes = await asyncio.gather(
+                *[postgresql.writer.write(insert_batches, batch) for batch in some], return_exceptions=True
+            )
+            assert [type(outcome) for outcome in outcomes] == [Unavailable] * 2
+    await stranger.close()
+    kept = await accept(postgresql, workspace)
+    assert await stored(postgresql) == set(kept)
+
+
+async def test_a_statement_that_the_server_cancels_is_an_outage(postgresql: Database, workspace: str) -> None:
+    def too_long(connection: Connection, seconds: Sequence[float]) -> list[None]:
+        connection.execute(text("SET LOCAL statement_timeout = 10"))
+        return [connection.execute(text("SELECT pg_sleep(:n)"), {"n": number}).scalar() for number in seconds]
+
+    with pytest.raises(Unavailable):
+        await postgresql.writer.write(too_long, 60.0)
+    await accept(postgresql, workspace)
+
+
+async def test_a_frozen_server_is_given_up_after_a_while_and_used_again_at_once(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Its connections stand; whoever has begun waits longer than those behind it, which are withdrawn."""
+    database = open_database(own_server.url(own_server.create()), tmp_path)
+    workspace = await new_workspace(database)
+    kept = await accept(database, workspace)
+    await database.ping()
+    with own_server.frozen():
+        begun = asyncio.create_task(accept(database, workspace))
+        await asyncio.sleep(0.1)
+        with pytest.raises(Unavailable):
+            await accept(database, workspace)
+        assert not begun.done()
+        with pytest.raises(Unavailable):
+            await database.ping()
+        with pytest.raises(Unavailable):
+            await begun
+    for _ in range(3):
+        kept += await accept(database, workspace)
+        await database.ping()
+    assert await stored(database) == set(kept)
+    await database.aclose()
 
 
 async def test_a_deadlock_is_tried_once_more(postgresql: Database, postgresql_url: str, tmp_path: Path) -> None:

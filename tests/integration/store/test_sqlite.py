@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from sqlalchemy import Connection, text
 
 from broker.batches import new_id
 from broker.errors import Misconfigured, Unavailable
+from broker.store.batches import insert_batches
 from broker.store.database import SQLITE_FILE, Database, open_database
 from broker.store.migrate import check_migrated, migrate
 from broker.store.sqlite import CHECKPOINT_BYTES, filesystem_of
 from broker.store.workspaces import NewWorkspace, insert_workspaces
-from tests.integration.store.rows import accept, select
+from tests.integration.store.rows import accept, new_batch, select
 
 HAMMER = Path(__file__).with_name("hammer.py")
 PAGE = "x" * 100_000
@@ -100,6 +102,67 @@ async def test_writers_wait_for_the_lock_file(sqlite: Database, file: Path, work
 
 async def test_the_lock_file_is_private(sqlite: Database, file: Path, workspace: str) -> None:
     assert file.with_name(file.name + ".lock").stat().st_mode & 0o777 == 0o600
+
+
+@asynccontextmanager
+async def stopped_with_the_lock(url: str, workspace: str, file: Path) -> AsyncIterator[None]:
+    """Another process that writes, stopped at a moment when it holds the lock; it goes on at the end, and is ended."""
+    hammer = await start_hammer(url, workspace, 100_000, 10_000)
+    assert hammer.stdout is not None
+    await hammer.stdout.readline()
+    with file.with_name(file.name + ".lock").open() as lock:
+        while True:
+            hammer.send_signal(signal.SIGSTOP)
+            await until_stopped(hammer.pid)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                break
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            hammer.send_signal(signal.SIGCONT)
+            await hammer.stdout.readline()
+    yield
+    hammer.send_signal(signal.SIGCONT)
+    hammer.kill()
+    await hammer.communicate()
+
+
+async def until_stopped(pid: int) -> None:
+    async with asyncio.timeout(30):
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            await asyncio.sleep(0)
+
+
+async def test_writes_that_a_stopped_process_keeps_waiting_are_refused_and_never_done_later(
+    sqlite: Database, sqlite_url: str, file: Path, workspace: str
+) -> None:
+    refused = [new_batch(workspace) for _ in range(4)]
+    async with stopped_with_the_lock(sqlite_url, workspace, file):
+        for some in (refused[:2], refused[2:]):  # the second two wait behind the first, whose turn never came
+            outcomes = await asyncio.gather(
+                *[sqlite.writer.write(insert_batches, batch) for batch in some], return_exceptions=True
+            )
+            assert [type(outcome) for outcome in outcomes] == [Unavailable] * 2
+        await sqlite.ping()
+    (mine,) = await accept(sqlite, workspace)
+    assert mine in await stored(sqlite)
+    assert not {batch.id for batch in refused} & await stored(sqlite)
+
+
+async def test_closing_does_not_wait_for_a_stopped_process(
+    sqlite_url: str, tmp_path: Path, sqlite: Database, file: Path, workspace: str
+) -> None:
+    closing = open_database(sqlite_url, tmp_path)
+    batch = new_batch(workspace)
+    with file.with_name(file.name + ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write = asyncio.create_task(closing.writer.write(insert_batches, batch))
+        await asyncio.sleep(0)
+        await closing.aclose()
+        with pytest.raises(Unavailable):
+            await write
+    await accept(sqlite, workspace)
+    assert batch.id not in await stored(sqlite)
 
 
 async def test_writers_in_several_processes_never_meet_a_locked_database(
