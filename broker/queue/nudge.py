@@ -25,8 +25,7 @@ class Nudger:
     """
 
     def __init__(self, redis_url: str | None, *, bound: int = 10_000) -> None:
-        self._health = Health("nudge")
-        self._flusher = Flusher(self._send, self._health, bound=bound)
+        self._flusher = Flusher(self._send, Health("nudge"), bound=bound)
         self._redis = connect(redis_url) if redis_url else None
         self._script = self._redis.register_script(script_text("ring.lua")) if self._redis else None
 
@@ -34,16 +33,6 @@ class Nudger:
         """(type, batch id) of batches that wait for a worker. Returns at once; to be called on the event loop."""
         if self._redis is not None:
             self._flusher.put(batches)
-
-    @property
-    def healthy(self) -> bool:
-        """Whether the last nudges were sent; True when there is no Redis."""
-        return self._health.up
-
-    @property
-    def pending(self) -> int:
-        """Nudges not yet known to be sent."""
-        return len(self._flusher)
 
     async def ping(self) -> str | None:
         """Ask Redis now: None when it answers (or there is none), else a reason that names no address."""

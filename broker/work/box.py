@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import structlog
 from pydantic import BaseModel
 
 from broker.work.clock import Clock
 from broker.work.documents import Documents
 from handlers.contract import Facts, Record, RecordError, Ref
+
+log = structlog.get_logger()
 
 RunInside: TypeAlias = "Callable[[RecordBox, str, str, bytes, Mapping[str, Any]], Awaitable[Facts]]"
 """(outer box, type, endpoint, image, parameters) -> what that type's handler finds out."""
@@ -38,7 +41,6 @@ class RecordBox:
     run_inside: RunInside
     outer: RecordBox | None = None
     clock: Clock | None = None
-    done: float = 0.0
     folder: Path = field(default_factory=_new_folder)
     _over: bool = False
     _inner: list[RecordBox] = field(default_factory=list)
@@ -55,7 +57,7 @@ class RecordBox:
         return self.folder
 
     def progress(self, fraction: float) -> None:
-        self.done = min(1.0, max(self.done, fraction))
+        log.debug("record.progress", batch=self.batch, record=self.record.id, fraction=round(fraction, 2))
 
     def document(self, ref: Ref) -> BaseModel:
         return self.documents[ref.kind, ref.id]

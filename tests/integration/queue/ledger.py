@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 TYPE = "upscaler"
@@ -77,4 +77,11 @@ async def until(condition: Callable[[], object]) -> None:
     """Wait for it; a failure after PATIENCE."""
     async with asyncio.timeout(PATIENCE):
         while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def until_holds(condition: Callable[[], Awaitable[object]]) -> None:
+    """The same for what has to be asked for."""
+    async with asyncio.timeout(PATIENCE):
+        while not await condition():
             await asyncio.sleep(0.005)

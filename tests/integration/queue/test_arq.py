@@ -15,7 +15,7 @@ from arq.worker import Worker, func
 
 from broker.queue.connection import disconnect, queue_name
 from broker.queue.worker import BatchWorker
-from tests.integration.queue.ledger import PATIENCE, TYPE, Batch, Ledger, until
+from tests.integration.queue.ledger import PATIENCE, TYPE, Batch, Ledger, until, until_holds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ async def test_an_unmodified_arq_worker_runs_our_nudge(nudger: Nudger, stock: Ar
         looked_at.append(batch_id)
 
     nudger.ring([(TYPE, "b-1"), (TYPE, "b-2")])
-    await until(lambda: nudger.pending == 0)
+    await until_holds(lambda: stock.zcard(QUEUE))
     worker = Worker(
         functions=[func(nudge, name="nudge", keep_result=0)],
         queue_name=QUEUE,

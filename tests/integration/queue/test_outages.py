@@ -17,13 +17,18 @@ from structlog.testing import capture_logs
 from broker.queue.connection import connect, disconnect, queue_name
 from broker.queue.nudge import Nudger
 from broker.queue.worker import BatchWorker
-from tests.integration.queue.ledger import NEVER, TYPE, Batch, Ledger, until
+from tests.integration.queue.ledger import NEVER, TYPE, Batch, Ledger, until, until_holds
 
 if TYPE_CHECKING:
     from arq import ArqRedis
+    from structlog.typing import EventDict
 
     from broker.queue.embedded import EmbeddedValkey
     from tests.integration.queue.conftest import StartWorker
+
+
+def events(logs: list[EventDict]) -> list[str]:
+    return [line["event"] for line in logs]
 
 
 async def test_flushall_costs_no_batch(nudger: Nudger, redis: ArqRedis, start_worker: StartWorker) -> None:
@@ -32,7 +37,9 @@ async def test_flushall_costs_no_batch(nudger: Nudger, redis: ArqRedis, start_wo
     await start_worker(ledger, slots=2, idle_seconds=0.1)
     batches = ledger.add(20)
     nudger.ring(batches)
-    await until(lambda: not nudger.pending and len(ledger.now) == 2)
+    await until(lambda: len(ledger.now) == 2)
+    nudger.ring([("other", "behind them")])
+    await until_holds(lambda: redis.exists(queue_name("other")))
     await redis.flushall()
     ledger.gate.set()
     await until(lambda: ledger.ran_once(batches))
@@ -94,14 +101,13 @@ async def test_a_restarted_redis_is_used_again(
         valkey.stop()
         meanwhile = ledger.add(1)
         nudger.ring(meanwhile)
-        await until(lambda: not nudger.healthy)
+        await until(lambda: "nudge.redis_down" in events(logs))
         valkey.start()
-        await until(lambda: nudger.healthy and ledger.ran_once(meanwhile))
+        await until(lambda: "nudge.redis_up" in events(logs) and ledger.ran_once(meanwhile))
         afterwards = ledger.add(1)
         nudger.ring(afterwards)
         await until(lambda: ledger.ran_once(afterwards))
-    events = sorted(line["event"] for line in logs)
-    assert events == ["nudge.redis_down", "nudge.redis_up", "queue.redis_down", "queue.redis_up"]
+    assert sorted(events(logs)) == ["nudge.redis_down", "nudge.redis_up", "queue.redis_down", "queue.redis_up"]
 
 
 async def test_while_redis_is_down_work_is_found_in_sql(valkey: EmbeddedValkey, start_worker: StartWorker) -> None:
@@ -128,7 +134,7 @@ async def test_a_worker_starts_without_its_redis_and_finds_it_later(
 
 
 async def test_a_hanging_redis_holds_nobody_up(
-    valkey: EmbeddedValkey, nudger: Nudger, start_worker: StartWorker
+    valkey: EmbeddedValkey, nudger: Nudger, redis: ArqRedis, start_worker: StartWorker
 ) -> None:
     ledger = Ledger()
     await start_worker(ledger, idle_seconds=0.1)
@@ -141,7 +147,8 @@ async def test_a_hanging_redis_holds_nobody_up(
             await until(partial(ledger.ran_once, batches))
     finally:
         os.kill(valkey.pid, signal.SIGCONT)
-    await until(lambda: nudger.pending == 0)
+    nudger.ring([("other", "behind them")])
+    await until_holds(lambda: redis.exists(queue_name("other")))
 
 
 async def test_a_failover_to_a_read_only_replica_is_one_outage(
@@ -156,8 +163,8 @@ async def test_a_failover_to_a_read_only_replica_is_one_outage(
             nudger.ring(batches)
             await until(partial(ledger.ran_once, batches))
         await redis.replicaof("NO", "ONE")
-        await until(lambda: nudger.pending == 0 and "queue.redis_up" in [line["event"] for line in logs])
-    assert [line["event"] for line in logs].count("queue.redis_down") == 1
+        await until(lambda: {"nudge.redis_up", "queue.redis_up"} <= set(events(logs)))
+    assert events(logs).count("queue.redis_down") == 1
 
 
 async def test_a_key_of_the_wrong_kind_stops_no_worker(redis: ArqRedis, start_worker: StartWorker) -> None:
@@ -174,16 +181,16 @@ async def test_ringing_while_redis_is_down_is_bounded(valkey: EmbeddedValkey) ->
     valkey.stop()
     nudger = Nudger(valkey.url, bound=100)
     await nudger.start()
-    for start in range(0, 1000, 10):
-        nudger.ring((TYPE, f"b-{n}") for n in range(start, start + 10))
-        await asyncio.sleep(0)
-        assert nudger.pending <= 100
-    await until(lambda: not nudger.healthy)
-    assert nudger.pending == 100
-    assert await nudger.ping() == "does not answer (ConnectionError)"
-    valkey.start()
+    with capture_logs() as logs:
+        for start in range(0, 1000, 10):
+            nudger.ring((TYPE, f"b-{n}") for n in range(start, start + 10))
+            await asyncio.sleep(0)
+        await until(lambda: events(logs) == ["nudge.redis_down"])
+        assert await nudger.ping() == "does not answer (ConnectionError)"
+        valkey.start()
+        await until(lambda: events(logs) == ["nudge.redis_down", "nudge.redis_up"])
+    assert logs[-1]["dropped"] == 900
     client = connect(valkey.url)
-    await until(lambda: nudger.pending == 0)
     assert await client.zcard(queue_name(TYPE)) == 100
     assert await nudger.ping() is None
     await disconnect(client)
@@ -194,8 +201,9 @@ async def test_closing_a_nudger_while_redis_is_down_does_not_wait(valkey: Embedd
     nudger = Nudger(valkey.url)
     await nudger.start()
     valkey.stop()
-    nudger.ring([(TYPE, "b")])
-    await until(lambda: not nudger.healthy)
+    with capture_logs() as logs:
+        nudger.ring([(TYPE, "b")])
+        await until(lambda: events(logs) == ["nudge.redis_down"])
     async with asyncio.timeout(5):
         await nudger.aclose()
 
@@ -212,7 +220,7 @@ async def test_stock_jobs_that_redis_refuses_cost_no_slot(
     with capture_logs() as logs:
         functions = [func(_nothing, name="nothing")]
         worker = await start_worker(ledger, url, slots=4, idle_seconds=0.05, functions=functions)
-        await until(lambda: [line["event"] for line in logs].count("queue.redis_up") == 5)
+        await until(lambda: events(logs).count("queue.redis_up") == 5)
     ledger.gate.clear()
     ledger.add(8)
     await until(lambda: len(worker.running) == 4)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from broker.queue.connection import queue_name
 from broker.queue.worker import BatchWorker
-from tests.integration.queue.ledger import NEVER, PATIENCE, TYPE, Batch, Ledger, until
+from tests.integration.queue.ledger import NEVER, PATIENCE, TYPE, Batch, Ledger, until, until_holds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from arq import ArqRedis
 
     from broker.queue.embedded import EmbeddedValkey
     from broker.queue.nudge import Nudger
@@ -26,7 +29,9 @@ async def test_an_idle_worker_stops_at_once(valkey: EmbeddedValkey) -> None:
         await asyncio.wait_for(working, PATIENCE)
 
 
-async def test_stop_waits_for_what_runs_and_claims_nothing_new(valkey: EmbeddedValkey, nudger: Nudger) -> None:
+async def test_stop_waits_for_what_runs_and_claims_nothing_new(
+    valkey: EmbeddedValkey, nudger: Nudger, redis: ArqRedis
+) -> None:
     ledger = Ledger()
     ledger.gate.clear()
     batches = ledger.add(2)
@@ -37,7 +42,7 @@ async def test_stop_waits_for_what_runs_and_claims_nothing_new(valkey: EmbeddedV
     claims = ledger.claims
     later = ledger.add(2)
     nudger.ring(later)
-    await asyncio.sleep(0.1)
+    await until_holds(lambda: redis.exists(queue_name(TYPE)))
     assert not working.done()
     ledger.gate.set()
     await asyncio.wait_for(working, PATIENCE)

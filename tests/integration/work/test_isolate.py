@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker.work.child import HandlerCrashed
 from broker.work.crew import Crew
@@ -91,6 +92,17 @@ async def test_handler_runs_in_another_process_which_is_set_up_once(bench: Bench
     assert first == {"word": None, "size": 1000, "place": 3, "pid": first["pid"], "setups": 1, "cancelled": False}
     assert second == first
     assert my_children() == [first["pid"]]
+
+
+@pytest.mark.parametrize("type", ["slow", TYPE])
+async def test_what_a_handler_says_of_its_progress_is_in_the_log(tmp_path: Path, type: str) -> None:
+    bench = await asyncio.to_thread(Bench, tmp_path, types=(type,))
+    with capture_logs() as logs:
+        await bench.run("tell", type)
+    bench.crew.close()
+    told = [line["fraction"] for line in logs if line["event"] == "record.progress"]
+    assert told == [percent / 100 for percent in range(101)]
+    assert {(line["log_level"], line["batch"], line["record"]) for line in logs} == {("debug", "batch", "r")}
 
 
 async def test_process_is_killed_at_the_time_limit_and_replaced(bench: Bench) -> None:
