@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import select, update
 
-from broker.batches import NewBatch, new_id
-from broker.store.batches import insert_batches
-from broker.store.tables import BatchRow, table
+from tests.integration.api.rows import BATCHES, fill
 from tests.integration.running import ROOT, Broker
-
-_batches = table(BatchRow)
-
-
-async def fill(broker: Broker, count: int, **values: Any) -> list[str]:
-    """Ids of `count` further batches, the newest first; `values` are written over their columns."""
-    made = [new_id() for _ in range(count)]
-    rows = [
-        NewBatch(
-            id=id,
-            workspace=broker.tenant.workspace,
-            dialect="ximilar",
-            type="upscaler",
-            endpoint="upscale_2x",
-            params="{}",
-            records="[]",
-            extra="{}",
-            size=0,
-            base_url="http://x",
-        )
-        for id in made
-    ]
-    write = broker.core.database.writer.write
-    await asyncio.gather(*(write(insert_batches, row) for row in rows))
-    if values:
-        await broker.store.change(update(_batches).where(_batches.c.id.in_(made)).values(**values))
-    return made[::-1]
 
 
 async def page(broker: Broker, query: str = "", **options: Any) -> dict[str, Any]:
@@ -131,7 +101,7 @@ async def test_filters_choose_by_type_and_status(broker: Broker) -> None:
         (processing, "PROCESSING", None),
         (done, "DONE", "succeeded"),
     ):
-        await broker.store.change(update(_batches).where(_batches.c.id == id).values(status=status, outcome=outcome))
+        await broker.store.change(update(BATCHES).where(BATCHES.c.id == id).values(status=status, outcome=outcome))
     wanted = {
         "status=CREATED": [*paused, *created],
         "status=PROCESSING": processing,
@@ -188,6 +158,6 @@ async def test_workspace_of_the_list_is_chosen_in_the_query(broker: Broker) -> N
 
 async def test_rows_made_at_one_moment_keep_an_order(broker: Broker) -> None:
     ids = await fill(broker, 30, created=1)
-    assert await broker.store.rows(select(_batches.c.id).where(_batches.c.created != 1)) == []
+    assert await broker.store.rows(select(BATCHES.c.id).where(BATCHES.c.created != 1)) == []
     first, second = await page(broker, "?page_size=15"), await page(broker, "?page_size=15&page=2")
     assert [item["id"] for item in (*first["results"], *second["results"])] == ids
