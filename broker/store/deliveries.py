@@ -80,6 +80,7 @@ def claim_deliveries(connection: Connection, orders: Sequence[DueOrder]) -> list
 
 def record_attempts(connection: Connection, results: Sequence[AttemptResult]) -> list[bool]:
     """Complete attempts and move their deliveries on; False for a lease that was lost, whose state stays."""
+    settled = [_settle(connection, result) for result in results]  # locks deliveries first, as their removal does
     connection.execute(
         _END,
         [
@@ -94,7 +95,7 @@ def record_attempts(connection: Connection, results: Sequence[AttemptResult]) ->
             for result in results
         ],
     )
-    return [_settle(connection, result) for result in results]
+    return settled
 
 
 def _settle(connection: Connection, result: AttemptResult) -> bool:

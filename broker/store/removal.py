@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, Delete, delete, select
+from sqlalchemy import Connection, Delete, Select, delete, select
 
 from broker.store.given import given
 from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, Id, ResultRow, table
@@ -26,10 +27,11 @@ def remove_rows(connection: Connection, ids: Sequence[str]) -> None:
 
 
 @lru_cache
-def _statements(dialect: str) -> tuple[Delete, ...]:
+def _statements(dialect: str) -> tuple[Select[Any] | Delete, ...]:
     ids = select(given(dialect, id=Id).c.id)
     theirs = select(_deliveries.c.id).where(_deliveries.c.batch_id.in_(ids))
     return (
+        theirs.order_by(_deliveries.c.id).with_for_update(),  # a sender that claims one meanwhile adds an attempt
         delete(_attempts).where(_attempts.c.delivery_id.in_(theirs)),
         delete(_deliveries).where(_deliveries.c.batch_id.in_(ids)),
         delete(_results).where(_results.c.batch_id.in_(ids)),
