@@ -14,7 +14,9 @@ from broker.bootstrap import Core, open_core
 from broker.cli.processes import run
 from broker.cli.tables import console, new_table
 from broker.errors import Invalid, NotFound
+from broker.pause import Pause
 from broker.provision import SCOPES, Provision
+from broker.query import Query
 from broker.settings import load
 from broker.store.workspaces import list_tokens, list_workspaces, revoke_tokens
 
@@ -35,6 +37,18 @@ def create_workspace(name: Name) -> None:
 def show_workspaces() -> None:
     """List the workspaces."""
     run(_show_workspaces())
+
+
+@workspaces.command("pause")
+def pause_workspace(name: Name) -> None:
+    """Claim nothing of a workspace from now on; it still accepts, and what runs goes on to its end."""
+    run(_hold_workspace(name, paused=True))
+
+
+@workspaces.command("resume")
+def resume_workspace(name: Name) -> None:
+    """Let a paused workspace go on."""
+    run(_hold_workspace(name, paused=False))
 
 
 @tokens.command("create")
@@ -88,6 +102,14 @@ async def _show_workspaces() -> None:
         for row in await list_workspaces(connection):
             table.add_row(row.name, row.id, _day(row.created), "paused" if row.paused else "open")
         console().print(table)
+
+
+async def _hold_workspace(name: str, *, paused: bool) -> None:
+    async with _core() as (core, provision):
+        workspace = await provision.find(name)
+        pause = Pause(Query(core.database, core.links), core.database, core.nudger)
+        await (pause.pause_workspace if paused else pause.resume_workspace)(workspace.id)
+    typer.echo("paused" if paused else "resumed")
 
 
 async def _create_token(workspace: str, name: str, scopes: list[str], grants: list[str]) -> None:

@@ -21,12 +21,12 @@ from broker.errors import BrokerError, Misconfigured, Unavailable
 from broker.settings import load
 
 ROOT = "/account/v2/request"
+BATCHES = "/api/batches"
 REPEAT_SECONDS = 120.0
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 _LATER = frozenset({429, 502, 503, 504})
 _CUT_OFF = (httpx.ReadError, httpx.ReadTimeout, httpx.WriteError, httpx.WriteTimeout, httpx.RemoteProtocolError)
 """There was a connection: what was sent may have arrived."""
-BATCHES = "/api/batches"
 
 
 class Refused(BrokerError):
@@ -95,11 +95,11 @@ class Client:
 
     async def batches(self, filters: Mapping[str, Any]) -> dict[str, Any]:
         """A page of the batches of all dialects."""
-        return await self._json("GET", BATCHES, params=filters)
+        return await self._repeated("GET", BATCHES, params=filters)
 
     async def batch(self, id: str) -> dict[str, Any]:
         """How a batch stands, whatever its dialect, with its finished records."""
-        return await self._json("GET", _path_of(id))
+        return await self._repeated("GET", _path_of(id))
 
     async def act(self, id: str, verb: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Cancel, retry, pause or resume a batch; how it stands then."""

@@ -1,0 +1,192 @@
+"""`broker batches`: see how batches stand, cancel them, run them again, hold them back, delete them."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from broker.cli.client import Client, Refused
+from broker.cli.processes import run
+from broker.cli.tables import console, new_table
+from broker.errors import BrokerError, Invalid
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+batches = typer.Typer(help="Batches: how they stand, cancel, retry, pause.", no_args_is_help=True)
+Id = Annotated[str, typer.Argument(help="The batch's id, or its dialect's own id of it.")]
+Ids = Annotated[list[str], typer.Argument(help="Ids of batches, or their dialects' own ids of them.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the API's JSON.")]
+InWorkspaces = Annotated[list[str] | None, typer.Option("--workspace", help="Id of a workspace; default: the token's.")]
+
+
+@batches.command("list")
+def show_batches(
+    status: Annotated[list[str] | None, typer.Option(help="CREATED, PROCESSING, PAUSED or DONE.")] = None,
+    type: Annotated[list[str] | None, typer.Option(help="What was to be done.")] = None,
+    dialect: Annotated[list[str] | None, typer.Option(help="The wire format that it came in.")] = None,
+    outcome: Annotated[list[str] | None, typer.Option(help="succeeded, partial, failed or cancelled.")] = None,
+    workspace: InWorkspaces = None,
+    page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
+    page_size: Annotated[int, typer.Option(min=1, help="Batches on a page, at most 200.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List batches, newest first. A filter may be repeated."""
+    filters = {"status": status, "type": type, "dialect": dialect, "outcome": outcome, "workspace": workspace}
+    run(_list({**_given(filters), "page": page, "page_size": page_size}, as_json))
+
+
+@batches.command("show")
+def show_batch(id: Id, as_json: AsJson = False) -> None:
+    """Show how a batch stands, with its finished records."""
+    run(_show(id, as_json))
+
+
+@batches.command("cancel")
+def cancel(ids: Ids) -> None:
+    """Cancel batches: what is finished stays, the rest is not begun, the webhook is sent."""
+    run(_act(ids, "cancel"))
+
+
+@batches.command("retry")
+def retry(
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of batches; none with --outcome.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="Also the records that succeeded.")] = False,
+    outcome: Annotated[list[str] | None, typer.Option(help="All batches that ended so; may be repeated.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="T", help="With --outcome: done since then; 2h, 3d or ISO 8601 with a zone.")
+    ] = None,
+    workspace: Annotated[
+        str | None, typer.Option(help="With --outcome: id of a workspace; default: the token's.")
+    ] = None,
+) -> None:
+    """Run DONE batches again: their failed records, or all."""
+    if not ids and not outcome:
+        raise Invalid("ids of batches are needed, or --outcome for all that ended so")
+    if not ids:
+        moment = None if since is None else _moment(since)
+        run(_retry_many({**_given({"outcome": outcome, "since": moment, "workspace": workspace}), "all": all}))
+        return
+    if outcome or since or workspace:
+        raise Invalid("ids of batches and --outcome, --since or --workspace do not go together")
+    run(_act(ids, "retry", all=all))
+
+
+@batches.command("pause")
+def pause(ids: Ids) -> None:
+    """Keep waiting batches from being begun."""
+    run(_act(ids, "pause"))
+
+
+@batches.command("resume")
+def resume(ids: Ids) -> None:
+    """Let paused batches go on."""
+    run(_act(ids, "resume"))
+
+
+@batches.command("delete")
+def delete(ids: Ids, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete DONE batches with their results and pictures."""
+    if not yes:
+        typer.confirm(f"Delete {len(ids)} batch{'es' * (len(ids) > 1)} with results and pictures?", abort=True)
+    run(_delete(ids))
+
+
+async def _list(filters: Mapping[str, Any], as_json: bool) -> None:
+    async with Client.of_environment() as client:
+        page = await _told(client.batches(filters))
+    if as_json:
+        typer.echo(json.dumps(page, ensure_ascii=False))
+        return
+    console().print(_table(page["results"]))
+    if page["next"]:
+        typer.echo(f"{len(page['results'])} of {page['count']}; --page {filters['page'] + 1} shows more")
+
+
+async def _show(id: str, as_json: bool) -> None:
+    async with Client.of_environment() as client:
+        batch = await _told(client.batch(id))
+    if as_json:
+        typer.echo(json.dumps(batch, ensure_ascii=False))
+        return
+    console().print(_table([batch]))
+    records = new_table("record", "id", "result")
+    for record in batch["records"]:
+        records.add_row(str(record["index"]), record["id"], f"{record['code']} {record['text']}")
+    console().print(records)
+
+
+async def _act(ids: Sequence[str], verb: str, **options: Any) -> None:
+    async with Client.of_environment() as client:
+
+        async def one(id: str) -> str:
+            batch = await client.act(id, verb, options)
+            return f"{batch['id']}  {batch['status']}" + (f" {batch['outcome']}" if batch["outcome"] else "")
+
+        await _each(ids, one)
+
+
+async def _delete(ids: Sequence[str]) -> None:
+    async with Client.of_environment() as client:
+
+        async def one(id: str) -> str:
+            await client.delete(id)
+            return f"{id}  deleted"
+
+        await _each(ids, one)
+
+
+async def _retry_many(options: Mapping[str, Any]) -> None:
+    async with Client.of_environment() as client:
+        done = await _told(client.retry_many(options))
+    typer.echo(f"{done['retried']} retried, {done['refused']} refused")
+
+
+async def _each(ids: Sequence[str], do: Callable[[str], Awaitable[str]]) -> None:
+    """Do it to every batch, whatever becomes of the others. Exit status 1 when one was refused."""
+    refused = 0
+    for id in ids:
+        try:
+            typer.echo(await do(id))
+        except Refused as error:
+            refused += 1
+            typer.echo(f"broker: {id}: {error.reason}", err=True)
+    if refused:
+        raise typer.Exit(1)
+
+
+async def _told(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """An answer; a refusal in the broker's own words."""
+    try:
+        return await answer
+    except Refused as error:
+        raise BrokerError(error.reason) from error
+
+
+def _table(found: Sequence[Mapping[str, Any]]) -> Table:
+    table = new_table("id", "dialect", "type", "endpoint", "status", "outcome", "run", "records", "created")
+    for batch in found:
+        counts = batch["counts"]
+        records = f"{counts['finished']} of {counts['records']}"
+        table.add_row(
+            *(batch["id"], batch["dialect"], batch["type"], batch["endpoint"]),
+            *(batch["status"], batch["outcome"] or "", str(batch["run"])),
+            records + (f", {counts['failed']} failed" if counts["failed"] else ""),
+            batch["created"],
+        )
+    return table
+
+
+def _moment(text: str) -> int | str:
+    """`2h` ago in ms since 1970; another text goes to the broker as it is."""
+    ago = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
+    return text if ago is None else max(0, int((time.time() - int(ago[1]) * SECONDS[ago[2]]) * 1000))
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
