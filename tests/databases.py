@@ -74,6 +74,19 @@ class PostgresServer:
             time.sleep(0.1)
         raise TimeoutError(f"PostgreSQL {pid} does not stop")
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Every process of the server is stopped (SIGSTOP): connections stand, nothing answers."""
+        postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
+        pids = [postmaster, *_children(postmaster)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self._data}"
 
@@ -140,6 +153,10 @@ async def _execute(url: str, statements: tuple[str, ...]) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+def _children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
 def _alive(pid: int) -> bool:

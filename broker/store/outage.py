@@ -6,9 +6,10 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, PendingRollbackError, ResourceClosedError, TimeoutError
 
-# Classes and codes of PostgreSQL's appendix A: connection, read-only after a failover, access refused, database gone,
-# resources, not accepting connections, shutdown, system, internal.
-_POSTGRESQL = ("08", "25006", "28", "3D", "53", "55000", "57P", "58", "XX")
+# Classes and codes of PostgreSQL's appendix A: connection, read-only after a failover, a transaction's time over, access
+# refused, database gone, rolled back by conflict, resources, locked or not accepting connections, cancelled or shut
+# down, system, internal.
+_POSTGRESQL = ("08", "25006", "25P03", "25P04", "28", "3D", "40", "53", "55", "57", "58", "XX")
 # SQLite's primary result codes; its driver calls these and plain mistakes alike OperationalError.
 _SQLITE = frozenset(
     {

@@ -10,6 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from broker.store.writer import Work
 
 READERS = 8
+CONNECT_SECONDS = 5
+ANSWER_SECONDS = 10
+"""A server that has been stopped or cannot be reached any more is given up after this long."""
+LOCK_MS = 5_000
+"""How long a statement waits for somebody's lock; when this is over, it is certainly rolled back."""
 
 
 class PostgresqlSession:
@@ -22,9 +27,13 @@ class PostgresqlSession:
             max_overflow=0,
             hide_parameters=True,
             connect_args={
-                "timeout": 5,
-                "command_timeout": 30,
-                "server_settings": {"synchronous_commit": "on", "application_name": "broker writer"},
+                "timeout": CONNECT_SECONDS,
+                "command_timeout": ANSWER_SECONDS,
+                "server_settings": {
+                    "synchronous_commit": "on",
+                    "lock_timeout": str(LOCK_MS),
+                    "application_name": "broker writer",
+                },
             },
         )
 
@@ -43,11 +52,12 @@ def reading_engine(url: URL) -> AsyncEngine:
         pool_size=READERS,
         max_overflow=0,
         hide_parameters=True,
+        pool_timeout=CONNECT_SECONDS,
         pool_pre_ping=True,
         isolation_level="AUTOCOMMIT",
         connect_args={
-            "timeout": 5,
-            "command_timeout": 30,
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": ANSWER_SECONDS,
             "server_settings": {"application_name": "broker reader", "default_transaction_read_only": "on"},
         },
     )
