@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Row, insert, select, update
 
+from broker.store.crashes import RescueOrder, rescue_batches
 from broker.store.leases import ClaimOrder, claim_batches
 from broker.store.tables import BatchRow, DeliveryRow, ResultRow, table
 from tests.integration.receiver import Receiver
@@ -64,9 +65,12 @@ class Scene:
         return [row.position for row in rows]
 
     async def lose_lease(self) -> None:
-        """As when the worker has not beaten for a long time."""
+        """As when the worker has not beaten for a long time, and the sweep has found that."""
         late = update(_batches).where(_batches.c.status == "PROCESSING").values(lease_until=1)
         assert await self.broker.store.change(late) == 1
+        order = RescueOrder(10, lease_ms=0, since=0, until=2**52, max_crashes=3)
+        look = await self.broker.core.database.writer.write(rescue_batches, order)
+        assert len(look.rescued) == 1
 
 
 @pytest.fixture
@@ -115,7 +119,7 @@ async def test_records_that_finish_while_a_checkpoint_is_written_are_stored_too(
 async def test_rescued_batch_runs_only_what_is_not_stored(
     scene: Scene, start_worker: StartWorker, receiver: Receiver
 ) -> None:
-    worker = await start_worker(worker_threads=3)
+    await start_worker(worker_threads=3, lease_seconds=1.5)
     hook = {"endpoint": receiver.url()}
     id = await scene.post(scene.free(), scene.free(), scene.held(), webhook=hook, type="hostile-async")
     await scene.began(3)
@@ -126,7 +130,6 @@ async def test_rescued_batch_runs_only_what_is_not_stored(
     await until(both, 10)
     kept = await scene.broker.store.rows(select(_results).order_by(_results.c.position))
     await scene.lose_lease()
-    await worker.work.sweep.once()
     await scene.began(4)
     batch = await scene.batch()
     assert (batch.status, batch.lease_seq, batch.crashes) == ("PROCESSING", 2, 1)
@@ -210,7 +213,7 @@ async def test_batch_of_a_dead_worker_is_swept_up_and_done(scene: Scene, start_w
     order = ClaimOrder("a worker that dies", ("hostile",), 1, 300)
     (claim,) = await scene.broker.core.database.writer.write(claim_batches, order)
     assert claim.id == id
-    await start_worker()
+    await start_worker(lease_seconds=1.0)
     await scene.broker.done(id)
     batch = await scene.batch()
     assert (batch.lease_seq, batch.crashes, batch.outcome) == (2, 1, "succeeded")
