@@ -6,9 +6,9 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, PendingRollbackError, ResourceClosedError, TimeoutError
 
-# Classes and codes of PostgreSQL's appendix A: connection, read-only after a failover, a transaction's time over, access
-# refused, database gone, rolled back by conflict, resources, locked or not accepting connections, cancelled or shut
-# down, system, internal.
+# Classes and codes of PostgreSQL's appendix A: connection, read-only after a failover, idle for too long, access refused,
+# database gone, rolled back by a conflict, resources, locked or not accepting connections, cancelled or shut down,
+# system, internal.
 _POSTGRESQL = ("08", "25006", "25P03", "25P04", "28", "3D", "40", "53", "55", "57", "58", "XX")
 # SQLite's primary result codes; its driver calls these and plain mistakes alike OperationalError.
 _SQLITE = frozenset(
