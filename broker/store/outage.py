@@ -6,7 +6,7 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, PendingRollbackError, ResourceClosedError, TimeoutError
 
-# Classes and codes of PostgreSQL's appendix A: connection, read-only after a failover, idle for too long, access refused,
+# Classes and codes of PostgreSQL's appendix A: connection, read-only after a failover, idle too long, access refused,
 # database gone, rolled back by a conflict, resources, locked or not accepting connections, cancelled or shut down,
 # system, internal.
 _POSTGRESQL = ("08", "25006", "25P03", "25P04", "28", "3D", "40", "53", "55", "57", "58", "XX")
