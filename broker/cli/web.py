@@ -58,13 +58,13 @@ async def serve(app: ASGIApp, listening: socket.socket, grace_seconds: float) ->
 
     on_stop(stop)
     freeze()
+    log.info("web.started", url=address_of(listening))
     await server.serve(sockets=[listening])
 
 
 async def _serve(settings: Settings, listen_fd: int | None) -> None:
     listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
     async with open_web(settings) as web:
-        log.info("web.started", url=address_of(listening))
         await serve(create_app(web), listening, settings.grace_seconds)
     log.info("web.stopped")
 
