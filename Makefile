@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help install demo test check format lock bench clean
+.PHONY: help install demo test torture check format lock bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -20,6 +20,11 @@ demo: $(READY) ## start everything, send three photographs through it, show the 
 
 test: $(READY) ## every test, on SQLite and on PostgreSQL; nothing has to run beforehand
 	$(BIN)/pytest -n auto
+
+SEED ?= 1
+SECONDS ?= 180
+torture: $(READY) ## kill, stop, cut and fill everything under load, on SQLite, then on PostgreSQL: SEED=1 SECONDS=180
+	TORTURE_SEED=$(SEED) TORTURE_SECONDS=$(SECONDS) $(BIN)/pytest -q -s -n 0 -o faulthandler_timeout=0 tests/torture/test_torture.py
 
 check: $(READY) ## lint, types, import contracts, migrations, documented settings
 	$(BIN)/ruff format --check .

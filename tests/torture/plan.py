@@ -64,7 +64,7 @@ def random_plan(seed: int, seconds: float, database: str) -> tuple[Fault, ...]:
     deck: list[Kind] = []
     faults: list[Fault] = []
     at = 1.0
-    while (at := at + rng.uniform(0.5, 3.0)) < seconds:
+    while (at := at + rng.uniform(1.0, 4.0)) < seconds:
         deck = deck or rng.sample(kinds, len(kinds))
         kind = deck.pop()
         lasts = rng.uniform(*LASTS.get(kind, (0.0, 0.0)))
