@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
+
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -31,7 +33,7 @@ def create_app(web: Web) -> Starlette:
     app.router.redirect_slashes = False
     app.state.web = web
     app.state.authenticator = Authenticator(web.core.database)
-    app.state.openapi = openapi.document(web.core.registry)
+    app.state.openapi = cache(partial(openapi.document, web.core.registry))
     return app
 
 

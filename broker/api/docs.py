@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
@@ -33,13 +35,13 @@ def routes() -> list[BaseRoute]:
 
 async def openapi(request: Request) -> Response:
     """The document, for tools."""
-    return JSONResponse(request.app.state.openapi)
+    return JSONResponse(await _document(request))
 
 
 async def page(request: Request) -> Response:
     """The document, for people. Raises Invalid for a Host that no example can name."""
     root = "../" if request.url.path.endswith("/") else "./"
-    contents = reference(request.app.state.openapi, web_of(request).core.registry, base_url(request))
+    contents = reference(await _document(request), web_of(request).core.registry, base_url(request))
     return HTMLResponse(render(contents, root), headers=HEADERS)
 
 
@@ -47,6 +49,12 @@ def render(contents: Reference, root: str) -> str:
     """The page as HTML. `root` leads from its address to the service's; relative, whatever proxy stands before."""
     sample = (HERE / "samples" / "verify_webhook.py").read_text()
     return _templates().get_template("docs.html").render(reference=contents, root=root, verify_sample=sample)
+
+
+async def _document(request: Request) -> dict[str, Any]:
+    """Made when somebody first asks for it, on a thread: it takes as long as many batches do."""
+    document: dict[str, Any] = await asyncio.to_thread(request.app.state.openapi)
+    return document
 
 
 @cache
