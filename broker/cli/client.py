@@ -23,6 +23,7 @@ from broker.settings import load
 ROOT = "/account/v2/request"
 BATCHES = "/api/batches"
 REPEAT_SECONDS = 120.0
+BULK_SECONDS = 600.0
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 _LATER = frozenset({429, 502, 503, 504})
 _CUT_OFF = (httpx.ReadError, httpx.ReadTimeout, httpx.WriteError, httpx.WriteTimeout, httpx.RemoteProtocolError)
@@ -106,7 +107,8 @@ class Client:
         return await self._json("POST", f"{_path_of(id)}/{verb}", json=options)
 
     async def retry_many(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        return await self._json("POST", f"{BATCHES}/retry", json=options)
+        """How many batches run again, and how many cannot. The answer comes when all are queued."""
+        return await self._json("POST", f"{BATCHES}/retry", json=options, timeout=BULK_SECONDS)
 
     async def delete(self, id: str) -> None:
         await self._answer("DELETE", _path_of(id))
