@@ -68,6 +68,11 @@ def heed(record: Record, params: SlowParams, box: Box) -> Facts:
     raise RecordError(499, "cancelled")
 
 
+def give_up(record: Record, params: SlowParams, box: Box) -> Facts:
+    """Says cancelled although nobody asked for it."""
+    raise RecordError(499, "cancelled")
+
+
 def leave(record: Record, params: SlowParams, box: Box) -> Facts:
     os._exit(int(str(record.fields.get("status", 0))))
 
@@ -168,6 +173,7 @@ ACTS: dict[object, Callable[[Record, Any, Box], Facts]] = {
         sleep,
         deaf,
         heed,
+        give_up,
         leave,
         fall,
         starve,
