@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
+import signal
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import asyncpg
+from sqlalchemy import text
 
 from broker.bootstrap import open_core
 from broker.provision import Provision
 from broker.settings import load
+from broker.store.database import open_database
 from tests.acceptance.broker import Api
 from tests.acceptance.processes import Commands, Done, Running, is_ready, until
 from tests.databases import run_aside
@@ -71,6 +80,46 @@ class Fleet:
         until(lambda: _ended(worker) or worker.says("worker.started"), "worker has started")
         assert worker.process.poll() is None, worker.err.read_text()
         return worker
+
+    def freeze(self, process: Running, batch: str) -> None:
+        """Stop a process at a moment at which it keeps nobody from writing about a batch."""
+        process.signal(signal.SIGSTOP)
+        while not run_aside(_is_free(self.database_url, batch)):
+            process.signal(signal.SIGCONT)
+            time.sleep(0.01)
+            process.signal(signal.SIGSTOP)
+
+    def rows(self, table: str, batch: str) -> list[dict[str, Any]]:
+        """What a table of the database holds of a batch."""
+        return run_aside(_rows(self.database_url, self.commands.folder, table, batch))
+
+
+async def _is_free(database_url: str, batch: str) -> bool:
+    """Whether the database's lock file, or the batch's row, can be locked."""
+    if database_url.startswith("sqlite"):
+        with Path(database_url.removeprefix("sqlite:///") + ".lock").open() as lock, suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("SELECT 1 FROM batches WHERE id = $1 FOR UPDATE NOWAIT", batch)
+    except asyncpg.LockNotAvailableError:
+        return False
+    finally:
+        await connection.close()
+    return True
+
+
+async def _rows(database_url: str, data_dir: Path, table: str, batch: str) -> list[dict[str, Any]]:
+    database = open_database(database_url, data_dir)
+    try:
+        async with database.reading() as connection:
+            column = "id" if table == "batches" else "batch_id"
+            rows = await connection.execute(text(f"SELECT * FROM {table} WHERE {column} = :id"), {"id": batch})
+            return [dict(row) for row in rows.mappings()]
+    finally:
+        await database.aclose()
 
 
 async def _token(database_url: str, data_dir: Path) -> str:

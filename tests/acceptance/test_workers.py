@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 import signal
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import text
 
-from broker.store.database import open_database
-from tests.acceptance.broker import Api, as_base64
 from tests.acceptance.fleet import Fleet
+from tests.acceptance.nap import Nap
 from tests.acceptance.processes import Commands, until
-from tests.databases import run_aside
-
-
-@dataclass(frozen=True)
-class Nap:
-    """A batch whose last record waits for a gate."""
-
-    folder: Path
-
-    @property
-    def runs(self) -> list[int]:
-        """The records' places, one entry for each time that one was begun."""
-        with suppress(FileNotFoundError):
-            return sorted(int(line) for line in (self.folder / "runs").read_text().split())
-        return []
-
-    def submit(self, api: Api, quick: int, stubborn: bool = False) -> str:
-        """`quick` records that end at once, then one that waits."""
-        files = {"runs": str(self.folder / "runs"), "gate": str(self.folder / "gate")}
-        records = [{"_base64": as_base64(), "waits": place == quick} for place in range(quick + 1)]
-        return api.submit(records, type="sleepy", stubborn=stubborn, **files)
-
-    def open_gate(self) -> None:
-        (self.folder / "gate").touch()
 
 
 @pytest.fixture
@@ -51,28 +23,13 @@ def fleet(sleepy_commands: Commands, database_url: str) -> Fleet:
     return Fleet(sleepy_commands, database_url)
 
 
-def checkpoints(fleet: Fleet, batch: str) -> int:
-    """How many of a batch's results are in SQL."""
-
-    async def count() -> int:
-        database = open_database(fleet.database_url, fleet.commands.folder)
-        try:
-            async with database.reading() as connection:
-                question = text("SELECT count(*) FROM results WHERE batch_id = :id")
-                return int(await connection.scalar(question, {"id": batch}) or 0)
-        finally:
-            await database.aclose()
-
-    return run_aside(count())
-
-
 def test_a_killed_workers_batch_is_done_after_its_lease_and_stored_records_are_not_run_again(
     fleet: Fleet, nap: Nap
 ) -> None:
     api = fleet.start_web()
     killed = fleet.start_worker(BROKER_LEASE_SECONDS="2", BROKER_WORKER_THREADS="4")
     id = nap.submit(api, quick=3)
-    until(lambda: checkpoints(fleet, id) == 3, "the quick records are stored")
+    until(lambda: len(fleet.rows("results", id)) == 3, "the quick records are stored")
     until(lambda: nap.runs == [0, 1, 2, 3], "the last record has begun")
     killed.process.kill()
     nap.open_gate()

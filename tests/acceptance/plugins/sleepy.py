@@ -1,8 +1,14 @@
-"""A type whose records wait for a file, so that a test decides when they end, and that writes down every run."""
+"""Types whose records wait for a file, so that a test decides when they end, and that write down every run.
+
+A record with the key `kills` takes its worker down. `sleepy-loop` runs on the event loop and holds it.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from handlers.contract import Box, Config, Facts, Params, Record, RecordError, Spec
@@ -30,11 +36,20 @@ class Sleepy:
     def run(self, record: Record, params: NapParams, box: Box) -> Facts:
         with Path(params.runs).open("a") as runs:
             runs.write(f"{record.index}\n")
+        if record.fields.get("kills"):
+            os.kill(os.getpid(), signal.SIGKILL)
         while record.fields.get("waits") and not Path(params.gate).exists():
             if box.cancelled and not params.stubborn:
                 raise RecordError(499, "cancelled")
             time.sleep(LOOK_SECONDS)
         return {"slept": True}
+
+
+class SleepyLoop(Sleepy):
+    """The same on the event loop, which it does not give back before it ends."""
+
+    async def run(self, record: Record, params: NapParams, box: Box) -> Facts:  # type: ignore[override]
+        return super().run(record, params, box)
 
 
 SPEC = Spec(
@@ -44,3 +59,4 @@ SPEC = Spec(
     handler="sleepy:Sleepy",
     summary="Waits.",
 )
+LOOP = replace(SPEC, type="sleepy-loop", handler="sleepy:SleepyLoop")
