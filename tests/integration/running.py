@@ -35,7 +35,10 @@ KEY = "the-key-of-these-tests-at-least-32-characters"
 ROOT = "/account/v2/request"
 API = "/api"
 PHOTOGRAPHS = Path(__file__).parents[2] / "broker" / "cli" / "photographs"
-DOCUMENTED = re.compile(rf"({ROOT}(/[^/]+(/status)?)?|{API}/[a-z]+(/[^/]+(/[a-z]+)?)?|/media/.+|/healthz|/readyz)/?")
+DOCUMENTED = re.compile(
+    rf"({ROOT}(/[^/]+(/status)?)?|{API}/batches(/[^/]+(/(cancel|retry|pause|resume))?)?|{API}/workspace/(pause|resume)"
+    r"|/media/.+|/healthz|/readyz)/?"
+)
 LOOK_SECONDS = 0.1
 POLL_SECONDS = 0.03
 PATIENCE = 30.0
