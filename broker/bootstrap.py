@@ -19,7 +19,8 @@ from broker.batches import new_id
 from broker.cancel import Cancel
 from broker.complete import Complete
 from broker.delete import Delete
-from broker.errors import Misconfigured, Unavailable
+from broker.errors import Misconfigured
+from broker.foundation import open_foundation
 from broker.media.blobs import Blobs, open_blobs
 from broker.media.fetch import Fetcher
 from broker.media.links import Links
@@ -31,12 +32,10 @@ from broker.query import Query
 from broker.queue.bell import DoneBell
 from broker.queue.nudge import Nudger
 from broker.retry import Retry
-from broker.secrets import Vault, key_of_folder
+from broker.secrets import Vault
 from broker.settings import Settings
-from broker.store.database import Database, open_database, open_session
+from broker.store.database import Database, open_session
 from broker.store.leases import Claim, ClaimOrder, claim_batches
-from broker.store.migrate import check_migrated
-from broker.store.workspaces import remember_facts
 from broker.wait import Wait
 from broker.webhooks.send import Sender
 from broker.work.beat import Heartbeat
@@ -47,7 +46,6 @@ from broker.work.sweep import Sweep
 from handlers.contract import Config
 from handlers.registry import Registry
 
-KEY_CHECK = "key_check"
 DRAIN_SECONDS = 5.0
 """What webhooks under way get when a worker stops, so that grace and drain fit the 30 s that platforms give."""
 
@@ -113,34 +111,11 @@ class Work:
         return claims
 
 
-def open_vault(settings: Settings) -> Vault:
-    """The vault of the set keys, or of the data folder's own key when the database is the embedded one."""
-    if settings.keys:
-        return Vault(settings.keys)
-    if not settings.embedded_database:
-        raise Misconfigured("BROKER_SECRET_KEY must be set when BROKER_DATABASE_URL is (e.g. openssl rand -hex 32)")
-    return Vault([key_of_folder(settings.data_dir)])
-
-
-async def check_key(database: Database, vault: Vault) -> None:
-    """Raises Misconfigured when the database's secrets were written with a key that is not given."""
-    standing = await database.writer.write(remember_facts, (KEY_CHECK, vault.check_value()))
-    if not vault.knows(standing):
-        raise Misconfigured("BROKER_SECRET_KEY is not the key that this database's secrets were written with")
-
-
 @asynccontextmanager
 async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """Open what every process needs; closed in reverse order. Raises Misconfigured."""
-    vault = open_vault(settings)
     async with AsyncExitStack() as stack:
-        database = open_database(settings.database_url, settings.data_dir)
-        stack.push_async_callback(database.aclose)
-        try:
-            await check_migrated(database)
-            await check_key(database, vault)
-        except Unavailable as error:
-            raise Misconfigured("the database cannot be reached; see BROKER_DATABASE_URL") from error
+        foundation = await stack.enter_async_context(open_foundation(settings))
         nudger = Nudger(settings.redis_url or None)
         stack.push_async_callback(nudger.aclose)
         await nudger.start()
@@ -150,10 +125,10 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         yield Core(
             settings=settings,
             registry=Registry.installed(),
-            database=database,
-            vault=vault,
+            database=foundation.database,
+            vault=foundation.vault,
             blobs=open_blobs(settings.blobs_url, settings.data_dir),
-            links=Links(vault, settings.public_url, settings.output_hours),
+            links=Links(foundation.vault, settings.public_url, settings.output_hours),
             nudger=nudger,
             bell=bell,
             policy=Policy(settings.networks, settings.ports),

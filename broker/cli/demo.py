@@ -20,7 +20,6 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from broker.bootstrap import open_core
 from broker.cli.client import Client
 from broker.cli.data_folder import DEFAULT_WORKSPACE, TOKEN_FILE, URL_FILE
 from broker.cli.processes import run
@@ -28,6 +27,7 @@ from broker.cli.receiver import Received, Receiver
 from broker.cli.submit import outputs_of
 from broker.cli.tables import console, new_table
 from broker.errors import BrokerError
+from broker.foundation import open_foundation
 from broker.provision import Provision
 from broker.settings import load
 from broker.webhooks.signing import verify
@@ -143,8 +143,8 @@ def _check(events: Sequence[Received], secrets: Sequence[str], batches: Mapping[
 
 
 async def _secrets(folder: Path) -> Sequence[str]:
-    async with open_core(load(data_dir=folder, database_url="", redis_url="")) as core:
-        return await Provision(core.database, core.vault).webhook_secrets(DEFAULT_WORKSPACE)
+    async with open_foundation(load(data_dir=folder, database_url="", redis_url="")) as opened:
+        return await Provision(opened.database, opened.vault).webhook_secrets(DEFAULT_WORKSPACE)
 
 
 async def _save(

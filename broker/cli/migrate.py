@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from broker.bootstrap import check_key, open_vault
 from broker.cli.processes import begin, run
+from broker.foundation import check_key, open_vault
 from broker.settings import Settings
 from broker.store.database import open_database
 from broker.store.migrate import migrate as migrate_database

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -21,3 +22,8 @@ def new_table(*columns: str) -> Table:
 def console() -> Console:
     """Standard output, wide enough for whole lines when it is no terminal."""
     return Console(width=None if sys.stdout.isatty() else WIDE)
+
+
+def day(milliseconds: int) -> str:
+    """A time of ours to the minute, in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")

@@ -16,17 +16,18 @@ import structlog
 import typer
 
 from broker import logs
-from broker.bootstrap import Core, open_core
 from broker.cli.data_folder import DEFAULT_WORKSPACE, TOKEN_FILE, URL_FILE
 from broker.cli.migrate import migrate_and_check
 from broker.cli.processes import address_of, listen, run
 from broker.cli.signals import on_stop
 from broker.cli.supervisor import Child, Supervisor
 from broker.errors import Conflict, Misconfigured
+from broker.foundation import open_foundation
 from broker.provision import SCOPES, Provision
 from broker.queue.embedded import EmbeddedValkey, ValkeyUnavailable
 from broker.secrets import token_hash
 from broker.settings import Settings, load
+from broker.store.database import Database
 from broker.store.workspaces import token_by_hash
 
 LOCK_FILE = "up.lock"
@@ -143,11 +144,11 @@ def _start_valkey(valkey: EmbeddedValkey) -> str:
 async def _provision(settings: Settings) -> None:
     """The workspace `default` and a token of it that works: on the first start, and where the old one was lost."""
     path = settings.data_dir / TOKEN_FILE
-    async with open_core(settings) as core:
-        provision = Provision(core.database, core.vault)
+    async with open_foundation(settings) as opened:
+        provision = Provision(opened.database, opened.vault)
         with suppress(Conflict):
             await provision.workspace(DEFAULT_WORKSPACE)
-        if path.exists() and await _works(core, path.read_text(errors="replace").strip()):
+        if path.exists() and await _works(opened.database, path.read_text(errors="replace").strip()):
             return
         token = await provision.token(DEFAULT_WORKSPACE, "broker up", SCOPES)
     unfinished = path.with_suffix(".new")
@@ -158,8 +159,8 @@ async def _provision(settings: Settings) -> None:
     unfinished.replace(path)
 
 
-async def _works(core: Core, token: str) -> bool:
-    async with core.database.reading() as connection:
+async def _works(database: Database, token: str) -> bool:
+    async with database.reading() as connection:
         return await token_by_hash(connection, token_hash(token)) is not None
 
 

@@ -1,4 +1,4 @@
-"""Bringing a database to the newest schema, and telling whether it is there. The steps are in `migrations/`."""
+"""Bringing a database to the newest schema. The steps are in `migrations/`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from broker.errors import Misconfigured
 from broker.store.database import Database
 
 # Any constant will do, as long as nobody else in the database locks with it.
@@ -37,19 +34,6 @@ def downgrade(connection: Connection, targets: Sequence[str]) -> list[None]:
 async def migrate(database: Database) -> None:
     """Bring the database to the newest schema; several processes may do so at once."""
     await database.writer.write(upgrade, "head")
-
-
-async def check_migrated(database: Database) -> None:
-    """Raises Misconfigured unless the schema is the one that this code was written for."""
-    async with database.reading() as connection:
-        current = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
-    if current != newest():
-        raise Misconfigured("the database's schema is not this version's; run: broker migrate")
-
-
-def newest() -> str | None:
-    """The newest revision that this code knows."""
-    return ScriptDirectory.from_config(_config(None)).get_current_head()
 
 
 def _config(connection: Connection | None) -> Config:

@@ -7,18 +7,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from broker.errors import Misconfigured
+from broker.store import schema
 from broker.store.database import open_database
-from broker.store.migrate import check_migrated, downgrade, migrate, newest
+from broker.store.migrate import downgrade, migrate
+from broker.store.schema import REVISION, check_migrated
 from tests.integration.store.rows import execute, select
 
 MIGRATE = """
 import asyncio, sys
 from pathlib import Path
 from broker.store.database import open_database
-from broker.store.migrate import check_migrated, migrate
+from broker.store.migrate import migrate
+from broker.store.schema import check_migrated
 
 async def main():
     database = open_database(sys.argv[1], Path())
@@ -29,6 +33,11 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def test_this_version_knows_its_newest_step() -> None:
+    steps = Path(schema.__file__).with_name("migrations")
+    assert ScriptDirectory(str(steps)).get_current_head() == REVISION
 
 
 async def test_processes_that_migrate_at_once_all_find_the_newest_schema(
@@ -48,7 +57,7 @@ async def test_processes_that_migrate_at_once_all_find_the_newest_schema(
     ] * 4
     database = open_database(empty_database_url, tmp_path)
     await check_migrated(database)
-    assert await select(database, "SELECT version_num FROM alembic_version") == [(newest(),)]
+    assert await select(database, "SELECT version_num FROM alembic_version") == [(REVISION,)]
     await database.aclose()
 
 

@@ -19,7 +19,8 @@ from broker.batches import new_id
 from broker.errors import Misconfigured, Unavailable
 from broker.store.batches import insert_batches
 from broker.store.database import SQLITE_FILE, Database, open_database
-from broker.store.migrate import check_migrated, migrate
+from broker.store.migrate import migrate
+from broker.store.schema import check_migrated
 from broker.store.sqlite import CHECKPOINT_BYTES, filesystem_of
 from broker.store.workspaces import NewWorkspace, insert_workspaces
 from tests.integration.store.rows import accept, new_batch, select

@@ -1,54 +1,26 @@
-"""`broker workspace`, `token`, `webhook-secret`: the operator's commands, straight on the database."""
+"""`broker token`, `webhook-secret`: what a workspace's customers hold, straight on the database."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from broker import logs
-from broker.bootstrap import Core, open_core
 from broker.cli.processes import run
-from broker.cli.tables import console, new_table
+from broker.cli.tables import console, day, new_table
 from broker.errors import Invalid, NotFound
-from broker.pause import Pause
+from broker.foundation import open_foundation
 from broker.provision import SCOPES, Provision
-from broker.query import Query
 from broker.settings import load
-from broker.store.workspaces import list_tokens, list_workspaces, revoke_tokens
+from broker.store.database import Database
+from broker.store.workspaces import list_tokens, revoke_tokens
 
-workspaces = typer.Typer(help="Tenants.", no_args_is_help=True)
 tokens = typer.Typer(help="API tokens.", no_args_is_help=True)
 webhook_secrets = typer.Typer(help="The secret that signs a workspace's webhooks.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="Name of the workspace.")]
 InWorkspace = Annotated[str, typer.Option("--workspace", help="Name of the workspace.")]
-
-
-@workspaces.command("create")
-def create_workspace(name: Name) -> None:
-    """Make a workspace; prints its id."""
-    run(_create_workspace(name))
-
-
-@workspaces.command("list")
-def show_workspaces() -> None:
-    """List the workspaces."""
-    run(_show_workspaces())
-
-
-@workspaces.command("pause")
-def pause_workspace(name: Name) -> None:
-    """Claim nothing of a workspace from now on; it still accepts, and what runs goes on to its end."""
-    run(_hold_workspace(name, paused=True))
-
-
-@workspaces.command("resume")
-def resume_workspace(name: Name) -> None:
-    """Let a paused workspace go on."""
-    run(_hold_workspace(name, paused=False))
 
 
 @tokens.command("create")
@@ -84,63 +56,38 @@ def show_webhook_secret(workspace: InWorkspace = "default") -> None:
 
 
 @asynccontextmanager
-async def _core() -> AsyncIterator[tuple[Core, Provision]]:
+async def _opened() -> AsyncIterator[tuple[Database, Provision]]:
     settings = load()
     logs.configure(settings.log_format, "warning")
-    async with open_core(settings) as core:
-        yield core, Provision(core.database, core.vault)
-
-
-async def _create_workspace(name: str) -> None:
-    async with _core() as (_, provision):
-        typer.echo((await provision.workspace(name)).id)
-
-
-async def _show_workspaces() -> None:
-    async with _core() as (core, _), core.database.reading() as connection:
-        table = new_table("name", "id", "created", "state")
-        for row in await list_workspaces(connection):
-            table.add_row(row.name, row.id, _day(row.created), "paused" if row.paused else "open")
-        console().print(table)
-
-
-async def _hold_workspace(name: str, *, paused: bool) -> None:
-    async with _core() as (core, provision):
-        workspace = await provision.find(name)
-        pause = Pause(Query(core.database, core.links), core.database, core.nudger)
-        await (pause.pause_workspace if paused else pause.resume_workspace)(workspace.id)
-    typer.echo("paused" if paused else "resumed")
+    async with open_foundation(settings) as opened:
+        yield opened.database, Provision(opened.database, opened.vault)
 
 
 async def _create_token(workspace: str, name: str, scopes: list[str], grants: list[str]) -> None:
-    async with _core() as (_, provision):
+    async with _opened() as (_, provision):
         typer.echo(await provision.token(workspace, name, scopes, grants))
 
 
 async def _show_tokens(workspace: str) -> None:
-    async with _core() as (core, provision):
+    async with _opened() as (database, provision):
         found = await provision.find(workspace)
-        async with core.database.reading() as connection:
+        async with database.reading() as connection:
             rows = await list_tokens(connection, found.id)
         table = new_table("id", "name", "ends in", "scopes", "created", "revoked")
         for row in rows:
-            revoked = _day(row.revoked) if row.revoked else ""
-            table.add_row(row.id, row.name, row.hint, ",".join(sorted(row.scopes)), _day(row.created), revoked)
+            revoked = day(row.revoked) if row.revoked else ""
+            table.add_row(row.id, row.name, row.hint, ",".join(sorted(row.scopes)), day(row.created), revoked)
         console().print(table)
 
 
 async def _revoke_token(id: str) -> None:
-    async with _core() as (core, _):
-        if not await core.database.writer.write(revoke_tokens, id):
+    async with _opened() as (database, _):
+        if not await database.writer.write(revoke_tokens, id):
             raise NotFound("there is no such token, or it is revoked already")
     typer.echo("revoked")
 
 
 async def _show_webhook_secret(workspace: str) -> None:
-    async with _core() as (_, provision):
+    async with _opened() as (_, provision):
         for secret in await provision.webhook_secrets(workspace):
             typer.echo(secret)
-
-
-def _day(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")
