@@ -44,7 +44,7 @@ class SqliteSession:
     def __init__(self, path: Path) -> None:
         self._wal = path.with_name(path.name + "-wal")
         self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite would make it readable to others
+        _create_private(path)
         self._engine = _writing_engine(path)
         self._connection: Connection | None = None
         self._thread = CallThread("sqlite-writer")
@@ -103,6 +103,14 @@ class SqliteSession:
             self._connection.close()
         self._engine.dispose()
         os.close(self._lock)
+
+
+def _create_private(path: Path) -> None:
+    """SQLite would make it readable to others. A file that is there is not even opened: closing it again would drop
+    the locks that this process holds on it through other connections (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _writing_engine(path: Path) -> Engine:
