@@ -40,12 +40,15 @@ from broker.wait import Wait
 from broker.webhooks.send import Sender
 from broker.work.beat import Heartbeat
 from broker.work.crew import Crew
+from broker.work.orphans import Orphans
 from broker.work.record import RecordRun
+from broker.work.retention import Retention
 from broker.work.run import Run
 from broker.work.sweep import Sweep
 from handlers.contract import Config
 from handlers.registry import Registry
 
+HOUR_MS = 3_600_000
 DRAIN_SECONDS = 5.0
 """What webhooks under way get when a worker stops, so that grace and drain fit the 30 s that platforms give."""
 
@@ -156,7 +159,9 @@ async def open_web(settings: Settings) -> AsyncIterator[Web]:
             pause=Pause(query, core.database, core.nudger),
             delete=Delete(query, core.database, core.blobs),
         )
-        async with _running(_sweep(core).run):  # here too: who runs no batches outlives those that end workers
+        async with _running(
+            _sweep(core, complete).run
+        ):  # here too: who runs no batches outlives those that end workers
             yield web
 
 
@@ -182,6 +187,7 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
         heartbeat = Heartbeat(session, owner, settings.lease_seconds)
         await heartbeat.start()
         stack.push_async_callback(heartbeat.aclose)
+        complete = Complete(core.database, core.vault, core.links, core.bell, sender.wake)
         work = Work(
             core=core,
             types=chosen,
@@ -193,15 +199,15 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
                 fetcher=fetcher,
                 heartbeat=heartbeat,
                 run_record=RecordRun(core.blobs, crew, settings.max_tries),
-                complete=Complete(core.database, core.vault, core.links, core.bell, sender.wake),
+                complete=complete,
                 max_crashes=settings.max_crashes,
             ),
             heartbeat=heartbeat,
             sender=sender,
-            sweep=_sweep(core),
+            sweep=_sweep(core, complete),
         )
         stack.push_async_callback(sender.drain, min(settings.webhook_timeout, DRAIN_SECONDS))
-        for part in (sender.run, work.sweep.run):
+        for part in (sender.run, work.sweep.run, _retention(core).run, Orphans(core.database, core.blobs).run):
             await stack.enter_async_context(_running(part))
         yield work
 
@@ -224,8 +230,19 @@ def _crew(registry: Registry, types: tuple[str, ...], settings: Settings) -> Cre
     return Crew(registry, types, config, settings.threads)
 
 
-def _sweep(core: Core) -> Sweep:
-    return Sweep(core.database, core.nudger, core.settings.lease_seconds, core.settings.max_crashes)
+def _sweep(core: Core, complete: Complete) -> Sweep:
+    return Sweep(core.database, core.nudger, complete, core.settings.lease_seconds, core.settings.max_crashes)
+
+
+def _retention(core: Core) -> Retention:
+    settings = core.settings
+    return Retention(
+        core.database,
+        core.blobs,
+        input_ms=int(settings.input_hours * HOUR_MS),
+        output_ms=int(settings.output_hours * HOUR_MS),
+        batch_ms=int(settings.retention_days * 24 * HOUR_MS),
+    )
 
 
 @asynccontextmanager

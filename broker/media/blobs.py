@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from broker.disk import flush_folder
 from broker.errors import Misconfigured, NotFound, Unavailable
-from broker.media.folder import put_durably, remove_numbered, remove_tree
+from broker.media.folder import put_durably, remove_drafts, remove_numbered, remove_tree, walk_batches
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -89,6 +90,29 @@ class Blobs:
         await self.remove_inputs(workspace, batch)
         await self._remove_under(f"{OUTPUTS}/{workspace}/{batch}")
 
+    async def remove_drafts(self, keys: Sequence[str], seconds: float) -> int:
+        """Remove what puts under these keys left behind that were cut off `seconds` ago; only a disk has any."""
+        if self._folder is None:
+            return 0
+        with _unavailable():
+            return await asyncio.to_thread(remove_drafts, self._folder, keys, seconds)
+
+    async def batch_keys(self) -> AsyncIterator[Sequence[str]]:
+        """All keys up to their batch, `<area>/<workspace>/<batch>`, in pages; shorter ones as they are."""
+        for area in (INPUTS, OUTPUTS):
+            with _unavailable():
+                async for page in self._listed(area) if self._folder is None else _walked(self._folder, area):
+                    yield page
+
+    async def _listed(self, area: str) -> AsyncIterator[Sequence[str]]:
+        last = ""
+        async for page in obstore.list(self._store, area, chunk_size=PAGE):
+            keys = dict.fromkeys("/".join(found["path"].split("/", 3)[:3]) for found in page)
+            keys.pop(last, None)
+            if keys:
+                yield list(keys)
+                last = next(reversed(keys))
+
     async def _remove_under(self, key: str) -> None:
         if self._folder is None:
             await self._remove_listed(key, None)
@@ -143,6 +167,12 @@ def output_key(workspace: str, batch: str, lease_seq: int, position: int, name: 
     if not _NAME.fullmatch(name):
         raise ValueError(f"an output's name must match {_NAME.pattern}, not {name!r}")
     return f"{OUTPUTS}/{workspace}/{batch}/{lease_seq}/{position}/{name}"
+
+
+async def _walked(folder: Path, area: str) -> AsyncIterator[Sequence[str]]:
+    walk = walk_batches(folder, area)
+    while page := await asyncio.to_thread(lambda: list(islice(walk, PAGE))):
+        yield page
 
 
 def _claim_of(key: str) -> int:

@@ -11,7 +11,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,7 +53,10 @@ def remove_tree(root: Path, key: str) -> None:
     """Remove everything under a key; what is gone already is fine. Raises OSError when something stays."""
     require(root)
     folder = root / key
-    shutil.rmtree(folder, ignore_errors=True)  # others may be removing the same
+    if folder.is_dir():
+        shutil.rmtree(folder, ignore_errors=True)  # others may be removing the same
+    else:
+        folder.unlink(missing_ok=True)
     if folder.exists():
         raise OSError(errno.ENOTEMPTY, "could not be removed", str(folder))
 
@@ -84,18 +87,27 @@ def walk_batches(root: Path, area: str) -> Iterator[str]:
             yield f"{area}/{workspace.name}/{batch.name}"
 
 
-def remove_drafts(root: Path, key: str, seconds: float) -> int:
-    """Remove what puts under a key that were cut off left behind, when it is `seconds` old; how many."""
-    removed = 0
-    for entry in _entries(root / key):
+def remove_drafts(root: Path, keys: Iterable[str], seconds: float) -> int:
+    """Remove what puts under `keys` left behind that were cut off `seconds` ago; how many."""
+    return sum(_remove_draft(entry, seconds) for key in keys for entry in _files(root / key))
+
+
+def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    for entry in _entries(folder):
         if entry.is_dir(follow_symlinks=False):
-            removed += remove_drafts(root, f"{key}/{entry.name}", seconds)
-        elif _DRAFT.fullmatch(entry.name):
-            with _fine_if_gone():
-                if entry.stat(follow_symlinks=False).st_mtime < time.time() - seconds:
-                    Path(entry).unlink()
-                    removed += 1
-    return removed
+            yield from _files(Path(entry))
+        else:
+            yield entry
+
+
+def _remove_draft(entry: os.DirEntry[str], seconds: float) -> bool:
+    if not _DRAFT.fullmatch(entry.name):
+        return False
+    with _fine_if_gone():
+        if entry.stat(follow_symlinks=False).st_mtime < time.time() - seconds:
+            Path(entry).unlink()
+            return True
+    return False
 
 
 def _make_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.batches import Batch
-from broker.store.clock import db_now
+from broker.store.clock import moment
 from broker.store.rows import batch_of
 from broker.store.tables import BatchRow, table
 
@@ -35,7 +35,7 @@ def forget_keys(connection: Connection, limits: Sequence[int]) -> list[int]:
 
 _old = (
     select(_batches.c.id)
-    .where(_batches.c.idempotency_key.is_not(None), _batches.c.created < db_now() - KEPT_MS)
+    .where(_batches.c.idempotency_key.is_not(None), _batches.c.created < moment(KEPT_MS))
     .order_by(_batches.c.created, _batches.c.id)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
