@@ -150,8 +150,8 @@ async def running_fleet(
     """A fleet whose processes are all ready, and are kept running until the end."""
     valkey = EmbeddedValkey(commands.folder / "redis")
     valkey.start()
-    path = os.pathsep.join(filter(None, (str(PLUGIN), os.environ.get("PYTHONPATH"))))
-    commands = commands.with_environment(**{"PYTHONPATH": path, **SETTINGS, **environment})
+    path = os.pathsep.join(filter(None, (str(PLUGIN), environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH"))))
+    commands = commands.with_environment(**{**SETTINGS, **environment, "PYTHONPATH": path})
     fleet = Fleet(commands, database_url, valkey.url)
     await asyncio.to_thread(fleet.provision)
     exits: list[Exit] = []
@@ -162,13 +162,16 @@ async def running_fleet(
         workers=[Slot(f"worker {number}", "worker", fleet.commands, exits) for number in range(workers)],
         exits=exits,
     )
+    keepers: list[asyncio.Task[None]] = []
     try:
         await asyncio.gather(*(slot.start() for slot in tortured.slots))
-        keepers = [asyncio.create_task(slot.keep(), name=f"keeper of {slot.name}") for slot in tortured.slots]
+        keepers += [asyncio.create_task(slot.keep(), name=f"keeper of {slot.name}") for slot in tortured.slots]
         yield tortured
         await _end(keepers)
         await asyncio.gather(*(slot.stop() for slot in tortured.slots))
     finally:
+        for keeper in keepers:
+            keeper.cancel()
         valkey.stop()
 
 
