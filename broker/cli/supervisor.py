@@ -94,6 +94,12 @@ class Supervisor:
                 process.wait()
         return all(process.returncode in _IN_GOOD_ORDER for process in running.values())
 
+    def hurry(self) -> None:
+        """Have those that are stopping end now: to them this is a second signal."""
+        for child in self.children:
+            if child.process is not None and child.alive:
+                child.process.send_signal(signal.SIGINT)
+
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()
         if child.alive:

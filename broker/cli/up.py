@@ -61,14 +61,16 @@ def up(
 async def _up(settings: Settings, listening: socket.socket, workers: int) -> None:
     """Start everything and keep it running until a signal; whenever that comes, nothing is left behind."""
     stopping = asyncio.Event()
-    on_stop(stopping.set)
+    supervisor = Supervisor()
+    on_stop(stopping.set, supervisor.hurry)
     valkey = EmbeddedValkey(settings.data_dir)
     try:
         redis_url = settings.redis_url or _start_valkey(valkey)
         await migrate_and_check(settings)
         await _provision(settings)
         if not stopping.is_set():
-            await _run(settings, redis_url, listening, workers, valkey, stopping)
+            supervisor.children += _children(settings, redis_url, listening, workers)
+            await _run(settings, redis_url, address_of(listening), supervisor, valkey, stopping)
     finally:
         valkey.stop()
         (settings.data_dir / URL_FILE).unlink(missing_ok=True)
@@ -77,13 +79,11 @@ async def _up(settings: Settings, listening: socket.socket, workers: int) -> Non
 async def _run(
     settings: Settings,
     redis_url: str,
-    listening: socket.socket,
-    workers: int,
+    url: str,
+    supervisor: Supervisor,
     valkey: EmbeddedValkey,
     stopping: asyncio.Event,
 ) -> None:
-    url = address_of(listening)
-    supervisor = Supervisor(_children(settings, redis_url, listening, workers))
     supervisor.start()
     try:
         if await _is_ready(url, supervisor, stopping):

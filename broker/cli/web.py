@@ -56,7 +56,10 @@ async def serve(app: ASGIApp, listening: socket.socket, grace_seconds: float) ->
     def stop() -> None:
         server.should_exit = True
 
-    on_stop(stop)
+    def hurry() -> None:
+        server.force_exit = True
+
+    on_stop(stop, hurry)
     freeze()
     log.info("web.started", url=address_of(listening))
     await server.serve(sockets=[listening])

@@ -46,7 +46,7 @@ async def _work(settings: Settings, types: list[str]) -> bool:
             run=work.run,
             grace_seconds=settings.grace_seconds,
         )
-        on_stop(worker.stop)
+        on_stop(worker.stop, worker.stop_now)
         work.crew.on_recycle(worker.stop)
         freeze()
         log.info("worker.started", types=work.types, owner=work.owner)

@@ -1,0 +1,103 @@
+"""Signals: the first stops in good order, the second now; either way what runs is free for others at once."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.broker import Api, start_up
+from tests.acceptance.fleet import Fleet
+from tests.acceptance.nap import Nap
+from tests.acceptance.processes import Commands, Running, until
+
+PATIENT = {"BROKER_LEASE_SECONDS": "600", "BROKER_GRACE_SECONDS": "600"}
+"""Whoever waited for the end of a lease or of the grace would wait for longer than the test."""
+
+IN_TIME_OR_NOT = (0, 128 + signal.SIGINT)
+"""The status of one that had a second signal: it has closed everything within HURRY_SECONDS, or not."""
+
+
+@pytest.fixture
+def nap(tmp_path: Path) -> Nap:
+    return Nap(tmp_path)
+
+
+@pytest.fixture
+def fleet(sleepy_commands: Commands, sqlite_url: str) -> Fleet:
+    return Fleet(sleepy_commands.with_environment(**PATIENT), sqlite_url)
+
+
+def begin(nap: Nap, api: Api, type: str = "sleepy", **record: bool) -> str:
+    """A batch of one record that does not end, once it runs."""
+    id = nap.submit_records(api, {"waits": True, **record}, type=type)
+    until(lambda: nap.runs == [0], "the record has begun")
+    return id
+
+
+def stop(running: Running) -> None:
+    running.signal(signal.SIGTERM)
+    until(lambda: running.says("process.stopping"), "it stops")
+
+
+def test_a_second_signal_ends_a_worker_now_and_its_batch_is_free_at_once(fleet: Fleet, nap: Nap) -> None:
+    api = fleet.start_web()
+    worker = fleet.start_worker()
+    id = begin(nap, api)
+    stop(worker)
+    worker.signal(signal.SIGINT)
+    assert worker.wait() in IN_TIME_OR_NOT
+    (batch,) = fleet.rows("batches", id)
+    assert (batch["status"], batch["crashes"]) == ("CREATED", 0)
+    nap.open_gate()
+    fleet.start_worker()
+    assert api.done(id)[0]["_status"]["code"] == 200
+
+
+def test_a_second_signal_ends_a_worker_whose_event_loop_is_held(fleet: Fleet, nap: Nap) -> None:
+    api = fleet.start_web()
+    worker = fleet.start_worker()
+    begin(nap, api, type="sleepy-loop")
+    worker.signal(signal.SIGTERM)
+    until(lambda: not pending(worker, signal.SIGTERM), "the first signal has been taken")
+    worker.signal(signal.SIGINT)
+    assert worker.wait() == 128 + signal.SIGINT
+
+
+def pending(running: Running, number: signal.Signals) -> bool:
+    """Whether a signal has been sent that the process has not taken yet (proc(5), status)."""
+    lines = Path(f"/proc/{running.pid}/status").read_text().splitlines()
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
+def test_ctrl_c_twice_ends_up_now_and_the_next_one_goes_on_at_once(sleepy_commands: Commands, nap: Nap) -> None:
+    commands = sleepy_commands.with_environment(**PATIENT)
+    first = start_up(commands)
+    children = first.running.children
+    id = begin(nap, first.api)
+    first.running.interrupt()
+    until(lambda: first.running.says('"signal": "SIGTERM"'), "the children stop")
+    first.running.interrupt()
+    assert first.running.wait() in IN_TIME_OR_NOT
+    until(lambda: not any(child.alive for child in children), "nothing is left behind")
+    nap.open_gate()
+    second = start_up(commands)
+    assert second.api.done(id)[0]["_status"]["code"] == 200
+    assert nap.runs == [0, 0]
+    assert second.running.stop() == 0
+
+
+def test_a_worker_never_claims_a_type_that_it_does_not_have(commands: Commands, fleet: Fleet, nap: Nap) -> None:
+    """A rolling deploy: web has the type already, a worker not yet; its other batches go on."""
+    api = fleet.start_web()
+    older = Fleet(commands, fleet.database_url)
+    nap.open_gate()
+    id = nap.submit(api, quick=0)
+    older.start_worker()
+    assert api.done(api.submit())[0]["_status"]["code"] == 200
+    (batch,) = fleet.rows("batches", id)
+    assert (batch["status"], batch["lease_seq"]) == ("CREATED", 0)
+    fleet.start_worker()
+    assert api.done(id)[0]["_status"]["code"] == 200
