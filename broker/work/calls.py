@@ -92,7 +92,9 @@ def _thread(work: Callable[[], Any]) -> asyncio.Future[Any]:
 async def _contained(work: Coroutine[Any, Any, Any]) -> Any:
     try:
         return await work
-    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
         raise _containable(error) from error
 
 

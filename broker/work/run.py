@@ -15,7 +15,7 @@ import structlog
 
 from broker.batches import Batch, Result
 from broker.complete import Complete
-from broker.errors import Unavailable
+from broker.errors import Misconfigured, Unavailable
 from broker.media.blobs import Blobs
 from broker.media.fetch import Fetcher
 from broker.store.crashes import Announcement, Crash, announce_records, count_crashes
@@ -61,7 +61,8 @@ class Run:
             raise
         except LeaseLost:
             log.info("batch.dropped", batch=claim.id, reason="lost")
-        except Unavailable as error:
+        except (Unavailable, Misconfigured) as error:
+            log.warning("batch.hindered", batch=claim.id, reason=error.message)
             await self._give_back(claim, error.code, _pause(claim))
         except Exception:
             log.exception("batch.crashed", batch=claim.id)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from broker.complete import Complete
 from broker.errors import Unavailable
 from broker.queue.nudge import Nudger
 from broker.store.crashes import Rescued, RescueOrder, rescue_batches
@@ -23,9 +24,12 @@ log = structlog.get_logger()
 class Sweep:
     """The use case. Any process may run it, beside any number of others; those that take no batches outlive crashes."""
 
-    def __init__(self, database: Database, nudger: Nudger, lease_seconds: float, max_crashes: int) -> None:
+    def __init__(
+        self, database: Database, nudger: Nudger, complete: Complete, lease_seconds: float, max_crashes: int
+    ) -> None:
         self._database = database
         self._nudger = nudger
+        self._complete = complete
         self._lease_ms = int(lease_seconds * 1000)
         self._max_crashes = max_crashes
         self._longest_gap = int(max(2 * SECONDS * 1000, self._lease_ms / 3))
@@ -43,8 +47,9 @@ class Sweep:
                 log.warning("sweep.failed")
 
     async def once(self) -> None:
-        """Free leases that are over, and nudge for batches that are due but were not claimed."""
+        """Free leases that are over, complete parents, and nudge for batches that are due but were not claimed."""
         rescued = await self._rescue()
+        await self._complete.finish_parents()
         async with self._database.reading() as connection:
             overdue = await overdue_batches(connection, OVERDUE_MS, RESCUES)
         self._nudger.ring([*((batch.type, batch.id) for batch in rescued), *overdue])

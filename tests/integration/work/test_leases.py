@@ -9,14 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, insert, select, text, update
 
-from broker.store.crashes import RescueOrder, rescue_batches
+from broker.store.crashes import GIVEN_UP_CODE, RescueOrder, rescue_batches
 from broker.store.leases import ClaimOrder, claim_batches
 from broker.store.tables import BatchRow, DeliveryRow, ResultRow, table
 from tests.integration.receiver import Receiver
 from tests.integration.running import Broker, StartBroker, StartWorker, in_base64, photograph, until
 
+REFUSE_POISON = {
+    "sqlite": [
+        "CREATE TRIGGER refuse BEFORE INSERT ON results WHEN NEW.facts LIKE '%poison%' "
+        "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    ],
+    "postgresql": [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE check_violation USING MESSAGE = 'refused'; END $$",
+        "CREATE TRIGGER refuse BEFORE INSERT ON results FOR EACH ROW WHEN (NEW.facts LIKE '%poison%') "
+        "EXECUTE FUNCTION refuse()",
+    ],
+}
 SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
 _batches, _results = table(BatchRow), table(ResultRow)
 
@@ -271,3 +283,37 @@ async def test_worker_of_some_types_leaves_the_others_alone(scene: Scene, start_
     await scene.broker.done(done)
     rows = await scene.broker.store.rows(select(_batches.c.status).where(_batches.c.id == left))
     assert rows[0].status == "CREATED"
+
+
+async def test_worker_that_cannot_extend_a_lease_lets_go_and_no_crash_is_counted(
+    scene: Scene, start_worker: StartWorker
+) -> None:
+    """It ends the run before others may take the batch, and gives it back once the database is there again."""
+    await start_worker(lease_seconds=1.0)
+    id = await scene.post(scene.held(), type="hostile-async")
+    await scene.began(1)
+
+    async def cancelled() -> bool:
+        return scene.noted()["0 cancelled"] == 1
+
+    async with scene.broker.store.locked():
+        await until(cancelled)
+        assert (await scene.batch()).lease_seq == 1
+    await scene.began(2)
+    scene.gate.touch()
+    await scene.broker.done(id)
+    batch = await scene.batch()
+    assert (batch.lease_seq, batch.crashes, batch.outcome) == (2, 0, "succeeded")
+
+
+async def test_result_that_the_database_refuses_costs_only_its_own_record(
+    scene: Scene, start_worker: StartWorker
+) -> None:
+    """Nobody foresaw it, so it is like a crash: the batch is run with care until the guilty record is known."""
+    for statement in REFUSE_POISON[scene.broker.core.database.engine.dialect.name]:
+        await scene.broker.store.change(text(statement))
+    await start_worker()
+    records = await scene.broker.run("hostile", SOURCE, {**SOURCE, "word": "poison"}, SOURCE, endpoint="echo")
+    assert [record["_status"]["code"] for record in records] == [200, GIVEN_UP_CODE, 200]
+    batch = await scene.batch()
+    assert (batch.outcome, batch.run) == ("partial", 1)
