@@ -10,7 +10,6 @@ from typing import Any
 from broker.batches import Result, Status
 from tests.torture.content import Expected, Work, picture
 from tests.torture.evidence import BatchSeen, Evidence, outputs_of
-from tests.torture.history import Line
 from tests.torture.plugin.torture_types import output_of
 from tests.torture.violations import Violation, Word
 
@@ -101,17 +100,15 @@ def _is_right(code: int, text: str, proof: object, right: Expected, blamed: bool
 
 
 def blamed_records(evidence: Evidence, id: str) -> frozenset[int]:
-    """Innocent records that may have been given up: announced, alone, whenever a fault hit their worker."""
-    lines = evidence.lines.get(id, [])
+    """Innocent records that may have been given up: announced, alone in a worker, when a fault took it down."""
+    moves = [line for line in evidence.lines.get(id, []) if line.what == "batch"]
     return frozenset(
         line.suspect
-        for before, line in pairwise(lines)
-        if line.suspect is not None and _is_crash(before, line) and evidence.disturbed(before.at, line.at)
+        for before, line in pairwise(moves)
+        if line.suspect is not None
+        and (line.crashes or 0) > (before.crashes or 0)
+        and evidence.disturbed(before.at, line.at)
     )
-
-
-def _is_crash(before: Line, line: Line) -> bool:
-    return line.what == "batch" and (line.crashes or 0) > (before.crashes or 0)
 
 
 def _check_blobs(evidence: Evidence, work: Work, batch: BatchSeen, results: Sequence[Result]) -> Iterator[Violation]:

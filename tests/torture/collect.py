@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,14 +30,14 @@ _batches, _results, _deliveries = table(BatchRow), table(ResultRow), table(Deliv
 async def settle(database: Database, patience: float) -> bool:
     """Wait until every batch is DONE and no webhook is owed; False when nothing has moved for `patience` seconds."""
     seen: tuple[Any, ...] = ()
-    unmoved = 0.0
-    while unmoved < patience:
+    moved = time.monotonic()
+    while time.monotonic() < moved + patience:
         async with database.reading() as connection:
             now = await _standing(connection)
         if now[:2] == (0, 0):
             return True
-        unmoved = 0.0 if now != seen else unmoved + LOOK_SECONDS
-        seen = now
+        if now != seen:
+            seen, moved = now, time.monotonic()
         await asyncio.sleep(LOOK_SECONDS)
     return False
 

@@ -1,0 +1,186 @@
+"""The checker names each broken promise: sound evidence passes, and each way to spoil it is found by its word."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.batches import Result, Status
+from broker.deliveries import EVENT_DONE, State
+from broker.media.links import stored
+from tests.integration.receiver import Post
+from tests.torture.checker import check
+from tests.torture.content import Act, Input, Work
+from tests.torture.customer import Arrival, Mood
+from tests.torture.driver import Injected
+from tests.torture.evidence import BatchSeen, DeliverySeen, Evidence
+from tests.torture.fleet import Exit
+from tests.torture.history import Line
+from tests.torture.load import Posted
+from tests.torture.plan import Fault, Kind
+from tests.torture.plugin.torture_types import output_of
+from tests.torture.violations import Word
+
+ID, HOOK = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-0000000000aa"
+WORK = Work(1, "torture", "prove", (Input(7, True), Input(8, True, Act.REFUSE)), webhook=True)
+GOOD, REFUSED = WORK.expected()
+KEY = f"out/w/{ID}/1/0/proof.bin"
+Spoil = Callable[[Evidence], Evidence]
+
+
+def line(what: str, status: str, **values: Any) -> Line:
+    unset = dict.fromkeys(Line.__dataclass_fields__)
+    return Line(**{**unset, "what": what, "batch": ID, "run": 1, "status": status, "at": 1000, **values})
+
+
+def arrival(at: int, mood: Mood = Mood.GOOD, signed: bool = True, body: bytes | None = None, id: str = HOOK) -> Arrival:
+    post = Post("/hook?batch=1", (("webhook-id", id),), BODY if body is None else body)
+    return Arrival(at, 1, post, mood, signed)
+
+
+def shown() -> list[dict[str, Any]]:
+    return [
+        {"_id": "1-0", "proof": GOOD.proof, "_status": {"code": 200, "text": "OK"}},
+        {"_id": "1-1", "_status": {"code": 422, "text": REFUSED.proof}},
+    ]
+
+
+BODY = json.dumps({"id": ID, "response": {"records": shown()}}).encode()
+BATCH = BatchSeen(ID, 1, Status.DONE, 1, True, (), created=1000, finished=2000)
+DELIVERY = DeliverySeen(HOOK, ID, 1, EVENT_DONE, State.DELIVERED, BODY)
+RESULTS = (
+    Result(0, 200, "OK", "r", {"proof": GOOD.proof, "picture": stored(KEY)}),
+    Result(1, 422, REFUSED.proof, "r"),
+)
+CLAIM = line("batch", "PROCESSING", old_status="CREATED", old_run=1, old_seq=0, seq=1)
+STORE = line("result", "PROCESSING", seq=1, batch_seq=1, position=0)
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Evidence:
+    """The evidence of one batch that went well."""
+    output = tmp_path / "proof.bin"
+    output.write_bytes(output_of(GOOD.proof))
+    return Evidence(
+        posted=[Posted(WORK, ids=[ID])],
+        batches={ID: BATCH},
+        results={ID: RESULTS},
+        deliveries=[DELIVERY],
+        history=[
+            line("batch", "CREATED", seq=0),
+            CLAIM,
+            STORE,
+            line("batch", "DONE", old_status="PROCESSING", old_run=1, old_seq=1, seq=1),
+            line("delivery", "DONE"),
+        ],
+        arrivals=[arrival(3000)],
+        details={ID: {"response": {"records": shown()}}},
+        files={KEY: output},
+    )
+
+
+def with_record(place: int, **values: Any) -> Spoil:
+    return lambda sound: replace(
+        sound, results={ID: [replace(r, **values) if r.index == place else r for r in RESULTS]}
+    )
+
+
+def with_batch(**values: Any) -> Spoil:
+    return lambda sound: replace(sound, batches={ID: replace(BATCH, **values)})
+
+
+def with_line(added: Line, **values: Any) -> Spoil:
+    return lambda sound: replace(sound, history=[*sound.history, replace(added, **values)])
+
+
+def with_arrivals(*arrivals: Arrival) -> Spoil:
+    return lambda sound: replace(sound, arrivals=arrivals)
+
+
+def with_exit(status: int, asked: bool) -> Spoil:
+    return lambda sound: replace(sound, exits=[Exit("worker 0", 1000, status, asked, Path())])
+
+
+OTHER = replace(BATCH, id="another")
+SPOILT: list[tuple[Word, Spoil]] = [
+    (Word.NEVER_COMMITTED, lambda sound: replace(sound, batches={}, deliveries=[], arrivals=[])),
+    (Word.LOST, with_batch(status=Status.PROCESSING)),
+    (Word.PHANTOM, lambda sound: replace(sound, batches={ID: BATCH, OTHER.id: replace(OTHER, number=2)})),
+    (Word.PHANTOM, lambda sound: replace(sound, batches={ID: BATCH, OTHER.id: OTHER})),
+    (Word.PHANTOM, lambda sound: replace(sound, posted=[Posted(WORK, ids=[ID, OTHER.id])])),
+    (Word.REFUSED, lambda sound: replace(sound, posted=[Posted(WORK, ids=[ID], refusals=["500 "])])),
+    (Word.RESULT_WRONG, with_record(0, facts={"proof": "of another record"})),
+    (Word.RESULT_WRONG, with_record(0, code=500)),
+    (Word.RESULT_WRONG, with_record(1, code=200, facts={"proof": REFUSED.proof})),
+    (Word.RESULT_WRONG, lambda sound: replace(sound, results={ID: RESULTS[:1]})),
+    (Word.RESULT_WRONG, lambda sound: replace(sound, details={ID: {"response": {"records": shown()[::-1]}}})),
+    (Word.RESULT_WRONG, lambda sound: replace(sound, details={})),
+    (Word.BLOB_MISSING, lambda sound: replace(sound, files={})),
+    (Word.BLOB_MISSING, with_batch(blobs=("in/w/batch/0",))),
+    (Word.EVENT_MISSING, lambda sound: replace(sound, deliveries=[], arrivals=[])),
+    (Word.EVENT_DUPLICATED, lambda sound: replace(sound, deliveries=[DELIVERY, replace(DELIVERY, id="another")])),
+    (Word.WEBHOOK_MISSING, with_arrivals()),
+    (Word.WEBHOOK_UNKNOWN, with_arrivals(arrival(3000), arrival(4000, id="another"))),
+    (Word.WEBHOOK_DIFFERS, with_arrivals(arrival(3000, Mood.FAIL), arrival(4000, body=BODY + b" "))),
+    (Word.SIGNATURE_INVALID, with_arrivals(arrival(3000, signed=False))),
+    (Word.DUPLICATE_WITHOUT_FAULT, with_arrivals(arrival(3000), arrival(9000))),
+    (Word.STALE_WRITE, with_line(STORE, seq=1, batch_seq=2)),
+    (Word.STALE_WRITE, with_line(STORE, old_run=1, old_seq=1)),
+    (Word.ILLEGAL_MOVE, with_line(CLAIM, old_status="DONE")),
+    (Word.ILLEGAL_MOVE, with_line(CLAIM, seq=0)),
+    (Word.ILLEGAL_MOVE, with_line(CLAIM, run=2)),
+    (Word.ILLEGAL_MOVE, with_line(line("delivery", "PROCESSING"))),
+    (Word.EXIT_STATUS, with_exit(1, asked=False)),
+    (Word.EXIT_STATUS, with_exit(-15, asked=True)),
+]
+
+
+def test_sound_evidence_passes(sound: Evidence) -> None:
+    assert check(sound) == []
+
+
+@pytest.mark.parametrize(("word", "spoil"), SPOILT)
+def test_spoilt_evidence_is_named(sound: Evidence, word: Word, spoil: Spoil) -> None:
+    assert word in {violation.word for violation in check(spoil(sound))}
+
+
+def test_every_word_is_tested() -> None:
+    assert {word for word, _ in SPOILT} == set(Word)
+
+
+@pytest.mark.parametrize("mood", [Mood.FAIL, Mood.HANG, Mood.RESET, Mood.LATE])
+def test_a_receiver_that_did_not_thank_explains_another_copy(sound: Evidence, mood: Mood) -> None:
+    assert check(with_arrivals(arrival(3000, mood), arrival(9000))(sound)) == []
+
+
+def test_a_fault_explains_another_copy(sound: Evidence) -> None:
+    spoilt = with_arrivals(arrival(3000), arrival(9000))(sound)
+    fault = Injected(Fault(0, Kind.WORKER_KILLED), began=4000, ended=5000)
+    assert check(replace(spoilt, injected=[fault])) == []
+
+
+@pytest.mark.parametrize("status", [0, -9])
+def test_a_process_may_be_stopped_or_killed(sound: Evidence, status: int) -> None:
+    assert check(with_exit(status, asked=True)(sound)) == []
+
+
+def given_up(sound: Evidence) -> Evidence:
+    """Its first record, which did nothing wrong, was announced and given up when its worker was gone."""
+    crash = line("batch", "CREATED", old_status="PROCESSING", old_run=1, old_seq=1, seq=1, crashes=3, suspect=0)
+    spoilt = with_line(replace(crash, at=5000))(with_record(0, code=500, text="given up", facts={})(sound))
+    told = {"_id": "1-0", "_status": {"code": 500, "text": "given up"}}
+    return replace(spoilt, details={ID: {"response": {"records": [told, shown()[1]]}}})
+
+
+def test_an_innocent_record_is_not_given_up_without_a_fault(sound: Evidence) -> None:
+    assert {violation.word for violation in check(given_up(sound))} == {Word.RESULT_WRONG}
+
+
+def test_an_innocent_record_may_be_given_up_when_faults_took_its_workers_down(sound: Evidence) -> None:
+    fault = Injected(Fault(0, Kind.WORKER_KILLED), began=4000, ended=4500)
+    assert check(replace(given_up(sound), injected=[fault])) == []
