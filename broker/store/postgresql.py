@@ -15,6 +15,8 @@ ANSWER_SECONDS = 10
 """A server that has been stopped or cannot be reached any more is given up after this long."""
 LOCK_MS = 5_000
 """How long a statement waits for somebody's lock; when this is over, it is certainly rolled back."""
+FROZEN_MS = 10_000
+"""A process that was frozen amid a transaction keeps others from its rows for no longer than this."""
 
 
 class PostgresqlSession:
@@ -32,6 +34,7 @@ class PostgresqlSession:
                 "server_settings": {
                     "synchronous_commit": "on",
                     "lock_timeout": str(LOCK_MS),
+                    "idle_in_transaction_session_timeout": str(FROZEN_MS),
                     "application_name": "broker writer",
                 },
             },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from broker.store.batches import insert_batches
 from broker.store.database import Database, open_database
 from broker.store.workspaces import NewWorkspace, insert_workspaces
 from tests.databases import PostgresServer, remove_postgres, temporary_postgres_folder
-from tests.integration.store.rows import accept, execute, new_batch, select
+from tests.integration.store.rows import TYPE, accept, execute, new_batch, select
 
 
 @pytest.fixture
@@ -260,3 +261,22 @@ async def test_a_stopped_server_is_unavailable_and_its_return_is_noticed(
 
 async def stored(database: Database) -> set[str]:
     return {row[0] for row in await select(database, "SELECT id FROM batches")}
+
+
+async def test_a_process_frozen_amid_a_transaction_does_not_keep_its_rows(postgresql: Database, workspace: str) -> None:
+    """Its server ends the transaction; when the process wakes, its write has failed and the next one works."""
+    assert await settings(postgresql, "idle_in_transaction_session_timeout") == ["10s"]
+    (id,) = await accept(postgresql, workspace)
+
+    def freeze(connection: Connection, items: Sequence[str]) -> list[None]:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 200"))
+        connection.execute(text("UPDATE batches SET type = 'frozen'"))
+        time.sleep(1)
+        connection.execute(text("UPDATE batches SET type = 'thawed'"))
+        return [None] * len(items)
+
+    with pytest.raises(Unavailable):
+        await postgresql.writer.write(freeze, "now")
+    assert await select(postgresql, "SELECT id, type FROM batches") == [(id, TYPE)]
+    await execute(postgresql, "UPDATE batches SET type = 'next'")
+    assert await select(postgresql, "SELECT type FROM batches") == [("next",)]
