@@ -317,3 +317,41 @@ async def test_result_that_the_database_refuses_costs_only_its_own_record(
     assert [record["_status"]["code"] for record in records] == [200, GIVEN_UP_CODE, 200]
     batch = await scene.batch()
     assert (batch.outcome, batch.run) == ("partial", 1)
+
+
+async def test_batch_that_took_a_worker_down_runs_alone_and_record_by_record(
+    scene: Scene, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    first = {**scene.free(), "gate": str(tmp_path / "first")}
+    id = await scene.post(first, scene.held())
+    await scene.broker.store.change(update(_batches).values(crashes=1))
+    await start_worker(worker_threads=4)
+    await scene.began(1)
+    other = await scene.post({**SOURCE, "ledger": str(tmp_path / "ledger of the other")}, type="hostile-async")
+    (tmp_path / "first").touch()
+    await scene.began(2)
+    rows = await scene.broker.store.rows(select(_batches).order_by(_batches.c.id))
+    assert [(row.status, row.suspect) for row in rows] == [("PROCESSING", 1), ("CREATED", None)]
+    assert await scene.stored() == [0]
+    scene.gate.touch()
+    await scene.broker.done(id)
+    await scene.broker.done(other)
+    assert list(scene.noted().elements()) == ["0 started", "1 started"]
+
+
+async def test_worker_that_is_never_idle_makes_room_for_a_batch_that_took_one_down(
+    scene: Scene, start_worker: StartWorker
+) -> None:
+    """A stream of quick batches must not keep it waiting for ever."""
+    await start_worker(worker_batches=2)
+    busy = [await scene.post(scene.held()) for _ in range(2)]
+    await scene.began(2)
+    crashed = await scene.post(scene.free())
+    later = await scene.post(scene.free())
+    waits_long = update(_batches).where(_batches.c.id == crashed).values(crashes=1, due=1, rank=2**50)
+    await scene.broker.store.change(waits_long)
+    scene.gate.touch()
+    for id in (*busy, crashed, later):
+        await scene.broker.done(id)
+    ends = await scene.broker.store.rows(select(_batches.c.id).order_by(_batches.c.finished, _batches.c.id))
+    assert [row.id for row in ends][2:] == [crashed, later]
