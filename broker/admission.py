@@ -64,14 +64,18 @@ class Admission:
         async with self.database.reading() as connection:
             return await count_open(connection, workspace, self.max_queued)
 
-    def _check_disk(self) -> None:
-        """Only a good answer is remembered, so that space made free counts at once."""
-        if time.monotonic() < self._disk_until:
-            return
+    def is_short_of_disk(self) -> bool:
+        """Whether there is less free disk than POSTs need. Raises Unavailable when a folder cannot be looked at."""
         try:
             free = min((shutil.disk_usage(folder).free for folder in self.folders), default=self.min_free_bytes)
         except OSError as error:
             raise Unavailable(retry_after=5) from error
-        if free < self.min_free_bytes:
+        return free < self.min_free_bytes
+
+    def _check_disk(self) -> None:
+        """Only a good answer is remembered, so that space made free counts at once."""
+        if time.monotonic() < self._disk_until:
+            return
+        if self.is_short_of_disk():
             raise Unavailable("The service is short of disk space. Try again later.", retry_after=60)
         self._disk_until = time.monotonic() + FRESH_SECONDS

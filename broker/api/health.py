@@ -1,4 +1,7 @@
-"""`/healthz`: the process lives. `/readyz`: what it stands on, each part named; Redis down is degraded, not unready."""
+"""`/healthz`: the process lives. `/readyz`: what it stands on, each part named.
+
+Redis down or a full disk is degraded, not unready: everything else is still served, and nothing is lost.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from broker.admission import Admission
 from broker.api.http import resource, web_of
+from broker.errors import Unavailable
 
 SECONDS = 3.0
 
@@ -23,15 +28,29 @@ async def healthz(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """200 when batches can be accepted, 503 when not."""
-    core = web_of(request).core
+    """200 when requests can be served, be it slower or, while the disk is full, POSTs with a 503 each; 503 when not."""
+    web = web_of(request)
+    core = web.core
     database, blobs, redis = await asyncio.gather(
         _reason(core.database.ping()), _reason(core.blobs.ping()), core.nudger.ping()
     )
     ready = database is None and blobs is None
-    status = "unready" if not ready else "degraded" if redis else "ready"
-    checks = {"database": database or "ok", "blobs": blobs or "ok", "redis": _redis(core.settings.redis_url, redis)}
+    disk = _disk(web.accept.admission)
+    status = "unready" if not ready else "degraded" if redis or disk else "ready"
+    checks = {
+        "database": database or "ok",
+        "blobs": blobs or "ok",
+        "disk": disk or "ok",
+        "redis": _redis(core.settings.redis_url, redis),
+    }
     return JSONResponse({"status": status, "checks": checks}, 200 if ready else 503)
+
+
+def _disk(admission: Admission) -> str | None:
+    try:
+        return "less is free than BROKER_MIN_FREE_BYTES; no batch is accepted" if admission.is_short_of_disk() else None
+    except Unavailable as error:
+        return f"does not answer ({type(error.__cause__).__name__})"
 
 
 def _redis(url: str, reason: str | None) -> str:

@@ -12,7 +12,10 @@ from broker.api.ximilar_errors import errors
 from handlers.registry import Registry
 
 TAG = "Service"
-_READINESS = {"200": "They can; `degraded` without Redis: a little slower, nothing is lost.", "503": "Not now."}
+_READINESS = {
+    "200": "They can. `degraded`: without Redis, a little slower; on a full disk, with a 503 for each new request.",
+    "503": "Not now.",
+}
 
 
 class Alive(BaseModel):
@@ -30,11 +33,12 @@ class Checks(BaseModel):
 
     database: str = Field(description="Where requests are kept.")
     blobs: str = Field(description="Where pictures are kept.")
+    disk: str = Field(description="Whether there is room for new requests on the disks of this machine that are used.")
     redis: str = Field(description="What wakes the workers up at once.")
 
 
 class Readiness(BaseModel):
-    """Whether requests can be accepted now."""
+    """Whether requests can be served now."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +54,7 @@ def section(_registry: Registry) -> Section:
         paths={
             "/media/{key}": {"get": _media()},
             "/healthz": {"get": _health("healthz", "Is the process alive?", {"200": "It is."}, "Alive")},
-            "/readyz": {"get": _health("readyz", "Can requests be accepted?", _READINESS, "Readiness")},
+            "/readyz": {"get": _health("readyz", "Can requests be served?", _READINESS, "Readiness")},
             "/openapi.json": {"get": _openapi()},
             "/docs": {"get": _docs()},
         },

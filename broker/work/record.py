@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import secrets
 from collections import Counter
@@ -25,6 +26,10 @@ from handlers.contract import Facts, Output, RecordError, RetryableError
 
 TRY_PAUSE = 0.2
 MAX_TEXT = 500
+OF_THIS_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
+)
+"""Errors of files that say nothing about a record: no room, a broken disk, too many open files."""
 RECORDS_AT_ONCE = 32
 """Records whose pictures a worker process holds in memory; the downloads of as many run side by side."""
 
@@ -106,10 +111,12 @@ class RecordRun:
         for tried in range(1, self.max_tries + 1):
             try:
                 return await self._call(batch, place, image, documents)
-            except (RetryableError, OSError, MemoryError):
+            except (RetryableError, OSError, MemoryError) as error:
                 log.warning("record.retry", batch=batch.id, record=batch.records[place].id, tried=tried, exc_info=True)
                 if tried < self.max_tries:
                     await asyncio.sleep(TRY_PAUSE * 2**tried)
+                elif isinstance(error, OSError) and error.errno in OF_THIS_MACHINE:
+                    raise Unavailable() from error
         raise RecordError(500, f"the record failed {self.max_tries} times")
 
     async def _call(self, batch: Batch, place: int, image: bytes, documents: Documents) -> Facts:

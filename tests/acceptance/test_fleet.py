@@ -49,7 +49,7 @@ def test_an_empty_database_is_refused_until_the_release_command_has_run(
     api = fleet.start_web()
     assert api.get("/readyz").json() == {
         "status": "ready",
-        "checks": {"database": "ok", "blobs": "ok", "redis": "ok"},
+        "checks": {"database": "ok", "blobs": "ok", "disk": "ok", "redis": "ok"},
     }
     fleet.start_worker(*of["worker"][1:])
     assert api.done(api.submit())[0]["_status"]["code"] == 200

@@ -20,13 +20,13 @@ async def test_process_that_lives_says_so(broker: Broker) -> None:
 async def test_all_parts_there_is_ready(start_broker: StartBroker, valkey_url: str) -> None:
     broker = await start_broker(redis_url=valkey_url)
     answer = await broker.http.get("/readyz", headers={"Authorization": ""})
-    checks = {"database": "ok", "blobs": "ok", "redis": "ok"}
+    checks = {"database": "ok", "blobs": "ok", "disk": "ok", "redis": "ok"}
     assert (answer.status_code, answer.json()) == (200, {"status": "ready", "checks": checks})
 
 
 async def test_no_redis_wanted_is_ready(broker: Broker) -> None:
     answer = await broker.http.get("/readyz")
-    checks = {"database": "ok", "blobs": "ok", "redis": NO_REDIS}
+    checks = {"database": "ok", "blobs": "ok", "disk": "ok", "redis": NO_REDIS}
     assert (answer.status_code, answer.json()) == (200, {"status": "ready", "checks": checks})
 
 
@@ -52,6 +52,16 @@ async def test_redis_that_hangs_is_degraded(start_broker: StartBroker) -> None:
         assert (await broker.http.post(ROOT, json=BODY)).status_code == 201
 
 
+async def test_full_disk_is_degraded_and_everything_but_a_post_is_served(start_broker: StartBroker) -> None:
+    broker = await start_broker(min_free_bytes=2**60)
+    answer = await broker.http.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert "BROKER_MIN_FREE_BYTES" in answer.json()["checks"]["disk"]
+    refused = await broker.http.post(ROOT, json=BODY)
+    assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (503, True)
+    assert (await broker.http.get(ROOT)).status_code == 200
+
+
 async def test_blob_store_that_is_away_is_unready(broker: Broker) -> None:
     folder = broker.core.blobs.folder
     assert folder is not None
@@ -59,6 +69,7 @@ async def test_blob_store_that_is_away_is_unready(broker: Broker) -> None:
     answer = await broker.http.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (503, "unready")
     assert answer.json()["checks"]["blobs"].startswith("does not answer (")
+    assert answer.json()["checks"]["disk"] == "does not answer (FileNotFoundError)"
     assert answer.json()["checks"]["database"] == "ok"
     assert str(folder) not in answer.text
     assert (await broker.http.get("/healthz")).status_code == 200
