@@ -67,9 +67,11 @@ class Scene:
         return await self.complete(claimed.batch, claimed.results, fresh)
 
     async def done(self, *codes: int, **options: Any) -> str:
-        """The id of a batch that is DONE with these codes."""
+        """The id of a batch that is DONE with these codes. No other fresh one may wait."""
         id = await self.accept(len(codes), **options)
-        await self.finish_waiting(*codes)
+        (claimed,) = await self.claim(1)
+        assert claimed.id == id
+        assert await self.finish(claimed, *codes)
         return id
 
     async def finish_waiting(self, *codes: int) -> None:
@@ -110,10 +112,11 @@ class Scene:
         )
 
     async def parent(self, children: int, *, records: int = 1, hook: str | None = HOOK) -> str:
-        """The id of a listed parent that waits for its children. What was waiting before stays claimed."""
+        """The id of a listed parent that waits for its children. No other fresh batch may wait."""
         id = await self.accept(hook=hook)
         await self.change(id, records="[]", size=0)
-        (claimed,) = [one for one in await self.claim(100) if one.id == id]
+        (claimed,) = await self.claim(1)
+        assert claimed.id == id
         assert await self.expand(claimed, children, records=records)
         return id
 

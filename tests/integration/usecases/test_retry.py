@@ -1,0 +1,233 @@
+"""Running a batch again: which records, which event, and what a late worker or sender of the older run may do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from broker.batches import Counts, Overview, Status, new_id
+from broker.deliveries import AttemptResult, DueDelivery, State
+from broker.errors import Conflict, Gone, NotFound
+from broker.queue.connection import connect, disconnect, queue_name
+from broker.store.deliveries import record_attempts
+from broker.store.leases import GiveBack, give_back_batches
+from broker.store.tables import AttemptRow, table
+from tests.integration.receiver import Receiver
+from tests.integration.running import StartBroker, StartWorker, in_base64, photograph, until
+from tests.integration.store.rows import claim_due
+from tests.integration.usecases.scene import Scene, fresh_batch, result, told
+
+SLOW_TYPES = Path(__file__).parents[2] / "slow_types"
+PICTURE = in_base64(photograph("chelsea-face.webp"))
+ATTEMPTS = table(AttemptRow)
+
+
+async def retry(scene: Scene, id: str, *, all_records: bool = False) -> Overview:
+    return await scene.broker.web.retry(id, scene.workspaces, all_records=all_records)
+
+
+async def test_failed_records_run_again_and_the_good_ones_stay(scene: Scene) -> None:
+    id = await scene.done(200, 404, 200, 500)
+    kept = [row for row in await scene.results(id) if row.code == 200]
+    overview = await retry(scene, id)
+    assert (overview.status, overview.outcome, overview.run, overview.finished) == (Status.CREATED, None, 2, None)
+    assert overview.counts == Counts(4, 2, 2, 0)
+    assert await scene.results(id) == kept
+    (claimed,) = await scene.claim()
+    assert [one.index for one in claimed.results] == [0, 2]
+    assert await scene.finish(claimed)
+    rows = await scene.results(id)
+    assert [(row.code, row.run, row.lease_seq) for row in rows] == [(200, 1, 1), (200, 2, 2), (200, 1, 1), (200, 2, 2)]
+    assert (await scene.row(id)).outcome == "succeeded"
+
+
+async def test_all_records_run_again_when_asked(scene: Scene) -> None:
+    id = await scene.done(200, 404)
+    overview = await retry(scene, id, all_records=True)
+    assert overview.counts == Counts(2, 0, 0, 0)
+    (claimed,) = await scene.claim()
+    assert claimed.results == ()
+
+
+async def test_every_run_has_its_own_event(scene: Scene) -> None:
+    id = await scene.done(404)
+    await retry(scene, id)
+    await scene.finish_waiting(200)
+    first, second = await scene.deliveries(id)
+    assert (first.run, second.run) == (1, 2)
+    assert first.id != second.id
+    assert [json.loads(one.body)["response"]["records"][0]["_status"]["code"] for one in (first, second)] == [404, 200]
+
+
+async def test_nothing_of_the_older_run_stays_in_the_row(scene: Scene) -> None:
+    id = await scene.done(500)
+    later = await fresh_batch(scene)
+    old = {"crashes": 2, "suspect": 0, "combined": "{}", "outputs_expired": 5, "due": 2**52, "rank": 1}
+    await scene.change(id, **old)
+    await retry(scene, id)
+    row = await scene.row(id)
+    assert (row.crashes, row.suspect, row.combined, row.outputs_expired, row.finished) == (0, None, None, None, None)
+    assert (row.lease_owner, row.lease_until) == (None, None)
+    assert row.modified >= row.created
+    assert [one.id for one in await scene.claim()] == [later, id]
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "cancelled"])
+async def test_batch_of_which_nothing_failed_runs_again_only_as_a_whole(scene: Scene, outcome: str) -> None:
+    id = await scene.accept(2)
+    (claimed,) = await scene.claim()
+    assert await scene.checkpoint(claimed, result(0), result(1))
+    if outcome == "cancelled":
+        await scene.broker.web.cancel(id, scene.workspaces)
+    else:
+        assert await scene.complete(claimed.batch, [result(0), result(1)], [])
+    before = await scene.everything()
+    with pytest.raises(Conflict, match="No record"):
+        await retry(scene, id)
+    assert await scene.everything() == before
+    assert (await retry(scene, id, all_records=True)).run == 2
+
+
+async def test_cancelled_batch_runs_its_cancelled_records_again(scene: Scene) -> None:
+    id = await scene.accept(2)
+    (claimed,) = await scene.claim()
+    assert await scene.checkpoint(claimed, result(0))
+    await scene.broker.web.cancel(id, scene.workspaces)
+    assert (await retry(scene, id)).counts == Counts(2, 1, 1, 0)
+    (again,) = await scene.claim()
+    assert again.batch.lease_seq == 3
+    assert await scene.finish(again)
+    assert (await scene.row(id)).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("status", ["CREATED", "PROCESSING", "PAUSED"])
+async def test_batch_that_is_not_done_is_not_retried(scene: Scene, status: str) -> None:
+    id = await scene.accept()
+    if status == "PROCESSING":
+        await scene.claim()
+    if status == "PAUSED":
+        await scene.broker.web.pause.pause(id, scene.workspaces)
+    before = await scene.everything()
+    for all_records in (False, True):
+        with pytest.raises(Conflict, match="not done"):
+            await retry(scene, id, all_records=all_records)
+    assert await scene.everything() == before
+
+
+async def test_batch_that_the_caller_may_not_see_is_not_found(scene: Scene) -> None:
+    id = await scene.done(404)
+    other = await scene.broker.store.tenant("other")
+    for name, workspaces in ((id, (other.workspace,)), (new_id(), scene.workspaces)):
+        with pytest.raises(NotFound):
+            await scene.broker.web.retry(name, workspaces)
+    assert (await scene.row(id)).run == 1
+
+
+async def test_picture_that_is_no_longer_kept_cannot_run_again(scene: Scene) -> None:
+    records = [{"_url": "https://a.example.com/1.jpg"}, {"_base64": PICTURE}]
+    kept, gone = [(await scene.broker.post({"type": "upscaler", "records": records}))["id"] for _ in range(2)]
+    first, second = await scene.claim()
+    assert await scene.finish(first, 500, 200)
+    assert await scene.finish(second, 200, 500)
+    for id in (kept, gone):
+        await scene.change(id, inputs_expired=1)
+    assert (await retry(scene, kept)).run == 2
+    await scene.finish_waiting(500)
+    before = await scene.everything()
+    with pytest.raises(Gone, match="no longer kept"):
+        await retry(scene, gone)
+    with pytest.raises(Gone, match="no longer kept"):
+        await retry(scene, kept, all_records=True)
+    assert await scene.everything() == before
+
+
+async def test_unsent_delivery_of_the_older_run_is_superseded(scene: Scene) -> None:
+    id = await scene.done(500)
+    await retry(scene, id)
+    (owed,) = await scene.deliveries(id)
+    assert (owed.state, owed.finished is not None) == ("superseded", True)
+    assert await claim_due(scene.broker.core.database) == []
+
+
+@pytest.mark.parametrize("state", [State.DELIVERED, State.EXHAUSTED, State.REFUSED, State.STOPPED])
+async def test_delivery_that_has_ended_stays_as_it_is(scene: Scene, state: State) -> None:
+    id = await scene.done(500)
+    await settle(scene, (await claim_due(scene.broker.core.database))[0], state)
+    before = await scene.deliveries(id)
+    await retry(scene, id)
+    assert await scene.deliveries(id) == before
+
+
+@pytest.mark.parametrize("state", [State.DELIVERED, State.PENDING])
+async def test_sender_under_way_does_not_revive_a_superseded_delivery(scene: Scene, state: State) -> None:
+    id = await scene.done(500)
+    (due,) = await claim_due(scene.broker.core.database)
+    await retry(scene, id)
+    assert not await settle(scene, due, state)
+    (owed,) = await scene.deliveries(id)
+    assert owed.state == "superseded"
+    (attempt,) = await scene.broker.store.rows(select(ATTEMPTS))
+    assert attempt.status_code == 200
+    assert await claim_due(scene.broker.core.database) == []
+
+
+async def settle(scene: Scene, due: DueDelivery, state: State) -> bool:
+    sent = AttemptResult(due.id, due.lease_seq, due.attempt, state, 200, None, "", 5, 0)
+    return await scene.broker.core.database.writer.write(record_attempts, sent)
+
+
+async def test_two_retries_at_once_start_one_run(scene: Scene, second: Scene) -> None:
+    for _ in range(8):
+        id = await scene.done(500)
+        answers = await told(retry(scene, id), retry(second, id), retry(scene, id))
+        assert sorted(type(answer).__name__ for answer in answers) == ["Conflict", "Conflict", "Overview"]
+        assert (await scene.row(id)).run == 2
+        await scene.claim()
+
+
+async def test_late_worker_of_the_older_run_writes_nothing(scene: Scene) -> None:
+    """As when the answer to its end was lost, so that it tries again."""
+    id = await scene.accept(2)
+    (old,) = await scene.claim()
+    assert await scene.finish(old, 500, 500)
+    await retry(scene, id)
+    for waiting in (True, False):
+        if not waiting:
+            await scene.claim()
+        before = await scene.everything()
+        assert not await scene.checkpoint(old, result(0))
+        assert not await scene.finish(old)
+        assert not await scene.broker.core.database.writer.write(give_back_batches, GiveBack(old.lease))
+        assert await scene.everything() == before
+
+
+async def test_nudge_is_rung_after_the_commit(start_broker: StartBroker, valkey_url: str) -> None:
+    scene = Scene(await start_broker(redis_url=valkey_url))
+    id = await scene.done(500)
+    redis = connect(valkey_url)
+    await redis.flushall()
+    await retry(scene, id)
+    await until(lambda: redis.zscore(queue_name("upscaler"), f"nudge:{id}"))
+    await disconnect(redis)
+
+
+async def test_retried_batch_ends_with_a_webhook_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, start_broker: StartBroker, start_worker: StartWorker, receiver: Receiver
+) -> None:
+    monkeypatch.syspath_prepend(str(SLOW_TYPES))
+    scene = Scene(await start_broker())
+    await start_worker("slow")
+    records = [{"_base64": PICTURE, "act": "refuse"}, {"_base64": PICTURE, "act": "tell"}]
+    accepted = await scene.broker.post({"type": "slow", "records": records, "webhook": {"endpoint": receiver.url()}})
+    await receiver.posted(1)
+    await scene.broker.done(accepted["id"])
+    await retry(scene, accepted["id"])
+    first, second = await receiver.posted(2)
+    assert first.headers["webhook-id"] != second.headers["webhook-id"]
+    before, after = (post.json()["response"]["records"] for post in (first, second))
+    assert before[1] == after[1]
+    assert [one[0]["_status"]["code"] for one in (before, after)] == [422, 422]
+    assert before[0]["_status"]["request_id"] != after[0]["_status"]["request_id"]
