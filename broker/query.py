@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from broker.batches import Batch, BatchHead, Overview, Record, Result, Status, is_id
-from broker.errors import NotFound
+from broker.errors import NotFound, Unavailable
 from broker.media.links import Links
 from broker.store.batches import Filter, count_batches, find_batch, find_head, list_batches
 from broker.store.database import Database
 from broker.store.overviews import OverviewFilter, count_overviews, find_overview, list_overviews
 from broker.store.results import results_of, results_of_run
+
+LOOKS = 5
 
 Found = TypeVar("Found", Batch, BatchHead)
 
@@ -25,9 +27,9 @@ class Query:
     links: Links
 
     async def details(self, id: str, dialect: str, workspaces: Collection[str]) -> tuple[Batch, Sequence[Result]]:
-        """A batch and, when it is DONE, its results with fresh links. Raises NotFound."""
+        """A batch and, when it is DONE, its results with fresh links. Raises NotFound, Unavailable."""
         async with self.database.reading() as connection:
-            while True:
+            for _ in range(LOOKS):
                 batch = _seen(await find_batch(connection, _canonical(id)), dialect, workspaces)
                 if batch.status is not Status.DONE:
                     return batch, []
@@ -35,6 +37,7 @@ class Query:
                 if results is not None:
                     return batch, [self.links.resolve(batch, result) for result in results]
                 # It runs again since it was read, or is deleted: two statements see two states.
+        raise Unavailable(retry_after=1)
 
     async def status(self, id: str, dialect: str, workspaces: Collection[str]) -> Status:
         """The state of a batch. Raises NotFound."""
