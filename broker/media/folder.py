@@ -17,7 +17,7 @@ from pathlib import Path
 
 from broker.disk import flush_folder
 
-MKDIR_TRIES = 5
+MKDIR_TRIES = 50
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{16}")
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -14,37 +12,7 @@ from moto.server import ThreadedMotoServer
 from broker.batches import new_id
 from broker.errors import Misconfigured, NotFound, Unavailable
 from broker.media.blobs import BLOBS_FOLDER, Blobs, input_key, open_blobs, output_key
-
-BUCKET = "pictures"
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadedMotoServer]:
-    """An S3 with an empty bucket; the environment leads there, as it would lead an operator's broker to MinIO."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    with urlopen(Request(f"{endpoint}/{BUCKET}", method="PUT")) as response:
-        assert response.status == 200
-    yield server
-    server.stop()
-
-
-@pytest.fixture(params=["disk", "memory", "s3"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    if request.param == "s3":
-        request.getfixturevalue("s3")
-    urls = {"disk": "", "memory": "memory://", "s3": f"s3://{BUCKET}/some/prefix"}
-    return open_blobs(urls[request.param], tmp_path)
+from tests.integration.stores import BUCKET
 
 
 @pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 4096], ids=["empty", "one_byte", "a_megabyte"])
