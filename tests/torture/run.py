@@ -42,7 +42,7 @@ class Scenario:
     pace: Pace = field(default_factory=Pace)
     plan: tuple[Fault, ...] | None = None
     works: Iterator[Work] | None = None
-    deadly_every: int = 120
+    deadly_every: int = 250
     patience: float = 40.0
     environment: Mapping[str, str] = field(default_factory=dict)
 

@@ -9,4 +9,4 @@ import os
 from importlib import import_module
 
 if name := os.environ.get("TORTURE_BROKEN"):
-    import_module("builds").BUILDS[name]()
+    import_module("broken_builds").BUILDS[name]()

@@ -73,7 +73,7 @@ def _replace(owner: type, name: str, function: Callable[..., object]) -> None:
 
 
 BUILDS: dict[str, Callable[[], None]] = {
-    "without fencing": without_fencing,
-    "without sweep": without_sweep,
-    "without commit order": without_commit_order,
+    "without-fencing": without_fencing,
+    "without-sweep": without_sweep,
+    "without-commit-order": without_commit_order,
 }
