@@ -177,7 +177,7 @@ def _table(found: Sequence[Mapping[str, Any]]) -> Table:
             *(batch["id"], batch["dialect"], batch["type"], batch["endpoint"]),
             *(batch["status"], batch["outcome"] or "", str(batch["run"])),
             records + (f", {counts['failed']} failed" if counts["failed"] else ""),
-            batch["created"],
+            batch["created"][:19].replace("T", " "),
         )
     return table
 

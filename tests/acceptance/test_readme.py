@@ -57,7 +57,7 @@ def run_bash(script: str, place: Path, environment: dict[str, str]) -> str:
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(timeout=90)
+        said, _ = process.communicate(timeout=180)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
@@ -99,6 +99,9 @@ def test_the_tour_shows_what_it_says(place: Path) -> None:
     assert '"sku": "C-17"' in said
     assert '{"status":"DONE"}' in said
     assert '"address not allowed"' in said
+    assert '"status":"DONE","outcome":"cancelled"' in said
+    assert "1 retried, 0 refused" in said
+    assert "shows more" in said
     assert "whsec_" in said
     submitted = json.loads((place / "submitted.json").read_text())
     assert set(submitted) == {"id", "request", "type", "status", "created", "workspace"}
