@@ -11,6 +11,7 @@ from tests.integration.api.rows import BATCHES, fill
 from tests.integration.net.servers import Web, reply
 from tests.integration.receiver import Receiver
 from tests.integration.running import ROOT, Broker, StartWorker, Worker, in_base64, photograph, until
+from tests.openapi_check import check_event
 
 LIST = "/api/batches"
 FACE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
@@ -71,6 +72,7 @@ async def test_cancelled_batch_is_done_with_499_and_its_webhook_arrives(
 
     await start_worker()
     (post,) = await receiver.posted()
+    check_event(post.headers, post.body)
     assert post.json() == {"status": "DONE", "id": id, "type": "upscaler", "response": details["response"]}
 
 

@@ -7,13 +7,16 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from sqlalchemy import insert, update
 
 from broker.batches import new_id
-from tests.integration.api.rows import fill
+from broker.store.tables import ResultRow, table
+from tests.integration.api.rows import BATCHES, fill
 from tests.integration.net.servers import Web
 from tests.integration.running import ROOT, Broker, Tenant, Worker
 
 LIST = "/api/batches"
+RESULTS = table(ResultRow)
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 KEYS = set("id external_id workspace dialect type endpoint status outcome run created modified finished counts".split())
 
@@ -84,6 +87,22 @@ async def test_done_batch_tells_how_each_record_went(broker: Broker, worker: Wor
         {"index": 1, "id": "back", "code": wanted[1]["code"], "text": wanted[1]["text"]},
     ]
     assert answer["records"][1]["code"] >= 400
+
+
+async def test_running_batch_tells_of_the_records_that_are_finished(broker: Broker) -> None:
+    records = [{"_url": "https://a.example.com/", "_id": f"r{place}"} for place in range(4)]
+    id = (await broker.post({"type": "upscaler", "records": records}))["id"]
+    common = {"batch_id": id, "run": 1, "lease_seq": 1, "request_id": new_id(), "facts": "{}", "finished": 1}
+    for place, code, text in ((2, 404, "gone"), (1, 204, "OK")):
+        await broker.store.change(insert(RESULTS).values(position=place, code=code, text=text, **common))
+    await broker.store.change(update(BATCHES).values(status="PROCESSING", lease_seq=1))
+    answer = (await broker.http.get(f"{LIST}/{id}")).json()
+    assert (answer["status"], answer["outcome"], answer["finished"]) == ("PROCESSING", None, None)
+    assert answer["counts"] == {"records": 4, "finished": 2, "succeeded": 1, "failed": 1}
+    assert answer["records"] == [
+        {"index": 1, "id": "r1", "code": 204, "text": "OK"},
+        {"index": 2, "id": "r2", "code": 404, "text": "gone"},
+    ]
 
 
 async def test_list_shows_all_dialects_but_neither_children_nor_other_workspaces(broker: Broker) -> None:
