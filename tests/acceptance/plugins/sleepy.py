@@ -1,6 +1,7 @@
 """Types whose records wait for a file, so that a test decides when they end, and that write down every run.
 
-A record with the key `kills` takes its worker down. `sleepy-loop` runs on the event loop and holds it.
+A record with the key `kills` takes its worker down; one with `output_bytes` makes a file of that size. `sleepy-loop` runs on
+the event loop and holds it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from handlers.contract import Box, Config, Facts, Params, Record, RecordError, Spec
+from handlers.contract import Box, Config, Facts, Output, Params, Record, RecordError, Spec
 
 LOOK_SECONDS = 0.02
 
@@ -42,6 +43,8 @@ class Sleepy:
             if box.cancelled and not params.stubborn:
                 raise RecordError(499, "cancelled")
             time.sleep(LOOK_SECONDS)
+        if size := record.fields.get("output_bytes"):
+            return {"slept": True, "file": Output(bytes(size), "application/octet-stream", "file")}
         return {"slept": True}
 
 
