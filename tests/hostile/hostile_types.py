@@ -6,6 +6,7 @@ Lies here as pip leaves a package; on `sys.path` or PYTHONPATH the broker finds 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -132,8 +133,11 @@ def flaky(record: Record, params: Any, box: Box) -> Facts:
 
 
 def no_disk(record: Record, params: Any, box: Box) -> Facts:
-    note(record)
-    raise OSError(28, "No space left on device")
+    """Fails `failures` times by the error number `errno`."""
+    if len(note(record)) <= int(str(record.fields["failures"])):
+        number = int(str(record.fields["errno"]))
+        raise OSError(number, os.strerror(number))
+    return {"done": True}
 
 
 def note(record: Record, what: str = "started") -> list[str]:

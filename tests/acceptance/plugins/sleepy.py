@@ -1,7 +1,7 @@
 """Types whose records wait for a file, so that a test decides when they end, and that write down every run.
 
-A record with the key `kills` takes its worker down; one with `output_bytes` makes a file of that size. `sleepy-loop` runs on
-the event loop and holds it.
+A record with the key `kills` takes its worker down, one with `output_bytes` makes a file of that size. `sleepy-loop`
+runs on the event loop and holds it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Sleepy:
             if box.cancelled and not params.stubborn:
                 raise RecordError(499, "cancelled")
             time.sleep(LOOK_SECONDS)
-        if size := record.fields.get("output_bytes"):
+        if isinstance(size := record.fields.get("output_bytes"), int):
             return {"slept": True, "file": Output(bytes(size), "application/octet-stream", "file")}
         return {"slept": True}
 

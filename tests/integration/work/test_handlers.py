@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -156,9 +157,22 @@ async def test_disk_error_of_a_handler_is_tried_again_and_given_up(
     broker: Broker, start_worker: StartWorker, ledger: Path
 ) -> None:
     await start_worker(max_tries=2)
-    (record,) = await broker.run("hostile", {**SOURCE, "ledger": str(ledger)}, endpoint="no_disk")
+    denied = {**SOURCE, "ledger": str(ledger), "errno": errno.EACCES, "failures": 3}
+    (record,) = await broker.run("hostile", denied, endpoint="no_disk")
     assert statuses([record]) == [(500, "the record failed 2 times")]
     assert ledger.read_text().splitlines() == ["0 started"] * 2
+
+
+async def test_full_disk_of_the_worker_gives_the_batch_back_and_is_no_fault_of_the_record(
+    broker: Broker, start_worker: StartWorker, ledger: Path
+) -> None:
+    await start_worker(max_tries=2)
+    full = {**SOURCE, "ledger": str(ledger), "errno": errno.ENOSPC, "failures": 3}
+    (record,) = await broker.run("hostile", full, endpoint="no_disk")
+    assert statuses([record]) == [(200, "OK")]
+    assert ledger.read_text().splitlines() == ["0 started"] * 4
+    batch = await broker.store.row(select(table(BatchRow)))
+    assert (batch.lease_seq, batch.crashes) == (2, 0)
 
 
 async def test_outputs_at_any_depth_become_links(broker: Broker, start_worker: StartWorker) -> None:
