@@ -12,14 +12,16 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy import Connection, make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from broker.batches import new_id
 from broker.errors import Unavailable
 from broker.store.batches import insert_batches
 from broker.store.database import Database, open_database
+from broker.store.ends import Ended, Finish, finish_batches
 from broker.store.workspaces import NewWorkspace, insert_workspaces
 from tests.databases import PostgresServer, remove_postgres, temporary_postgres_folder
-from tests.integration.store.rows import TYPE, accept, execute, new_batch, select
+from tests.integration.store.rows import TYPE, accept, claim, execute, finish, new_batch, result, select
 
 
 @pytest.fixture
@@ -224,6 +226,41 @@ async def test_a_deadlock_is_tried_once_more(postgresql: Database, postgresql_ur
     assert await asyncio.gather(*writes) == ["ab", "ba"]
     assert len(runs) == 3
     await other.aclose()
+
+
+async def test_batches_that_finish_twice_in_opposite_orders_do_not_deadlock(
+    postgresql: Database, postgresql_url: str, workspace: str
+) -> None:
+    """Both come to a halt in the middle; whoever is second must not hold by then what the first needs next."""
+    await accept(postgresql, workspace, 3)
+    ends = [finish(claimed, result()) for claimed in await claim(postgresql)]
+    by_index = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}  # as on large tables
+    engine = create_async_engine(
+        make_url(postgresql_url).set(drivername="postgresql+asyncpg"), connect_args={"server_settings": by_index}
+    )
+
+    async def end(order: Sequence[Finish]) -> list[Ended | None]:
+        async with engine.begin() as connection:
+            return await connection.run_sync(finish_batches, order)
+
+    stranger = await asyncpg.connect(postgresql_url)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group, stranger.transaction():
+        await stranger.execute("SELECT id FROM batches WHERE id = $1 FOR UPDATE", ends[1].lease.batch)
+        first = group.create_task(end(ends))
+        await _waiting_for_locks(stranger, 1)
+        second = group.create_task(end(ends[::-1]))
+        await _waiting_for_locks(stranger, 2)
+    assert (first.result(), second.result()) == ([Ended()] * 3, [None] * 3)
+    await stranger.close()
+    await engine.dispose()
+
+
+async def _waiting_for_locks(connection: asyncpg.Connection, count: int) -> None:
+    """Until that many sessions of the database wait for rows that others hold."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while await connection.fetchval(waiting) != count:
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
+        await asyncio.sleep(0.01)
 
 
 def _meet(connection: Connection, order: str) -> None:

@@ -167,10 +167,12 @@ def test_bmp_bomb_is_refused_without_pillows_own_warning(
     assert (source.width, source.height) == (side, side)
 
 
-def test_result_over_the_pixel_cap_names_both_sizes(upscale: Upscale) -> None:
+def test_result_over_the_pixel_cap_is_refused_before_a_pixel_is_decoded(upscale: Upscale) -> None:
+    """As above: whoever had looked at the data would have called it damaged."""
     code, text = refusal(upscale, png(1000, 600), "upscale_8x")
     assert code == 413
     assert text == ("the result of 8000 x 4800 pixels, made from 1000 x 600, is over the limit of 32,000,000 pixels")
+    assert refusal(upscale, png(1000, 600), "upscale_4x")[0] == 400
 
 
 @pytest.mark.parametrize(("format", "longest", "shown"), [("WEBP", 8191, "16,383"), ("JPEG", 32_750, "65,500")])
