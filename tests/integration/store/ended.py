@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
+from uuid import UUID
 
 from sqlalchemy import Connection, event
 
+from broker.batches import new_id
 from broker.store.database import Database
 from tests.integration.store.rows import execute, owe, select
 
@@ -37,6 +39,12 @@ async def ended(database: Database, workspace: str, count: int = 1, *, ago_ms: i
         last=ids[-1],
     )
     return ids
+
+
+def id_from(ago_ms: int) -> str:
+    """The id of a batch that was accepted `ago_ms` ago."""
+    fresh = UUID(new_id())
+    return str(UUID(int=fresh.int - (ago_ms << 80)))
 
 
 async def back_date(database: Database, id: str, ms: int) -> None:
