@@ -9,9 +9,9 @@ from itertools import pairwise
 
 from broker.batches import Status
 from broker.deliveries import EVENT_DONE, State
-from tests.torture.check_batches import blamed_records, check_shown
+from tests.torture.check_results import check_shown
 from tests.torture.customer import Arrival
-from tests.torture.evidence import Evidence
+from tests.torture.evidence import DeliverySeen, Evidence
 from tests.torture.violations import Violation, Word
 
 SLACK_MS = 2_000
@@ -49,7 +49,7 @@ def check_webhooks(evidence: Evidence) -> Iterator[Violation]:
             continue
         if bodies != {owed[id].body}:
             yield Violation(Word.WEBHOOK_DIFFERS, owed[id].batch, f"{id} came with {len(bodies)} different bodies")
-        yield from _check_content(evidence, owed[id].batch, copies[0])
+        yield from _check_content(evidence, owed[id], copies[0])
     for arrival in evidence.arrivals:
         if not arrival.signed:
             yield Violation(Word.SIGNATURE_INVALID, arrival.id, f"headers {arrival.post.headers}")
@@ -76,12 +76,11 @@ def duplicates(copies: Sequence[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:
     return pairwise(copies)
 
 
-def _check_content(evidence: Evidence, batch: str, arrival: Arrival) -> Iterator[Violation]:
+def _check_content(evidence: Evidence, delivery: DeliverySeen, arrival: Arrival) -> Iterator[Violation]:
     """The webhook tells the right results of the batch whose address it came to."""
     event = json.loads(arrival.post.body)
-    work = evidence.works.get(arrival.batch)
+    batch, work = delivery.batch, evidence.works.get(arrival.batch)
     if work is None or evidence.ids.get(arrival.batch) != batch or event["id"] != batch:
         yield Violation(Word.RESULT_WRONG, batch, f"its webhook came to the address of batch number {arrival.batch}")
         return
-    records = event["response"]["records"]
-    yield from check_shown(Word.RESULT_WRONG, batch, work, records, blamed_records(evidence, batch))
+    yield from check_shown(evidence, work, batch, delivery.run, event["response"]["records"])

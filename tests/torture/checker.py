@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.torture.check_batches import check_accepted, check_results
+from tests.torture.check_batches import check_accepted
 from tests.torture.check_history import check_history
+from tests.torture.check_results import check_results
 from tests.torture.check_webhooks import check_duplicates, check_events, check_webhooks
 from tests.torture.evidence import Evidence
 from tests.torture.fleet import Exit

@@ -58,6 +58,7 @@ async def batches_of(connection: AsyncConnection) -> dict[str, BatchSeen]:
             id=row.id,
             number=number_in(row.extra),
             status=row.status,
+            outcome=row.outcome,
             run=row.run,
             webhook=row.webhook is not None,
             blobs=tuple(record.blob for record in load_records(row.records) if record.blob),

@@ -23,6 +23,23 @@ class Act(StrEnum):
     DIE = "die"
 
 
+class Wish(StrEnum):
+    """What the customer wants of a batch besides. CANCEL: soon after it was accepted. RETRY: all of it, once DONE."""
+
+    NOTHING = "nothing"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    CANCEL_AND_RETRY = "cancel and retry"
+
+    @property
+    def cancels(self) -> bool:
+        return self in (Wish.CANCEL, Wish.CANCEL_AND_RETRY)
+
+    @property
+    def retries(self) -> bool:
+        return self in (Wish.RETRY, Wish.CANCEL_AND_RETRY)
+
+
 @dataclass(frozen=True)
 class Input:
     """One record to send. `seconds`: how long its handler takes."""
@@ -43,13 +60,18 @@ class Expected:
 
 @dataclass(frozen=True)
 class Work:
-    """A batch to post. `number` is its own, and goes with it as a key that the broker stores and shows."""
+    """A batch to post. `number` is its own, and goes with it as a key that the broker stores and shows.
+
+    second_thought: seconds after its acceptance when the wish is said.
+    """
 
     number: int
     type: str
     endpoint: str
     inputs: tuple[Input, ...]
     webhook: bool
+    wish: Wish = Wish.NOTHING
+    second_thought: float = 0.0
 
     @property
     def salt(self) -> str:
@@ -110,7 +132,15 @@ def endless_works(seed: int, deadly_every: int) -> Iterator[Work]:
         inputs = [_input(rng) for _ in range(rng.choice((1, 1, 1, 2, 3, 5)))]
         if deadly:
             inputs.insert(rng.randrange(len(inputs) + 1), Input(rng.randrange(10_000), True, Act.DIE, 0.2))
-        yield Work(number, rng.choice(TYPES), rng.choice((PROVE, PROVE_AGAIN)), tuple(inputs), rng.random() < 0.9)
+        yield Work(
+            number=number,
+            type=rng.choice(TYPES),
+            endpoint=rng.choice((PROVE, PROVE_AGAIN)),
+            inputs=tuple(inputs),
+            webhook=rng.random() < 0.9,
+            wish=Wish.NOTHING if deadly else rng.choices(list(Wish), (85, 6, 6, 3))[0],
+            second_thought=rng.choice((0.0, 0.05, 0.5, 2.0)),
+        )
 
 
 def _input(rng: random.Random) -> Input:

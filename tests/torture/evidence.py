@@ -27,6 +27,7 @@ class BatchSeen:
     id: str
     number: int | None
     status: str
+    outcome: str | None
     run: int
     webhook: bool
     blobs: tuple[str, ...]
@@ -70,6 +71,11 @@ class Evidence:
     def works(self) -> dict[int, Work]:
         """Number -> what was posted."""
         return {posted.work.number: posted.work for posted in self.posted}
+
+    @cached_property
+    def cancelled(self) -> frozenset[str]:
+        """Ids of batches whose first run was cancelled, as the customer was told."""
+        return frozenset(posted.ids[0] for posted in self.posted if posted.cancelled)
 
     @cached_property
     def lines(self) -> dict[str, list[Line]]:

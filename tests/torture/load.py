@@ -1,4 +1,4 @@
-"""The load: clients that post batches and repeat a POST until it is answered, as a careful customer does."""
+"""The load: clients that post batches, and some that cancel or retry them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 import httpx
 
 from tests.acceptance.broker import ROOT
+from tests.torture.client import Client, open_client
 from tests.torture.content import Work
 from tests.torture.customer import Customer
 from tests.torture.fleet import Slot
 
-POST_SECONDS = 10.0
-PAUSE_SECONDS = 0.1
+LOOK_SECONDS = 0.3
+PATIENCE = 20.0
+"""Seconds that a client waits for a batch to be DONE before it gives up its wish to retry it."""
 TWICE = 0.05
 """The part of POSTs that is sent twice at once, as by a client that lost patience."""
 
@@ -31,21 +33,24 @@ class Pace:
 
 @dataclass
 class Posted:
-    """A batch that was posted. ids: what its 2xx answers named, in order. refusals: answers that must not come.
+    """A batch that was posted. ids: what its 2xx answers named. refusals: answers that must not come.
 
-    tries: POSTs that were sent for it. accepted: ms since 1970 of its first 2xx.
+    tries: POSTs that were sent for it. cancelled: whether a cancellation was granted; None: it was not asked for.
+    retried: how many retries were granted; asked: how many were sent, as one may be granted and its answer lost.
     """
 
     work: Work
     ids: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     tries: int = 0
-    accepted: int | None = None
+    cancelled: bool | None = None
+    retried: int = 0
+    asked: int = 0
 
 
 @dataclass
 class Load:
-    """Posts `works`, which ends never, to the webs. `posted` has all that were begun."""
+    """Posts `works`, which never ends, to the webs. `posted` has all that were begun."""
 
     works: Iterator[Work]
     webs: list[Slot]
@@ -58,43 +63,68 @@ class Load:
     async def post_for(self, seconds: float) -> None:
         """Returns when every batch that was begun within `seconds` is answered."""
         rng = random.Random(f"load {self.seed}")
-        headers = {"Authorization": f"Token {self.token}"}
         end = time.monotonic() + seconds
-        async with (
-            httpx.AsyncClient(headers=headers, timeout=POST_SECONDS, trust_env=False) as client,
-            asyncio.TaskGroup() as group,
-        ):
+        async with open_client(self.webs, self.token) as client, asyncio.TaskGroup() as group:
             while time.monotonic() < end:
                 await asyncio.sleep(rng.expovariate(self.pace.a_second))
                 if self._outstanding >= self.pace.open:
                     continue
                 posted = Posted(next(self.works))
                 self.posted.append(posted)
-                for _ in range(2 if rng.random() < TWICE else 1):
-                    group.create_task(self._post(client, posted, rng.randrange(len(self.webs))))
+                group.create_task(self._serve(client, posted))
+                if rng.random() < TWICE:
+                    group.create_task(self._post(client, posted))
 
     @property
     def _outstanding(self) -> int:
         return sum(posted.work.webhook for posted in self.posted) - self.customer.received
 
-    async def _post(self, client: httpx.AsyncClient, posted: Posted, first: int) -> None:
-        """Post to one web after the other until one says yes or no."""
+    async def _serve(self, client: Client, posted: Posted) -> None:
+        """Everything that one customer wants of one batch."""
+        id = await self._post(client, posted)
+        if id is None:
+            return
+        await asyncio.sleep(posted.work.second_thought)
+        if posted.work.wish.cancels:
+            await _cancel(client, posted, id)
+        if posted.work.wish.retries:
+            await _retry(client, posted, id)
+
+    async def _post(self, client: Client, posted: Posted) -> str | None:
+        """The id of the batch, once it is accepted."""
         body = posted.work.body(self.customer.url)
-        headers = {"Idempotency-Key": posted.work.key}
-        web = first
-        while True:
-            web = (web + 1) % len(self.webs)
-            posted.tries += 1
-            try:
-                answer = await client.post(self.webs[web].url + ROOT, json=body, headers=headers)
-            except httpx.TransportError:
-                await asyncio.sleep(PAUSE_SECONDS)
-                continue
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                break
-            await asyncio.sleep(PAUSE_SECONDS)
-        if answer.is_success:
-            posted.ids.append(str(answer.json()["id"]))
-            posted.accepted = posted.accepted or time.time_ns() // 1_000_000
-        else:
-            posted.refusals.append(f"{answer.status_code} {answer.text[:200]}")
+        answered = await client.post(ROOT, body, {"Idempotency-Key": posted.work.key})
+        posted.tries += answered.tries
+        if not answered.response.is_success:
+            _note_refusal(posted, answered.response)
+            return None
+        id = str(answered.response.json()["id"])
+        posted.ids.append(id)
+        return id
+
+
+async def _cancel(client: Client, posted: Posted, id: str) -> None:
+    """Granted, or refused as it has ended by itself."""
+    response = (await client.post(f"/api/batches/{id}/cancel", {})).response
+    posted.cancelled = response.is_success
+    if not (response.is_success or response.status_code == httpx.codes.CONFLICT):
+        _note_refusal(posted, response)
+
+
+async def _retry(client: Client, posted: Posted, id: str) -> None:
+    """Once the batch is DONE. A repeated POST is refused while the run that the first one asked for is not over."""
+    end = time.monotonic() + PATIENCE
+    while (await client.get(f"{ROOT}/{id}/status")).response.json() != {"status": "DONE"}:
+        if time.monotonic() > end:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+    answered = await client.post(f"/api/batches/{id}/retry", {"all": True})
+    posted.asked += answered.tries
+    if answered.response.is_success:
+        posted.retried += 1
+    elif answered.tries == 1 or answered.response.status_code != httpx.codes.CONFLICT:
+        _note_refusal(posted, answered.response)
+
+
+def _note_refusal(posted: Posted, response: httpx.Response) -> None:
+    posted.refusals.append(f"{response.request.url.path}: {response.status_code} {response.text[:200]}")

@@ -56,6 +56,8 @@ class Report:
             ("batches accepted", str(len(evidence.ids))),
             ("POSTs sent for them", str(sum(posted.tries for posted in evidence.posted))),
             ("batches done", str(sum(batch.status == Status.DONE for batch in accepted))),
+            ("cancellations granted", str(len(evidence.cancelled))),
+            ("retries granted", str(sum(posted.retried for posted in evidence.posted))),
             ("batches lost", str(sum(words[word] for word in LOSSES))),
             ("events duplicated", str(sum(words[word] for word in DUPLICATES))),
             ("webhooks sent", str(len(evidence.arrivals))),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broker.batches import Result, Status
+from broker.batches import CANCELLED_CODE, CANCELLED_TEXT, Outcome, Result, Status
 from broker.deliveries import EVENT_DONE, State
 from broker.media.links import stored
 from tests.integration.receiver import Post
@@ -51,7 +51,7 @@ def shown() -> list[dict[str, Any]]:
 
 
 BODY = json.dumps({"id": ID, "response": {"records": shown()}}).encode()
-BATCH = BatchSeen(ID, 1, Status.DONE, 1, True, (), created=1000, finished=2000)
+BATCH = BatchSeen(ID, 1, Status.DONE, Outcome.PARTIAL, 1, True, (), created=1000, finished=2000)
 DELIVERY = DeliverySeen(HOOK, ID, 1, EVENT_DONE, State.DELIVERED, BODY)
 RESULTS = (
     Result(0, 200, "OK", "r", {"proof": GOOD.proof, "picture": stored(KEY)}),
@@ -120,6 +120,12 @@ SPOILT: list[tuple[Word, Spoil]] = [
     (Word.RESULT_WRONG, lambda sound: replace(sound, results={ID: RESULTS[:1]})),
     (Word.RESULT_WRONG, lambda sound: replace(sound, details={ID: {"response": {"records": shown()[::-1]}}})),
     (Word.RESULT_WRONG, lambda sound: replace(sound, details={})),
+    (Word.OUTCOME_WRONG, with_batch(outcome=Outcome.SUCCEEDED)),
+    (Word.OUTCOME_WRONG, with_batch(outcome=Outcome.CANCELLED)),
+    (Word.OUTCOME_WRONG, lambda sound: replace(sound, posted=[Posted(WORK, ids=[ID], cancelled=True)])),
+    (Word.RUN_WRONG, with_batch(run=2)),
+    (Word.RUN_WRONG, lambda sound: replace(sound, posted=[Posted(WORK, ids=[ID], retried=1, asked=1)])),
+    (Word.RESULT_WRONG, with_record(0, code=CANCELLED_CODE, text=CANCELLED_TEXT, facts={})),
     (Word.BLOB_MISSING, lambda sound: replace(sound, files={})),
     (Word.BLOB_MISSING, with_batch(blobs=("in/w/batch/0",))),
     (Word.EVENT_MISSING, lambda sound: replace(sound, deliveries=[], arrivals=[])),
@@ -153,6 +159,14 @@ def test_every_word_is_tested() -> None:
     assert {word for word, _ in SPOILT} == set(Word)
 
 
+def test_a_granted_cancellation_explains_cancelled_records(sound: Evidence) -> None:
+    cancelled = with_record(0, code=CANCELLED_CODE, text=CANCELLED_TEXT, facts={})(sound)
+    ended = with_batch(outcome=Outcome.CANCELLED)(cancelled)
+    told = {"_id": "1-0", "_status": {"code": CANCELLED_CODE, "text": CANCELLED_TEXT}}
+    details = {ID: {"response": {"records": [told, shown()[1]]}}}
+    assert check(replace(ended, posted=[Posted(WORK, ids=[ID], cancelled=True)], details=details)) == []
+
+
 @pytest.mark.parametrize("mood", [Mood.FAIL, Mood.HANG, Mood.RESET, Mood.LATE])
 def test_a_receiver_that_did_not_thank_explains_another_copy(sound: Evidence, mood: Mood) -> None:
     assert check(with_arrivals(arrival(3000, mood), arrival(9000))(sound)) == []
@@ -174,7 +188,8 @@ def given_up(sound: Evidence) -> Evidence:
     crash = line("batch", "CREATED", old_status="PROCESSING", old_run=1, old_seq=1, seq=1, crashes=3, suspect=0)
     spoilt = with_line(replace(crash, at=5000))(with_record(0, code=500, text="given up", facts={})(sound))
     told = {"_id": "1-0", "_status": {"code": 500, "text": "given up"}}
-    return replace(spoilt, details={ID: {"response": {"records": [told, shown()[1]]}}})
+    ended = with_batch(outcome=Outcome.FAILED)(spoilt)
+    return replace(ended, details={ID: {"response": {"records": [told, shown()[1]]}}})
 
 
 def test_an_innocent_record_is_not_given_up_without_a_fault(sound: Evidence) -> None:

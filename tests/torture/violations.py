@@ -11,12 +11,14 @@ class Word(StrEnum):
 
     NEVER_COMMITTED: accepted, but the database has no such batch. LOST: accepted, but not DONE. PHANTOM: a batch that
     nobody posted, or two of one key. REFUSED: a good POST got neither 2xx nor 503. RESULT_WRONG: DONE with a wrong
-    result, in SQL, in the API or in the webhook. BLOB_MISSING: a live batch's input or output is gone or has other
-    bytes. EVENT_MISSING, EVENT_DUPLICATED: not exactly one completion event for a (batch, run). WEBHOOK_MISSING: an
-    owed webhook that never came. WEBHOOK_UNKNOWN: one came that was never owed. WEBHOOK_DIFFERS: its copies, or the
-    row, are not byte-identical. SIGNATURE_INVALID. DUPLICATE_WITHOUT_FAULT: sent again though the receiver had
-    thanked and nothing was broken. STALE_WRITE: a write under an older lease. ILLEGAL_MOVE: a change of state that
-    the state machine does not have. EXIT_STATUS: a process ended by itself, or not with 0 when it was asked.
+    result, in SQL, in the API or in the webhook. OUTCOME_WRONG: not what its results and a granted cancellation make
+    it. RUN_WRONG: more or fewer runs than were asked for. BLOB_MISSING: a live batch's input or output is gone or has
+    other bytes. EVENT_MISSING, EVENT_DUPLICATED: not exactly one completion event for a (batch, run).
+    WEBHOOK_MISSING: an owed webhook that never came. WEBHOOK_UNKNOWN: one came that was never owed. WEBHOOK_DIFFERS:
+    its copies, or the row, are not byte-identical. SIGNATURE_INVALID. DUPLICATE_WITHOUT_FAULT: sent again though the
+    receiver had thanked and nothing was broken. STALE_WRITE: a write under an older lease. ILLEGAL_MOVE: a change of
+    state that the state machine does not have. EXIT_STATUS: a process ended by itself, or not with 0 when it was
+    asked.
     """
 
     NEVER_COMMITTED = "never-committed"
@@ -24,6 +26,8 @@ class Word(StrEnum):
     PHANTOM = "phantom"
     REFUSED = "refused"
     RESULT_WRONG = "result-wrong"
+    OUTCOME_WRONG = "outcome-wrong"
+    RUN_WRONG = "run-wrong"
     BLOB_MISSING = "blob-missing"
     EVENT_MISSING = "event-missing"
     EVENT_DUPLICATED = "event-duplicated"

@@ -1,0 +1,59 @@
+"""A careful customer's HTTP client: what is not answered, or answered with 503, is asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tests.torture.fleet import Slot
+
+ANSWER_SECONDS = 10.0
+PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer, and how often was asked for it."""
+
+    response: httpx.Response
+    tries: int
+
+
+@dataclass
+class Client:
+    """Asks one web after the other, beginning anywhere."""
+
+    http: httpx.AsyncClient
+    webs: list[Slot]
+
+    async def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answered:
+        return await self._ask(lambda url: self.http.build_request("POST", url + path, json=body, headers=headers))
+
+    async def get(self, path: str) -> Answered:
+        return await self._ask(lambda url: self.http.build_request("GET", url + path))
+
+    async def _ask(self, request: Callable[[str], httpx.Request]) -> Answered:
+        place, tries = random.randrange(len(self.webs)), 0
+        while True:
+            place, tries = (place + 1) % len(self.webs), tries + 1
+            try:
+                response = await self.http.send(request(self.webs[place].url))
+            except httpx.TransportError:
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                return Answered(response, tries)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+@asynccontextmanager
+async def open_client(webs: list[Slot], token: str) -> AsyncIterator[Client]:
+    headers = {"Authorization": f"Token {token}"}
+    async with httpx.AsyncClient(headers=headers, timeout=ANSWER_SECONDS, trust_env=False) as http:
+        yield Client(http, webs)
