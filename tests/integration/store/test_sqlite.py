@@ -43,8 +43,12 @@ async def sqlite(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def workspace(sqlite: Database) -> str:
+    return await new_workspace(sqlite)
+
+
+async def new_workspace(database: Database) -> str:
     new = NewWorkspace(id=new_id(), name="default", secrets=b"")
-    await sqlite.writer.write(insert_workspaces, new)
+    await database.writer.write(insert_workspaces, new)
     return new.id
 
 
@@ -251,6 +255,20 @@ async def test_what_was_confirmed_is_stored_even_when_the_checkpoint_fails(
     assert b"store.checkpoint_failed" in output
     assert len(refused) == 1
     assert await stored(sqlite) == confirmed
+
+
+async def test_what_was_committed_is_confirmed_even_when_the_log_cannot_be_looked_at(tmp_path: Path) -> None:
+    """Its folder was moved away meanwhile; files that are open go on."""
+    folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    database = open_database("", folder)
+    await migrate(database)
+    workspace = await new_workspace(database)
+    folder.rename(elsewhere)
+    confirmed = await accept(database, workspace, 3)
+    await database.aclose()
+    database = open_database("", elsewhere)
+    assert await stored(database) == set(confirmed)
+    await database.aclose()
 
 
 async def test_a_stranger_that_writes_without_the_lock_is_an_outage_not_a_loss(
