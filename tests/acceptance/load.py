@@ -7,20 +7,25 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 
 from tests.acceptance.broker import ROOT, Api, as_base64
 from tests.acceptance.processes import until
 
-PAUSE = 0.05
+PAUSE = 0.1
 
 
 @dataclass
 class Load:
-    """`accepted`: ids of 201s. `refused`: 503s with Retry-After. `wrong`: every other answer, and what was none."""
+    """Batches of the type `sleepy` that end at once.
+
+    `accepted`: ids of 201s. `refused`: 503s with Retry-After. `wrong`: every other answer, and what was none.
+    """
 
     api: Api
+    runs: Path
     accepted: list[str] = field(default_factory=list)
     refused: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -58,7 +63,7 @@ class Load:
                 self._stop.wait(PAUSE)
 
     def _post(self, client: httpx.Client, key: str) -> bool:
-        body = {"type": "upscaler", "records": [{"_base64": as_base64()}]}
+        body = {"type": "sleepy", "runs": str(self.runs), "records": [{"_base64": as_base64()}]}
         try:
             answer = client.post(self.api.url + ROOT, json=body, headers={"Idempotency-Key": key})
         except httpx.HTTPError as error:

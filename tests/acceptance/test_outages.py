@@ -1,7 +1,8 @@
-"""Databases that restart and disks that are full under real processes: POSTs wait or are refused, nothing is lost."""
+"""Redis that is away, databases that restart and disks that are full, under real processes: nothing is lost."""
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from broker.queue.embedded import EmbeddedValkey
 from tests.acceptance.broker import ROOT, as_base64
 from tests.acceptance.fleet import Fleet
 from tests.acceptance.load import Load
@@ -47,12 +50,69 @@ def assert_all_run(*processes: Running) -> None:
     assert [process.process.poll() for process in processes] == [None] * len(processes)
 
 
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
+    """One that is not running; its URL is known."""
+    valkey = EmbeddedValkey(tmp_path / "redis")
+    valkey.start()
+    valkey.stop()
+    yield valkey
+    valkey.stop()
+
+
+def test_whatever_redis_does_posts_are_answered_and_batches_are_done_without_a_restart(
+    sleepy_commands: Commands, sqlite_url: str, valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    """With a lease so long that a batch which waited for its end would be seen."""
+    fleet = Fleet(sleepy_commands.with_environment(BROKER_LEASE_SECONDS="600"), sqlite_url, valkey.url)
+    load = Load(fleet.start_web(), tmp_path / "runs")
+    workers = [fleet.start_worker() for _ in range(2)]
+
+    def all_goes_on() -> None:
+        load.goes_on()
+        assert load.api.done(load.accepted[-1])[0]["_status"]["code"] == 200
+
+    def says(status: str) -> None:
+        until(lambda: load.api.get("/readyz").json()["status"] == status, f"web says {status}")
+
+    with load.running():
+        says("degraded")
+        all_goes_on()  # there was no Redis from the start
+        valkey.start()
+        says("ready")
+        with Redis.from_url(valkey.url) as redis:
+            for _ in range(3):
+                redis.flushall()
+                redis.client_kill_filter(_type="normal", skipme=True)
+                load.goes_on()
+            redis.replicaof("127.0.0.1", "1")  # as a master is after a failover: it takes no writes
+            all_goes_on()
+            redis.replicaof("NO", "ONE")
+            all_goes_on()
+        assert valkey.pid is not None
+        os.kill(valkey.pid, signal.SIGSTOP)
+        says("degraded")
+        all_goes_on()
+        os.kill(valkey.pid, signal.SIGCONT)
+        says("ready")
+        valkey.stop()
+        says("degraded")
+        all_goes_on()
+        valkey.start()
+        says("ready")
+        all_goes_on()
+    assert (load.wrong, load.refused) == ([], 0)
+    for id in load.accepted:
+        assert load.api.done(id)[0]["_status"]["code"] == 200
+    assert_all_run(fleet.web, *workers)
+
+
 def test_restarts_and_lost_sessions_of_postgresql_under_load_lose_nothing(
-    commands: Commands, own_server: PostgresServer
+    sleepy_commands: Commands, own_server: PostgresServer, tmp_path: Path
 ) -> None:
     name = own_server.create()
-    fleet = Fleet(commands.with_environment(**LEASE), own_server.url(name))
-    load = Load(fleet.start_web())
+    fleet = Fleet(sleepy_commands.with_environment(**LEASE), own_server.url(name))
+    load = Load(fleet.start_web(), tmp_path / "runs")
     workers = [fleet.start_worker() for _ in range(2)]
     with load.running():
         load.goes_on()
