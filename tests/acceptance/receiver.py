@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 
@@ -22,13 +22,20 @@ class Received:
 
 @dataclass
 class Receiver:
-    """`files`: path -> bytes that a GET answers with, whatever its query. `statuses` answer the first POSTs."""
+    """`files`: path -> bytes that a GET answers with, whatever its query. `statuses` answer the first POSTs.
+
+    A closed `gate` keeps POSTs from being answered.
+    """
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
     statuses: list[int] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     received: queue.Queue[Received] = field(default_factory=queue.Queue)
+    gate: Event = field(default_factory=Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
 
     def next(self) -> Received:
         return self.received.get(timeout=60)
@@ -47,6 +54,7 @@ def receiving() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             receiver.received.put(Received(self.path, dict(self.headers.items()), body))
+            receiver.gate.wait(60)
             self._answer(receiver.statuses.pop(0) if receiver.statuses else 204, b"")
 
         def _answer(self, status: int, body: bytes) -> None:
