@@ -56,10 +56,18 @@ def check_webhooks(evidence: Evidence) -> Iterator[Violation]:
 
 
 def check_duplicates(evidence: Evidence) -> Iterator[Violation]:
-    """A webhook comes again only when the receiver did not thank in time, or something was broken meanwhile."""
+    """A webhook comes again only when the receiver did not thank, the thanks did not reach the broker in time, or
+    something was broken meanwhile.
+    """
+    missed: defaultdict[str, list[int]] = defaultdict(list)
+    for attempt in evidence.attempts:
+        if attempt.good is False:
+            missed[attempt.delivery].append(attempt.started)
     for id, copies in by_id(evidence.arrivals).items():
         for copy, again in duplicates(copies):
-            if copy.mood.thanks and not evidence.disturbed(copy.at - SLACK_MS, again.at):
+            begin = copy.at - SLACK_MS
+            explained = evidence.disturbed(begin, again.at) or any(begin <= at < again.at for at in missed[id])
+            if copy.mood.thanks and not explained:
                 yield Violation(Word.DUPLICATE_WITHOUT_FAULT, id, f"{again.at - copy.at} ms after a {copy.mood} answer")
 
 

@@ -47,9 +47,14 @@ class Client:
             except httpx.TransportError:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            if not _asks_for_patience(response):
                 return Answered(response, tries)
             await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _asks_for_patience(response: httpx.Response) -> bool:
+    """A 503 says when to ask again; one that does not is an answer like any other, and no good one."""
+    return response.status_code == httpx.codes.SERVICE_UNAVAILABLE and "Retry-After" in response.headers
 
 
 @asynccontextmanager

@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.batches import Result, Status
 from broker.deliveries import State
 from broker.store.database import Database
 from broker.store.rows import load_records, result_of
-from broker.store.tables import BatchRow, DeliveryRow, ResultRow, table
+from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, ResultRow, table
 from tests.acceptance.broker import ROOT
-from tests.torture.evidence import BatchSeen, DeliverySeen, number_in
+from tests.torture.evidence import AttemptSeen, BatchSeen, DeliverySeen, number_in
 from tests.torture.fleet import Slot
 
 AT_ONCE = 8
 LOOK_SECONDS = 0.25
-_batches, _results, _deliveries = table(BatchRow), table(ResultRow), table(DeliveryRow)
+_batches, _results = table(BatchRow), table(ResultRow)
+_deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
 
 
 async def settle(database: Database, patience: float) -> bool:
@@ -80,6 +81,17 @@ async def results_of(connection: AsyncConnection) -> dict[str, list[Result]]:
 async def deliveries_of(connection: AsyncConnection) -> list[DeliverySeen]:
     rows = await connection.execute(select(_deliveries))
     return [DeliverySeen(row.id, row.batch_id, row.run, row.event, row.state, row.body) for row in rows]
+
+
+async def attempts_of(connection: AsyncConnection) -> list[AttemptSeen]:
+    rows = await connection.execute(select(_attempts))
+    return [AttemptSeen(row.delivery_id, row.started, _was_good(row)) for row in rows]
+
+
+def _was_good(attempt: Row[Any]) -> bool | None:
+    if attempt.status_code is None:
+        return None if attempt.error is None else False
+    return bool(200 <= attempt.status_code < 300)
 
 
 def files_in(folder: Path) -> dict[str, Path]:

@@ -48,6 +48,15 @@ class DeliverySeen:
 
 
 @dataclass(frozen=True)
+class AttemptSeen:
+    """A row of `attempts`: one try at sending a delivery. good: the broker noted a 2xx; None: it noted nothing."""
+
+    delivery: str
+    started: int
+    good: bool | None
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All of it. results: batch id -> its rows. details: batch id -> the API's answer. files: keys of blobs on disk."""
 
@@ -57,6 +66,7 @@ class Evidence:
     deliveries: Sequence[DeliverySeen]
     history: Sequence[Line]
     arrivals: Sequence[Arrival]
+    attempts: Sequence[AttemptSeen] = ()
     details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
     injected: Sequence[Injected] = ()

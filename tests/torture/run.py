@@ -89,6 +89,7 @@ async def _torture(
             deliveries=await collect.deliveries_of(connection),
             history=await history_of(connection),
             arrivals=customer.arrivals,
+            attempts=await collect.attempts_of(connection),
             details=details,
             files=collect.files_in(fleet.blobs),
             injected=driver.injected,

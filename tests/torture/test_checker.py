@@ -18,7 +18,7 @@ from tests.torture.checker import check
 from tests.torture.content import Act, Input, Work
 from tests.torture.customer import Arrival, Mood
 from tests.torture.driver import Injected
-from tests.torture.evidence import BatchSeen, DeliverySeen, Evidence
+from tests.torture.evidence import AttemptSeen, BatchSeen, DeliverySeen, Evidence
 from tests.torture.fleet import Exit
 from tests.torture.history import Line
 from tests.torture.load import Posted
@@ -176,6 +176,13 @@ def test_a_fault_explains_another_copy(sound: Evidence) -> None:
     spoilt = with_arrivals(arrival(3000), arrival(9000))(sound)
     fault = Injected(Fault(0, Kind.WORKER_KILLED), began=4000, ended=5000)
     assert check(replace(spoilt, injected=[fault])) == []
+
+
+@pytest.mark.parametrize(("good", "words"), [(False, set()), (True, {Word.DUPLICATE_WITHOUT_FAULT})])
+def test_thanks_that_were_not_heard_explain_another_copy(sound: Evidence, good: bool, words: set[Word]) -> None:
+    spoilt = with_arrivals(arrival(3000), arrival(9000))(sound)
+    attempts = [AttemptSeen(HOOK, 2900, good), AttemptSeen(HOOK, 9000, True)]
+    assert {violation.word for violation in check(replace(spoilt, attempts=attempts))} == words
 
 
 @pytest.mark.parametrize("status", [0, -9])
