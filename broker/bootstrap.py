@@ -45,6 +45,7 @@ from broker.work.record import RecordRun
 from broker.work.retention import Retention
 from broker.work.run import Run
 from broker.work.sweep import Sweep
+from broker.work.unserved import Unserved
 from handlers.contract import Config
 from handlers.registry import Registry
 
@@ -159,9 +160,8 @@ async def open_web(settings: Settings) -> AsyncIterator[Web]:
             pause=Pause(query, core.database, core.nudger),
             delete=Delete(query, core.database, core.blobs),
         )
-        async with _running(
-            _sweep(core, complete).run
-        ):  # here too: who runs no batches outlives those that end workers
+        # The sweep here too: who runs no batches outlives those that end workers.
+        async with _running(_sweep(core, complete).run), _running(Unserved(core.database).run):
             yield web
 
 
