@@ -48,7 +48,7 @@ class Scenario:
 
 
 async def torture(scenario: Scenario, kind: str, folder: Path) -> Report:
-    """Run a scenario on `sqlite` or `postgresql`. The processes' logs and files stay in `folder`."""
+    """Run a scenario on `sqlite` or `postgresql`. Logs, blobs and the history stay in `folder`."""
     async with AsyncExitStack() as stack:
         tortured = stack.enter_context(tortured_database(kind, folder / "database"))
         database = open_database(tortured.url, folder)
@@ -62,6 +62,7 @@ async def torture(scenario: Scenario, kind: str, folder: Path) -> Report:
         async with fleet as running:
             customer.secret = await asyncio.to_thread(asyncio.run, _secret(tortured.url, folder / "data"))
             evidence = await _torture(scenario, running, tortured, customer, database)
+    (folder / "history.txt").write_text("".join(f"{line}\n" for line in evidence.history))
     return Report(kind, evidence, check(evidence))
 
 
