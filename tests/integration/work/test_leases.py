@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -68,8 +67,10 @@ class Scene:
 
         await until(enough)
 
-    async def batch(self) -> Row[Any]:
-        return await self.broker.store.row(select(_batches))
+    async def batch(self, id: str | None = None) -> Row[Any]:
+        """The row of a batch, by default of the only one."""
+        every = select(_batches)
+        return await self.broker.store.row(every if id is None else every.where(_batches.c.id == id))
 
     async def stored(self) -> list[int]:
         """Places of the results in SQL."""
@@ -164,7 +165,7 @@ async def test_lost_lease_ends_the_run_and_writes_nothing(
     scene: Scene, start_worker: StartWorker, receiver: Receiver
 ) -> None:
     await start_worker(lease_seconds=0.6, worker_threads=2)
-    await scene.post(scene.held(), type="hostile-async", webhook={"endpoint": receiver.url()})
+    id = await scene.post(scene.held(), type="hostile-async", webhook={"endpoint": receiver.url()})
     await scene.began(1)
     taken = update(_batches).values(lease_seq=_batches.c.lease_seq + 1, lease_owner="another", lease_until=2**52)
     await scene.broker.store.change(taken)
@@ -175,19 +176,19 @@ async def test_lost_lease_ends_the_run_and_writes_nothing(
     await until(cancelled)
     before = await scene.batch()
     scene.gate.touch()
-    await asyncio.sleep(0.3)
-    assert await scene.batch() == before
+    await scene.broker.run("hostile-async", scene.free(), endpoint="gate")
+    assert await scene.batch(id) == before
     assert (before.status, before.lease_owner, before.lease_seq) == ("PROCESSING", "another", 2)
-    assert await scene.stored() == []
+    assert await scene.broker.store.rows(select(_results).where(_results.c.batch_id == id)) == []
     assert receiver.posts == []
     assert await scene.broker.store.rows(select(table(DeliveryRow))) == []
 
 
 async def test_late_end_of_a_lost_run_changes_nothing(
-    scene: Scene, start_worker: StartWorker, receiver: Receiver
+    scene: Scene, start_worker: StartWorker, receiver: Receiver, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The worker has not noticed yet that its lease went to another, who is done already."""
-    await start_worker()
+    worker = await start_worker()
     id = await scene.post(scene.held(), scene.held(), webhook={"endpoint": receiver.url()})
     await scene.began(2)
     other = update(_batches).values(status="DONE", outcome="failed", lease_seq=7, lease_owner=None, lease_until=None)
@@ -197,7 +198,12 @@ async def test_late_end_of_a_lost_run_changes_nothing(
         await scene.broker.store.change(insert(_results).values(**row, request_id=id, facts="{}", finished=1))
     before = await scene.batch()
     scene.gate.touch()
-    await asyncio.sleep(0.5)
+
+    async def idle() -> bool:
+        return not worker.batches.running
+
+    await until(idle)
+    assert '"event": "batch.stale"' in capfd.readouterr().out
     assert await scene.batch() == before
     records = (await scene.broker.details(id))["response"]["records"]
     assert [record["_status"]["text"] for record in records] == ["theirs"] * 2
@@ -209,12 +215,13 @@ async def test_lease_is_kept_while_records_run(scene: Scene, start_worker: Start
     id = await scene.post(scene.held())
     await scene.began(1)
     first = (await scene.batch()).lease_until
-    deadline = time.monotonic() + 2.0
-    while time.monotonic() < deadline:
+
+    async def four_leases_later() -> bool:
         batch = await scene.batch()
         assert (batch.status, batch.lease_seq) == ("PROCESSING", 1)
-        await asyncio.sleep(0.1)
-    assert (await scene.batch()).lease_until > first + 500
+        return bool(batch.lease_until > first + 2000)
+
+    await until(four_leases_later)
     scene.gate.touch()
     await scene.broker.done(id)
     assert scene.noted()["0 started"] == 1
@@ -223,7 +230,7 @@ async def test_lease_is_kept_while_records_run(scene: Scene, start_worker: Start
 async def test_batch_of_a_dead_worker_is_swept_up_and_done(scene: Scene, start_worker: StartWorker) -> None:
     id = await scene.post(scene.free())
     order = ClaimOrder("a worker that dies", ("hostile",), 1, 300)
-    (claim,) = await scene.broker.core.database.writer.write(claim_batches, order)
+    (claim,) = (await scene.broker.core.database.writer.write(claim_batches, order)).claims
     assert claim.id == id
     await start_worker(lease_seconds=1.0)
     await scene.broker.done(id)
@@ -251,11 +258,10 @@ async def test_stopping_worker_lets_what_runs_end_in_its_grace(scene: Scene, sta
     worker = await start_worker(grace_seconds=30)
     running = await scene.post(scene.held())
     await scene.began(1)
-    stopping = asyncio.create_task(worker.stop())
-    await asyncio.sleep(0.1)
+    worker.batches.stop()
     later = await scene.post(scene.free())
     scene.gate.touch()
-    await stopping
+    await worker.task
     rows = await scene.broker.store.rows(select(_batches.c.id, _batches.c.status))
     assert {row.id: row.status for row in rows} == {running: "DONE", later: "CREATED"}
 
