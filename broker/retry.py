@@ -63,7 +63,7 @@ class Retry:
         which = EndedFilter(workspace, tuple(outcomes), since_ms, until)
         count, refused, after = 0, 0, None
         while chunk := await self._next(which, after):
-            answers = await self._retry_all(chunk, all_records=all_records)
+            answers = await self._retry_all([one.id for one in chunk if one.chosen], all_records=all_records)
             refused += sum(isinstance(answer, Refusal) for answer in answers)
             count += sum(isinstance(answer, Overview) for answer in answers)
             after = chunk[-1]
@@ -73,10 +73,10 @@ class Retry:
         async with self.database.reading() as connection:
             return await ended_batches(connection, which, after, CHUNK)
 
-    async def _retry_all(self, chunk: Sequence[EndedBatch], *, all_records: bool) -> list[Overview | Refusal | None]:
+    async def _retry_all(self, ids: Sequence[str], *, all_records: bool) -> list[Overview | Refusal | None]:
         """Written at once, so that they share a commit."""
         write = self.database.writer.write
-        answers = await asyncio.gather(*[write(retry_batches, RetryOrder(one.id, all_records)) for one in chunk])
+        answers = await asyncio.gather(*[write(retry_batches, RetryOrder(id, all_records)) for id in ids])
         for answer in answers:
             if isinstance(answer, Overview):
                 self._queued(answer)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, bindparam, delete, select, tuple_, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, delete, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.batches import Outcome, Overview, Refusal, Status
@@ -32,7 +32,7 @@ class RetryOrder:
 
 @dataclass(frozen=True, slots=True)
 class EndedFilter:
-    """Batches of a workspace, never children, that ended so from `since` to `until`, in ms of `db_now()`."""
+    """Batches that ended from `since` to `until`, in ms of `db_now()`; chosen: a workspace's with these outcomes."""
 
     workspace: str
     outcomes: tuple[Outcome, ...]
@@ -42,10 +42,11 @@ class EndedFilter:
 
 @dataclass(frozen=True, slots=True)
 class EndedBatch:
-    """A batch and when it ended: a place in the order of ends."""
+    """A batch and when it ended, which is its place in the order of ends. chosen: the filter means it."""
 
     id: str
     finished: int
+    chosen: bool
 
 
 def retry_batches(connection: Connection, orders: Sequence[RetryOrder]) -> list[Overview | Refusal | None]:
@@ -129,20 +130,25 @@ async def read_clock(connection: AsyncConnection) -> int:
 async def ended_batches(
     connection: AsyncConnection, which: EndedFilter, after: EndedBatch | None, limit: int
 ) -> list[EndedBatch]:
-    """The next of `which` behind `after`, in the order of their ends; None = from the first."""
+    """The next batches of all that ended then, behind `after`, in the order of their ends; None = from the first.
+
+    Those not chosen come along, so that no call looks at more rows than `limit`, whoever else's they are.
+    """
+    chosen = and_(
+        _batches.c.workspace_id == which.workspace,
+        _batches.c.outcome.in_(which.outcomes),
+        _batches.c.parent_id.is_(None),
+    )
     statement = (
-        select(_batches.c.id, _batches.c.finished)
+        select(_batches.c.id, _batches.c.finished, chosen.label("chosen"))
         .where(
-            _batches.c.status == Status.DONE,
+            _batches.c.status == literal(Status.DONE.value, literal_execute=True),
             _batches.c.finished >= which.since,
             _batches.c.finished <= which.until,
-            _batches.c.workspace_id == which.workspace,
-            _batches.c.outcome.in_(which.outcomes),
-            _batches.c.parent_id.is_(None),
         )
         .order_by(_batches.c.finished, _batches.c.id)
         .limit(limit)
     )
     if after is not None:
         statement = statement.where(tuple_(_batches.c.finished, _batches.c.id) > (after.finished, after.id))
-    return [EndedBatch(row.id, row.finished) for row in await connection.execute(statement)]
+    return [EndedBatch(row.id, row.finished, bool(row.chosen)) for row in await connection.execute(statement)]

@@ -66,6 +66,13 @@ async def test_more_batches_than_a_chunk_run_again_each_once(scene: Scene, same_
     assert await runs(scene) == dict.fromkeys(ids, 2)
 
 
+async def test_batches_not_meant_do_not_hide_those_behind_them(scene: Scene) -> None:
+    await ended(scene, 2 * CHUNK, 200)
+    (failed,) = await ended(scene, 1)
+    assert await many(scene) == Retried(1, 0)
+    assert (await scene.row(failed)).run == 2
+
+
 async def test_refused_batches_are_counted_and_do_not_stop_it(scene: Scene) -> None:
     """A full chunk of batches that cannot run again, and one behind them that can."""
     good = await ended(scene, CHUNK + 1, 200)
