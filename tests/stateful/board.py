@@ -1,0 +1,209 @@
+"""All rows of a database that work on batches can change, as one frozen value that promises are made about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy import Table, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from broker.batches import Status
+from broker.store.clock import db_now
+from broker.store.leases import Lease
+from broker.store.tables import AttemptRow, BatchRow, ChoreRow, DeliveryRow, ResultRow, WorkspaceRow, table
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """A row of `batches`, without the columns that are written once and only shown."""
+
+    id: str
+    workspace_id: str
+    type: str
+    records: str
+    size: int
+    webhook: bytes | None
+    status: str
+    outcome: str | None
+    run: int
+    rank: int
+    due: int
+    lease_seq: int
+    lease_owner: str | None
+    lease_until: int | None
+    crashes: int
+    suspect: int | None
+    combined: str | None
+    parent_id: str | None
+    ordinal: int | None
+    pending: int | None
+    cursor: str | None
+    idempotency_key: str | None
+    body_hash: bytes | None
+    inputs_expired: int | None
+    outputs_expired: int | None
+    created: int
+    modified: int
+    finished: int | None
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """What claims order by."""
+        return (self.rank, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    batch_id: str
+    position: int
+    run: int
+    lease_seq: int
+    code: int
+    text: str
+    request_id: str
+    finished: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return (self.batch_id, self.position)
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.code < 300
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDelivery:
+    id: str
+    batch_id: str
+    run: int
+    event: str
+    body: bytes
+    state: str
+    attempts: int
+    step: int
+    hurried: bool
+    due: int
+    lease_seq: int
+    created: int
+    finished: int | None
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAttempt:
+    delivery_id: str
+    number: int
+    started: int
+    duration_ms: int | None
+    status_code: int | None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return (self.delivery_id, self.number)
+
+
+StoredRow: TypeAlias = StoredBatch | StoredResult | StoredDelivery | StoredAttempt
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A state of the database at `now`, in ms of `db_now()`; tables by their keys.
+
+    cursors: of chores. paused: workspaces. until: when the step that begins here was over. crowded: others hold locks
+    meanwhile, so that whoever claims may pass over any row.
+    """
+
+    now: int
+    batches: dict[str, StoredBatch]
+    results: dict[tuple[str, int], StoredResult]
+    deliveries: dict[str, StoredDelivery]
+    attempts: dict[tuple[str, int], StoredAttempt]
+    cursors: dict[str, str | None]
+    paused: frozenset[str]
+    until: int = 0
+    crowded: bool = False
+
+    def put(self, *rows: StoredRow) -> Board:
+        """With these rows instead of those with their keys, or beside the others."""
+        batches, results = dict(self.batches), dict(self.results)
+        deliveries, attempts = dict(self.deliveries), dict(self.attempts)
+        for row in rows:
+            match row:
+                case StoredBatch():
+                    batches[row.key] = row
+                case StoredResult():
+                    results[row.key] = row
+                case StoredDelivery():
+                    deliveries[row.key] = row
+                case StoredAttempt():
+                    attempts[row.key] = row
+        return replace(self, batches=batches, results=results, deliveries=deliveries, attempts=attempts)
+
+    def without_results(self, batch: str, places: list[int]) -> Board:
+        gone = {(batch, place) for place in places}
+        return replace(self, results={key: row for key, row in self.results.items() if key not in gone})
+
+    def without(self, ids: set[str]) -> Board:
+        """Without these batches and all that hangs on them."""
+        deliveries = {key: row for key, row in self.deliveries.items() if row.batch_id not in ids}
+        return replace(
+            self,
+            batches={key: row for key, row in self.batches.items() if key not in ids},
+            results={key: row for key, row in self.results.items() if row.batch_id not in ids},
+            deliveries=deliveries,
+            attempts={key: row for key, row in self.attempts.items() if row.delivery_id in deliveries},
+        )
+
+    def holder(self, lease: Lease) -> StoredBatch | None:
+        """The batch that a lease still is the right to write about. One that waits for its children has no holder."""
+        batch = self.batches.get(lease.batch)
+        if batch is None or (batch.status, batch.lease_seq) != (Status.PROCESSING, lease.seq):
+            return None
+        return batch if batch.lease_owner is not None else None
+
+    def results_of(self, batch: str) -> dict[int, StoredResult]:
+        """By place, in their order."""
+        return {row.position: row for _, row in sorted(self.results.items()) if row.batch_id == batch}
+
+    def children_of(self, batch: str) -> list[StoredBatch]:
+        children = [row for row in self.batches.values() if row.parent_id == batch]
+        return sorted(children, key=lambda child: child.ordinal or 0)
+
+    def deliveries_of(self, batch: str) -> list[StoredDelivery]:
+        """In the order of runs."""
+        return sorted((row for row in self.deliveries.values() if row.batch_id == batch), key=lambda row: row.run)
+
+
+_workspaces, _chores = table(WorkspaceRow), table(ChoreRow)
+_PAUSED = select(_workspaces.c.id).where(_workspaces.c.paused)
+_CURSORS = select(_chores.c.name, _chores.c.cursor)
+_NOW = select(db_now())
+
+
+async def read_board(connection: AsyncConnection) -> Board:
+    """What stands in the database now."""
+    return Board(
+        now=int(await connection.scalar(_NOW) or 0),
+        batches={row.key: row for row in await _read(connection, StoredBatch, table(BatchRow))},
+        results={row.key: row for row in await _read(connection, StoredResult, table(ResultRow))},
+        deliveries={row.key: row for row in await _read(connection, StoredDelivery, table(DeliveryRow))},
+        attempts={row.key: row for row in await _read(connection, StoredAttempt, table(AttemptRow))},
+        cursors={row.name: row.cursor for row in await connection.execute(_CURSORS)},
+        paused=frozenset(await connection.scalars(_PAUSED)),
+    )
+
+
+async def _read(connection: AsyncConnection, kind: type[T], rows: Table) -> list[T]:
+    columns: Any = [rows.c[field.name] for field in fields(kind)]  # type: ignore[arg-type]
+    return [kind(*row) for row in await connection.execute(select(*columns))]

@@ -1,0 +1,112 @@
+"""What takes workers down: leases that are over, failures that nobody foresaw, and sweepers that watch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from hypothesis import strategies as st
+
+from broker.batches import Status
+from broker.store.crashes import (
+    GIVEN_UP_CODE,
+    GIVEN_UP_TEXT,
+    Crash,
+    Look,
+    Rescued,
+    RescueOrder,
+    count_crashes,
+    rescue_batches,
+)
+from tests.stateful.board import Board, StoredBatch, StoredResult
+from tests.stateful.promise import ANY_ID, MINUTE, About, Act, demand
+from tests.stateful.scene import TYPES, Mostly, Pick, Scene
+from tests.stateful.working import LEASE_MS, Pause, waiting
+
+MAX_CRASHES = 2
+WATCHED_MS = {"always": 10**12, "always, too": 10**12, "for a while": 90 * MINUTE, "not long enough": 0}
+FOR_EVER = 2**52
+
+
+@dataclass(frozen=True)
+class Rescuing:
+    """A sweeper looks. watched: how long it has reached the database without a gap; late: its order had to wait."""
+
+    limit: Annotated[int, st.integers(1, 4)]
+    watched: Annotated[str, st.sampled_from(list(WATCHED_MS))]
+    in_time: Mostly
+
+    def act(self, scene: Scene) -> Act[RescueOrder, Look]:
+        now = scene.board.now
+        since = max(0, now - WATCHED_MS[self.watched])
+        until = FOR_EVER if self.in_time else now - 1
+        return Act(rescue_batches, RescueOrder(self.limit, LEASE_MS, since, until, MAX_CRASHES), rescued)
+
+
+def rescued(board: Board, order: RescueOrder, look: Look) -> Board:
+    """Batches whose lease is over wait again, the sweeper having watched for a lease at least."""
+    demand(board.now <= look.now <= board.until, "a clock of its own")
+    over = [batch for _, batch in sorted(board.batches.items()) if _is_over(board, batch)]
+    watched = order.since + order.lease_ms <= look.now <= order.until
+    ids = [one.id for one in look.rescued]
+    chosen = [batch for batch in over if batch.id in ids]
+    demand([batch.id for batch in chosen] == ids, "rescued without need")
+    if not watched or not board.crowded:
+        wanted = over[: order.limit] if watched else []
+        demand(chosen == wanted, f"rescued {chosen} instead of {wanted}")
+    for batch, told in zip(chosen, look.rescued, strict=True):
+        begun = (batch.lease_until or 0) - order.lease_ms
+        board = _fall(board, batch, told, certain=begun >= order.since or batch.suspect is not None)
+    return board
+
+
+def _is_over(board: Board, batch: StoredBatch) -> bool:
+    return batch.status == Status.PROCESSING and batch.lease_until is not None and batch.lease_until < board.now
+
+
+@dataclass(frozen=True)
+class Crashing:
+    """A held batch fails inside its worker."""
+
+    hand: Pick
+    held: Mostly
+    pause_ms: Pause
+
+    def act(self, scene: Scene) -> Act[Crash, Rescued | None]:
+        hand = scene.hand(self.hand, held=self.held, types=TYPES)
+        return Act(count_crashes, Crash(hand.lease, self.pause_ms, MAX_CRASHES), crashed)
+
+
+def crashed(board: Board, item: Crash, told: Rescued | None) -> Board:
+    """Counted like a worker's end."""
+    batch = board.holder(item.lease)
+    demand((told is None) == (batch is None), f"{told} about {item.lease}")
+    if batch is None or told is None:
+        return board
+    return _fall(board, batch, told, certain=True, pause_ms=item.pause_ms)
+
+
+def _fall(board: Board, batch: StoredBatch, told: Rescued, *, certain: bool, pause_ms: int = 0) -> Board:
+    """A batch whose run ended badly waits again; the record that used up its crashes gets an error result."""
+    crashes = batch.crashes + 1 if certain or batch.crashes == 0 else batch.crashes
+    known = board.results_of(batch.id)
+    left = [place for place in range(batch.size) if place not in known]
+    guilty = None
+    if certain and crashes >= MAX_CRASHES:
+        guilty = batch.suspect if batch.suspect in left else left[0] if len(left) == 1 else None
+    demand(told == Rescued(batch.id, batch.type, crashes, guilty), f"{told} about {batch} with {left} left")
+    fallen = replace(waiting(batch, board.now, pause_ms), crashes=crashes)
+    if guilty is None:
+        return board.put(fallen)
+    result = StoredResult(
+        batch_id=batch.id,
+        position=guilty,
+        run=batch.run,
+        lease_seq=batch.lease_seq,
+        code=GIVEN_UP_CODE,
+        text=GIVEN_UP_TEXT,
+        request_id=ANY_ID,
+        finished=About(board.now),
+    )
+    left_over = replace(fallen, crashes=0 if left == [guilty] else 1, suspect=None, due=About(board.now))
+    return board.put(left_over, result)
