@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -35,15 +36,16 @@ from broker.retry import Retry
 from broker.secrets import Vault
 from broker.settings import Settings
 from broker.store.database import Database, open_session
-from broker.store.leases import Claim, ClaimOrder, claim_batches
 from broker.wait import Wait
 from broker.webhooks.send import Sender
 from broker.work.beat import Heartbeat
+from broker.work.claims import Claims
 from broker.work.crew import Crew
 from broker.work.orphans import Orphans
 from broker.work.record import RecordRun
 from broker.work.retention import Retention
 from broker.work.run import Run
+from broker.work.scratch import scratch_folder
 from broker.work.sweep import Sweep
 from broker.work.unserved import Unserved
 from handlers.contract import Config
@@ -97,22 +99,11 @@ class Work:
     types: tuple[str, ...]
     owner: str
     crew: Crew
+    claim: Claims
     run: Run
     heartbeat: Heartbeat
     sender: Sender
     sweep: Sweep
-
-    async def claim(self, types: Sequence[str], free: int) -> Sequence[Claim]:
-        """Up to `free` batches, now leased to this process."""
-        held = self.heartbeat.held
-        if held.alone:
-            return ()
-        lease_ms = int(self.core.settings.lease_seconds * 1000)
-        order = ClaimOrder(self.owner, tuple(types), free, lease_ms, held.idle)
-        asked = time.monotonic()
-        claims = await self.core.database.writer.write(claim_batches, order)
-        self.heartbeat.hold(claims, asked)
-        return claims
 
 
 @asynccontextmanager
@@ -170,7 +161,8 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
     """Open a worker process's parts for `types` (none = all installed), with its background tasks running."""
     async with open_core(settings) as core, AsyncExitStack() as stack:
         chosen = _choose(core.registry, types)
-        crew = await asyncio.to_thread(_crew, core.registry, chosen, settings)
+        scratch = stack.enter_context(scratch_folder(Path(tempfile.gettempdir())))
+        crew = await asyncio.to_thread(_crew, core.registry, chosen, settings, scratch)
         stack.callback(crew.close)
         fetcher = Fetcher(
             core.policy,
@@ -193,6 +185,7 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
             types=chosen,
             owner=owner,
             crew=crew,
+            claim=Claims(core.database, heartbeat, owner, settings.lease_seconds),
             run=Run(
                 database=core.database,
                 blobs=core.blobs,
@@ -219,7 +212,7 @@ def _choose(registry: Registry, types: Sequence[str]) -> tuple[str, ...]:
     return tuple(types) or tuple(registry)
 
 
-def _crew(registry: Registry, types: tuple[str, ...], settings: Settings) -> Crew:
+def _crew(registry: Registry, types: tuple[str, ...], settings: Settings, scratch: Path) -> Crew:
     config = Config(
         models_dir=settings.models_dir,
         threads=1,
@@ -227,7 +220,7 @@ def _crew(registry: Registry, types: tuple[str, ...], settings: Settings) -> Cre
         max_image_pixels=settings.max_image_pixels,
         max_output_pixels=settings.max_output_pixels,
     )
-    return Crew(registry, types, config, settings.threads)
+    return Crew(registry, types, config, settings.threads, scratch)
 
 
 def _sweep(core: Core, complete: Complete) -> Sweep:

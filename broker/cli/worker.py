@@ -43,6 +43,7 @@ async def _work(settings: Settings, types: list[str]) -> bool:
             types=work.types,
             slots=settings.worker_batches,
             claim=work.claim,
+            more=lambda: work.claim.more,
             run=work.run,
             grace_seconds=settings.grace_seconds,
         )

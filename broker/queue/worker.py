@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from types import MappingProxyType
@@ -31,7 +32,7 @@ class HasId(Protocol):
 
 Claimed = TypeVar("Claimed", bound=HasId)
 Claim: TypeAlias = Callable[[Sequence[str], int], Awaitable[Sequence[Claimed]]]
-"""(types, n) -> at most n batches that are now this worker's. Fewer than n means that no more wait."""
+"""(types, n) -> at most n batches that are now this worker's. Fewer than n means that no more wait, unless `more`."""
 Run: TypeAlias = Callable[[Claimed], Awaitable[None]]
 """Runs one claimed batch to its end; on CancelledError it gives the batch back."""
 
@@ -42,9 +43,10 @@ class BatchWorker(Worker, Generic[Claimed]):
     """An arq worker that serves the queues of several types and takes a nudge only as a reason to claim.
 
     `slots` bounds batches and other arq jobs together. Claims never overlap, and none is made for want of a bell
-    alone: after a full claim the next follows as soon as a slot is free, and an idle worker claims every
-    `idle_seconds`. Other jobs of its queues run through arq's own code. To be constructed on the running loop;
-    `async_run` returns after `stop`, when everything has ended and is closed.
+    alone: after a full claim the next follows as soon as a slot is free, likewise after one of which `more` says that
+    the next end may make room for more, and an idle worker claims every `idle_seconds`. Other jobs of its queues run
+    through arq's own code. To be constructed on the running loop; `async_run` returns after `stop`, when everything has
+    ended and is closed.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class BatchWorker(Worker, Generic[Claimed]):
         types: Sequence[str],
         slots: int,
         claim: Claim[Claimed],
+        more: Callable[[], bool] = lambda: False,
         run: Run[Claimed],
         idle_seconds: float = 1.0,
         grace_seconds: float = 25.0,
@@ -79,6 +82,8 @@ class BatchWorker(Worker, Generic[Claimed]):
             job_deserializer=decode_job,
         )
         self._claim_batches = claim
+        self._more = more
+        self._idle_seconds = idle_seconds
         self._run_batch = run
         self._claims_failed = 0
         self._batches: set[asyncio.Task[None]] = set()
@@ -164,7 +169,15 @@ class BatchWorker(Worker, Generic[Claimed]):
         for batch in claimed:
             self._start(batch)
         if len(claimed) < free:
-            await self._unless_stopped(self._inbox.wait())
+            await self._unless_stopped(self._next_end() if self._more() else self._inbox.wait())
+
+    async def _next_end(self) -> None:
+        """Until something that runs has ended, or it is time to look anyway."""
+        self._slot_freed.clear()
+        if self._batches:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._idle_seconds):
+                    await self._slot_freed.wait()
 
     def _start(self, batch: Claimed) -> None:
         """A batch that still runs here was claimed anew, so the older run has lost its lease."""

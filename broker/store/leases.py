@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,13 @@ PATIENCE_MS = 2_000
 """How long a batch that took a worker down waits for an idle one before a busy one makes room for it."""
 
 
+class Careful(Enum):
+    """Whether batches that took a worker down come before all others, or only where there are no others."""
+
+    FIRST = auto()
+    LAST = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimOrder:
     """Claim up to `limit` batches of `types` for `owner`, for `lease_ms`. idle: this worker runs nothing now."""
@@ -34,6 +42,7 @@ class ClaimOrder:
     limit: int
     lease_ms: int
     idle: bool = True
+    careful: Careful = Careful.FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,14 @@ class Claim:
     @property
     def lease(self) -> Lease:
         return Lease(self.batch.id, self.batch.lease_seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim brought. makes_room: nothing, because this worker is to be idle for a batch that waits for that."""
+
+    claims: tuple[Claim, ...] = ()
+    makes_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +98,46 @@ class GiveBack:
     pause_ms: int = 0
 
 
-def claim_batches(connection: Connection, orders: Sequence[ClaimOrder]) -> list[list[Claim]]:
+def claim_batches(connection: Connection, orders: Sequence[ClaimOrder]) -> list[Claimed]:
     """CREATED -> PROCESSING for the first due batches by rank; raises each one's `lease_seq` by one.
 
-    A batch that took a worker down comes alone, and only to an idle worker. One that has waited for that comes first:
-    a busy worker gets nothing until it is idle.
+    A batch that took a worker down comes alone, and only to an idle worker. Where one has waited for that and comes
+    first, a busy worker gets nothing until it is idle.
     """
     return [_claim(connection, order) for order in orders]
 
 
-def _claim(connection: Connection, order: ClaimOrder) -> list[Claim]:
-    kinds = {f"type_{place}": type for place, type in enumerate(order.types)}
+def _claim(connection: Connection, order: ClaimOrder) -> Claimed:
+    if order.careful is Careful.FIRST:
+        return _claim_crashed(connection, order) or Claimed(_claim_fresh(connection, order))
+    fresh = _claim_fresh(connection, order)
+    return Claimed(fresh) if fresh else _claim_crashed(connection, order) or Claimed()
+
+
+def _claim_crashed(connection: Connection, order: ClaimOrder) -> Claimed | None:
     patience = 0 if order.idle else PATIENCE_MS
-    crashed = connection.scalar(_crashed_statement(len(order.types)), {**kinds, "patience": patience})
-    if crashed is not None and not order.idle:
-        return []
-    values = {"owner": order.owner, "lease_ms": order.lease_ms}
-    if crashed is not None:
-        rows = connection.execute(_CLAIM_ONE, {**values, "batch": crashed}).all()
-    else:
-        rows = connection.execute(_claim_statement(len(order.types)), {**values, **kinds, "limit": order.limit}).all()
+    id = connection.scalar(_crashed_statement(len(order.types)), {**_types(order), "patience": patience})
+    if id is None:
+        return None
+    if not order.idle:
+        return Claimed(makes_room=True)
+    values = {"owner": order.owner, "lease_ms": order.lease_ms, "batch": id}
+    return Claimed(_claims(connection, connection.execute(_CLAIM_ONE, values).all()))
+
+
+def _claim_fresh(connection: Connection, order: ClaimOrder) -> tuple[Claim, ...]:
+    values = {"owner": order.owner, "lease_ms": order.lease_ms, "limit": order.limit, **_types(order)}
+    return _claims(connection, connection.execute(_claim_statement(len(order.types)), values).all())
+
+
+def _claims(connection: Connection, rows: Sequence[Any]) -> tuple[Claim, ...]:
     earlier = results_by_batch(connection, [row.id for row in rows if row.lease_seq > 1])
     rows = sorted(rows, key=lambda row: (row.rank, row.id))
-    return [Claim(batch_of(row), tuple(earlier[row.id]), row.crashes > 0) for row in rows]
+    return tuple(Claim(batch_of(row), tuple(earlier[row.id]), row.crashes > 0) for row in rows)
+
+
+def _types(order: ClaimOrder) -> dict[str, str]:
+    return {f"type_{place}": type for place, type in enumerate(order.types)}
 
 
 _created = _batches.c.status == literal(Status.CREATED.value, literal_execute=True)

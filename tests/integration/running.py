@@ -310,6 +310,7 @@ async def run_worker(settings: Settings, types: Sequence[str] = ()) -> AsyncIter
             types=work.types,
             slots=settings.worker_batches,
             claim=work.claim,
+            more=lambda: work.claim.more,
             run=work.run,
             idle_seconds=LOOK_SECONDS,
             grace_seconds=settings.grace_seconds,

@@ -84,6 +84,21 @@ async def test_slots_bound_what_runs_and_full_claims_go_on_without_a_bell(
     assert ledger.most == 10
 
 
+async def test_a_claim_that_says_there_may_be_more_is_followed_by_one_at_the_next_end(
+    start_worker: StartWorker,
+) -> None:
+    """One batch at a time, without a bell, by a worker that is next to never idle."""
+    ledger = Ledger()
+    batches = ledger.add(5)
+
+    async def one(types: Sequence[str], _free: int) -> Sequence[Batch]:
+        return () if ledger.now else await ledger.claim(types, 1)
+
+    await start_worker(ledger, claim=one, more=lambda: bool(ledger.waiting))
+    await until(lambda: ledger.ran_once(batches))
+    assert ledger.most == 1
+
+
 async def test_two_workers_share_a_burst(nudger: Nudger, start_worker: StartWorker) -> None:
     ledger = Ledger()
     ledger.gate.clear()

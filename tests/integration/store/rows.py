@@ -59,7 +59,8 @@ async def claim(
     owner: str = "worker",
     lease_ms: int = MINUTE,
 ) -> list[Claim]:
-    return await database.writer.write(claim_batches, ClaimOrder(owner, types, limit, lease_ms))
+    order = ClaimOrder(owner, types, limit, lease_ms)
+    return list((await database.writer.write(claim_batches, order)).claims)
 
 
 async def rescue(database: Database, limit: int = 100, *, since: int = 0, max_crashes: int = 3) -> list[Rescued]:

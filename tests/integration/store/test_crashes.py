@@ -18,7 +18,7 @@ from broker.store.crashes import (
     rescue_batches,
 )
 from broker.store.database import Database
-from broker.store.leases import Claim, ClaimOrder, claim_batches
+from broker.store.leases import Careful, Claim, Claimed, ClaimOrder, claim_batches
 from broker.store.results import Checkpoint, checkpoint_results
 from tests.integration.store.rows import EXPIRED, FOR_EVER, MINUTE, TYPE, accept, claim, execute, rescue, result, select
 
@@ -181,9 +181,10 @@ async def test_a_batch_that_took_a_worker_down_comes_alone_and_to_an_idle_worker
     await accept(database, workspace_id, 3)
     (victim,) = await accept(database, workspace_id, size=2)
     await execute(database, "UPDATE batches SET crashes = 1 WHERE size = 2")
-    claims = await database.writer.write(claim_batches, ClaimOrder("worker", (TYPE,), 8, MINUTE, idle))
-    assert [claimed.careful for claimed in claims] == ([True] if idle else [False] * 3)
-    assert (victim in {claimed.id for claimed in claims}) is idle
+    claimed = await database.writer.write(claim_batches, ClaimOrder("worker", (TYPE,), 8, MINUTE, idle))
+    assert not claimed.makes_room
+    assert [claim.careful for claim in claimed.claims] == ([True] if idle else [False] * 3)
+    assert (victim in {claim.id for claim in claimed.claims}) is idle
 
 
 async def test_a_busy_worker_makes_room_for_a_batch_that_waits_for_an_idle_one(
@@ -194,9 +195,17 @@ async def test_a_busy_worker_makes_room_for_a_batch_that_waits_for_an_idle_one(
         database, "UPDATE batches SET crashes = 1, due = due - 10000 WHERE id = (SELECT id FROM batches LIMIT 1)"
     )
     busy = ClaimOrder("busy", (TYPE,), 8, MINUTE, idle=False)
-    assert await database.writer.write(claim_batches, busy) == []
+    assert await database.writer.write(claim_batches, busy) == Claimed(makes_room=True)
     assert len(await claim(database)) == 1
-    assert len(await database.writer.write(claim_batches, busy)) == 2
+    assert len((await database.writer.write(claim_batches, busy)).claims) == 2
+
+
+async def test_a_worker_that_took_one_with_care_serves_the_others_first(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id, 4)
+    await execute(database, "UPDATE batches SET crashes = 1 WHERE id IN (SELECT id FROM batches ORDER BY id LIMIT 3)")
+    order = ClaimOrder("worker", (TYPE,), 8, MINUTE, idle=True, careful=Careful.LAST)
+    claims = [(await database.writer.write(claim_batches, order)).claims for _ in range(3)]
+    assert [[claim.careful for claim in some] for some in claims] == [[False], [True], [True]]
 
 
 @pytest.mark.parametrize("hindrance", ["due = due + 1000000", "status = 'PAUSED'", "type = 'another'"])
@@ -207,7 +216,7 @@ async def test_what_cannot_be_claimed_makes_nobody_wait(database: Database, work
     )
     await execute(database, f"UPDATE batches SET {hindrance} WHERE crashes = 1")
     busy = ClaimOrder("busy", (TYPE,), 8, MINUTE, idle=False)
-    assert len(await database.writer.write(claim_batches, busy)) == 1
+    assert len((await database.writer.write(claim_batches, busy)).claims) == 1
 
 
 async def test_who_has_not_watched_for_a_whole_lease_or_comes_late_frees_nothing(

@@ -1,0 +1,41 @@
+"""Taking batches: as many as there is room for, or one that took a worker down, alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from broker.store.database import Database
+from broker.store.leases import Careful, Claim, ClaimOrder, claim_batches
+from broker.work.beat import Heartbeat
+
+
+class Claims:
+    """One a worker process. Batches that need care take turns with all others, so that neither starve."""
+
+    def __init__(self, database: Database, heartbeat: Heartbeat, owner: str, lease_seconds: float) -> None:
+        self.more = False
+        self._database = database
+        self._heartbeat = heartbeat
+        self._owner = owner
+        self._lease_ms = int(lease_seconds * 1000)
+        self._others_first = False
+
+    async def __call__(self, types: Sequence[str], free: int) -> Sequence[Claim]:
+        """Up to `free` batches, now leased to this process. `more`: there may be more once what runs has ended.
+
+        Raises Unavailable.
+        """
+        held = self._heartbeat.held
+        self.more = held.alone
+        if held.alone:
+            return ()
+        careful = Careful.LAST if self._others_first else Careful.FIRST
+        order = ClaimOrder(self._owner, tuple(types), free, self._lease_ms, held.idle, careful)
+        asked = time.monotonic()
+        claimed = await self._database.writer.write(claim_batches, order)
+        self._heartbeat.hold(claimed.claims, asked)
+        self.more = claimed.makes_room or any(claim.careful for claim in claimed.claims)
+        if not claimed.makes_room:
+            self._others_first = any(claim.careful for claim in claimed.claims)
+        return claimed.claims
