@@ -21,9 +21,9 @@ COMMANDS = (
     Deferred("watch", "broker.cli.follow:watch", "Follow batches until they are DONE."),
     Deferred("batches", "broker.cli.batches:batches", "Batches: how they stand, cancel, retry, pause."),
     Deferred("openapi", "broker.cli.openapi:openapi", "Print the OpenAPI 3.1 document of this installation."),
-    Deferred("workspace", "broker.cli.workspaces:workspaces", "Tenants."),
-    Deferred("token", "broker.cli.tokens:tokens", "API tokens."),
-    Deferred("webhook-secret", "broker.cli.tokens:webhook_secrets", "The secret that signs a workspace's webhooks."),
+    Deferred("workspace", "broker.cli.admin:workspaces", "Tenants."),
+    Deferred("token", "broker.cli.admin:tokens", "API tokens."),
+    Deferred("webhook-secret", "broker.cli.admin:webhook_secrets", "The secret that signs a workspace's webhooks."),
 )
 
 

@@ -1,4 +1,4 @@
-"""`broker token`, `webhook-secret`: what a workspace's customers hold, straight on the database."""
+"""`broker workspace`, `token`, `webhook-secret`: the operator's commands, straight on the database."""
 
 from __future__ import annotations
 
@@ -16,11 +16,37 @@ from broker.foundation import open_foundation
 from broker.provision import SCOPES, Provision
 from broker.settings import load
 from broker.store.database import Database
-from broker.store.workspaces import list_tokens, revoke_tokens
+from broker.store.workspaces import Hold, hold_workspaces, list_tokens, list_workspaces, revoke_tokens
 
+workspaces = typer.Typer(help="Tenants.", no_args_is_help=True)
 tokens = typer.Typer(help="API tokens.", no_args_is_help=True)
 webhook_secrets = typer.Typer(help="The secret that signs a workspace's webhooks.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="Name of the workspace.")]
 InWorkspace = Annotated[str, typer.Option("--workspace", help="Name of the workspace.")]
+
+
+@workspaces.command("create")
+def create_workspace(name: Name) -> None:
+    """Make a workspace; prints its id."""
+    run(_create_workspace(name))
+
+
+@workspaces.command("list")
+def show_workspaces() -> None:
+    """List the workspaces."""
+    run(_show_workspaces())
+
+
+@workspaces.command("pause")
+def pause_workspace(name: Name) -> None:
+    """Claim nothing of a workspace from now on; it still accepts, and what runs goes on to its end."""
+    run(_hold_workspace(name, paused=True))
+
+
+@workspaces.command("resume")
+def resume_workspace(name: Name) -> None:
+    """Let a paused workspace go on."""
+    run(_hold_workspace(name, paused=False))
 
 
 @tokens.command("create")
@@ -61,6 +87,26 @@ async def _opened() -> AsyncIterator[tuple[Database, Provision]]:
     logs.configure(settings.log_format, "warning")
     async with open_foundation(settings) as opened:
         yield opened.database, Provision(opened.database, opened.vault)
+
+
+async def _create_workspace(name: str) -> None:
+    async with _opened() as (_, provision):
+        typer.echo((await provision.workspace(name)).id)
+
+
+async def _show_workspaces() -> None:
+    async with _opened() as (database, _), database.reading() as connection:
+        table = new_table("name", "id", "created", "state")
+        for row in await list_workspaces(connection):
+            table.add_row(row.name, row.id, day(row.created), "paused" if row.paused else "open")
+        console().print(table)
+
+
+async def _hold_workspace(name: str, *, paused: bool) -> None:
+    async with _opened() as (database, provision):
+        workspace = await provision.find(name)
+        await database.writer.write(hold_workspaces, Hold(workspace.id, paused))
+    typer.echo("paused" if paused else "resumed")
 
 
 async def _create_token(workspace: str, name: str, scopes: list[str], grants: list[str]) -> None:
