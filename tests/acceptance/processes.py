@@ -129,12 +129,13 @@ class Commands:
         own = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
         return {**own, **self.environment}
 
-    def run(self, *arguments: str, seconds: float = SECONDS) -> Done:
-        """Run a `broker` command to its end."""
+    def run(self, *arguments: str, seconds: float = SECONDS, typed: str = "") -> Done:
+        """Run a `broker` command to its end; `typed` is what it can read."""
         done = subprocess.run(
             [*BROKER, *arguments],
             cwd=self.folder,
             env=self._environment,
+            input=typed,
             capture_output=True,
             text=True,
             timeout=seconds,

@@ -137,13 +137,13 @@ def test_retry_one_by_one_and_in_bulk(tenant: Tenant) -> None:
 def test_delete_asks_first(tenant: Tenant) -> None:
     id = tenant.api.submit()
     tenant.api.done(id)
-    arguments = ["batches", "delete", id]
-    for answer in ("n\n", ""):
-        asked = CliRunner().invoke(app, arguments, input=answer, env=dict(tenant.customer.environment))
-        assert (asked.exit_code, "Delete 1 batch with results and pictures?" in asked.output) == (1, True)
+    question = "Delete 1 batch with results and pictures?"
+    for typed in ("n\n", ""):
+        asked = tenant.customer.run("batches", "delete", id, typed=typed)
+        assert (asked.code, question in asked.out) == (1, True)
     assert tenant.listed() == [id]
-    said = CliRunner().invoke(app, arguments, input="y\n", env=dict(tenant.customer.environment))
-    assert (said.exit_code, said.output.splitlines()[-1]) == (0, f"{id}  deleted")
+    said = tenant.customer.run("batches", "delete", id, typed="y\n")
+    assert (said.code, said.out.endswith(f"{id}  deleted\n")) == (0, True)
     assert tenant.listed() == []
     gone = tenant.customer.run("batches", "delete", "--yes", id)
     assert (gone.code, gone.err) == (1, f"broker: {id}: Not found.\n")

@@ -84,6 +84,7 @@ async def test_cancel_again_changes_nothing_and_a_batch_that_ended_otherwise_is_
     assert await refusal(broker, done, "cancel") == (409, "The batch is done already.")
     assert (await shown(broker, done))["outcome"] == "succeeded"
 
+    await worker.stop()
     waiting = (await broker.post(BODY))["id"]
     await act(broker, waiting, "pause")
     first = await act(broker, waiting, "cancel")
