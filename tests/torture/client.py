@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ class Client:
     """Asks one web after the other, beginning anywhere."""
 
     http: httpx.AsyncClient
-    webs: list[Slot]
+    webs: Sequence[Slot]
 
     async def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answered:
         return await self._ask(lambda url: self.http.build_request("POST", url + path, json=body, headers=headers))
@@ -58,7 +58,7 @@ def _asks_for_patience(response: httpx.Response) -> bool:
 
 
 @asynccontextmanager
-async def open_client(webs: list[Slot], token: str) -> AsyncIterator[Client]:
+async def open_client(webs: Sequence[Slot], token: str) -> AsyncIterator[Client]:
     headers = {"Authorization": f"Token {token}"}
     async with httpx.AsyncClient(headers=headers, timeout=ANSWER_SECONDS, trust_env=False) as http:
         yield Client(http, webs)

@@ -19,6 +19,7 @@ from broker.store.database import Database
 from broker.store.rows import load_records, result_of
 from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, ResultRow, table
 from tests.acceptance.broker import ROOT
+from tests.torture.client import Client, open_client
 from tests.torture.evidence import AttemptSeen, BatchSeen, DeliverySeen, number_in
 from tests.torture.fleet import Slot
 
@@ -103,15 +104,14 @@ async def details_of(ids: Sequence[str], webs: Sequence[Slot], token: str) -> di
     """Batch id -> what the API says about it; an answer other than 200 stands as `{"error": …}`."""
     found: dict[str, dict[str, Any]] = {}
     waiting = iter(ids)
-    headers = {"Authorization": f"Token {token}"}
 
-    async def ask(client: httpx.AsyncClient, web: Slot) -> None:
+    async def ask(client: Client) -> None:
         for id in waiting:
-            answer = await client.get(f"{web.url}{ROOT}/{id}")
+            answer = (await client.get(f"{ROOT}/{id}")).response
             ok = answer.status_code == httpx.codes.OK
             found[id] = answer.json() if ok else {"error": f"{answer.status_code} {answer.text[:200]}"}
 
-    async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as client, asyncio.TaskGroup() as group:
-        for place in range(AT_ONCE):
-            group.create_task(ask(client, webs[place % len(webs)]))
+    async with open_client(webs, token) as client, asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(ask(client))
     return found

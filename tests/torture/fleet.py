@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +37,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Exit:
-    """The end of a process. asked: by the driver."""
+    """The end of a process, `at` ms since 1970. asked: by whoever holds its slot's lock."""
 
     slot: str
     at: int
@@ -65,10 +65,6 @@ class Slot:
             return None
         return self._running.pid
 
-    @property
-    def ready(self) -> bool:
-        return self.pid is not None and self._started() is not None
-
     async def start(self) -> None:
         """Start it and wait until it serves or works; again as long as it ends before that."""
         while True:
@@ -86,9 +82,10 @@ class Slot:
 
     def limit_files(self, size: int = resource.RLIM_INFINITY) -> None:
         """Let it make no file longer than `size` bytes, which is how a full disk looks to it; by default, any file."""
-        if (pid := self.pid) is not None:
-            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+        with suppress(ProcessLookupError):
+            if (pid := self.pid) is not None:
+                _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
 
     async def ended(self, *, asked: bool) -> Exit:
         """Wait for its end and write it down."""

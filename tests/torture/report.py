@@ -78,12 +78,14 @@ class Report:
 
 
 def _slowest_recovery(evidence: Evidence) -> float:
-    """Seconds from a fault to the end of the last batch accepted before it; those that kill workers do not count."""
+    """Seconds from a fault to the end of the last batch accepted before it; without those that kill workers or were
+    retried, whose ends tell nothing of the fault.
+    """
     calm = {number for number, work in evidence.works.items() if not work.deadly}
     ended = [
         (batch.created, batch.finished)
         for batch in evidence.batches.values()
-        if batch.number in calm and batch.finished is not None
+        if batch.number in calm and batch.run == 1 and batch.finished is not None
     ]
     delays = [
         finished - injected.began
