@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count as count_up
 
 TYPE = "upscaler"
 PATIENCE = 15.0
@@ -33,14 +34,14 @@ class Ledger:
     claims: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     _claiming: bool = False
+    _numbers: Iterator[int] = field(default_factory=count_up)
 
     def __post_init__(self) -> None:
         self.gate.set()
 
     def add(self, count: int, batch_type: str = TYPE) -> list[tuple[str, str]]:
         """New waiting batches, as `Nudger.ring` wants them."""
-        start = len(self.waiting) + len(self.runs)
-        batches = [Batch(f"{batch_type}-{start + n}", batch_type) for n in range(count)]
+        batches = [Batch(f"{batch_type}-{next(self._numbers)}", batch_type) for _ in range(count)]
         self.waiting += batches
         return [(batch.type, batch.id) for batch in batches]
 
