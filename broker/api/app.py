@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from broker.api import docs, health, media, openapi, own, ximilar
 from broker.api.auth import Authenticator
-from broker.bootstrap import Web
+from broker.bootstrap.web import Web
 from broker.errors import BrokerError, MethodNotAllowed, NotFound
 
 log = structlog.get_logger()

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from broker.batches import IdempotencyKey
-from broker.bootstrap import Web
+from broker.bootstrap.web import Web
 from broker.errors import Invalid, MethodNotAllowed, TooLarge, UnsupportedMediaType
 
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from broker.api.own_wire import (
 )
 from broker.api.parameters import asked_page, choices_of, comma_separated, known_query, neighbours
 from broker.batches import Outcome, Overview, Status
-from broker.bootstrap import Web
+from broker.bootstrap.web import Web
 from broker.dialects.registry import EVENTS
 from broker.dialects.ximilar.wire import TYPES
 from broker.store.overviews import OverviewFilter

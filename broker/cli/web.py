@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from broker.api.app import create_app
-from broker.bootstrap import open_web
+from broker.bootstrap.web import open_web
 from broker.cli.processes import address_of, begin, freeze, listen, run
 from broker.cli.signals import on_stop
 from broker.settings import Settings

@@ -9,7 +9,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from broker.bootstrap import open_work
+from broker.bootstrap.work import open_work
 from broker.cli.processes import RECYCLED, begin, freeze, run
 from broker.cli.signals import on_stop
 from broker.queue.worker import BatchWorker

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import text
 
-from broker.bootstrap import open_core
+from broker.bootstrap.core import open_core
 from broker.provision import Provision
 from broker.settings import load
 from broker.store.database import open_database

@@ -22,7 +22,9 @@ from sqlalchemy import Connection, Executable, Row
 
 from broker.api.app import create_app
 from broker.api.openapi import document
-from broker.bootstrap import Core, Web, Work, open_core, open_web, open_work
+from broker.bootstrap.core import Core, open_core
+from broker.bootstrap.web import Web, open_web
+from broker.bootstrap.work import Work, open_work
 from broker.provision import Provision
 from broker.queue.worker import BatchWorker
 from broker.settings import Settings, load

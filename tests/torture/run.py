@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broker.bootstrap import open_core
+from broker.bootstrap.core import open_core
 from broker.provision import Provision
 from broker.settings import load
 from broker.store.database import Database, open_database

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select, update
 
 from broker.batches import IdempotencyKey, Status
-from broker.bootstrap import open_web
+from broker.bootstrap.web import open_web
 from broker.dialects.ximilar.submission import parse_submission
 from broker.errors import Conflict, Invalid
 from broker.store.keys import KEPT_MS, forget_keys

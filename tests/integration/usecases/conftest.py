@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from broker.bootstrap import open_web
+from broker.bootstrap.web import open_web
 from tests.integration.running import Broker, Store
 from tests.integration.usecases.scene import Scene
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from broker.bootstrap import open_core, open_web, open_work
+from broker.bootstrap.core import open_core
+from broker.bootstrap.web import open_web
+from broker.bootstrap.work import open_work
 from broker.errors import Misconfigured
 from broker.secrets import KEY_FILE
 from broker.settings import Settings

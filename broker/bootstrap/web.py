@@ -1,0 +1,61 @@
+"""What a web process has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from broker.accept import Accept
+from broker.admission import Admission
+from broker.bootstrap.caretakers import new_sweep, running
+from broker.bootstrap.core import Core, open_core
+from broker.cancel import Cancel
+from broker.complete import Complete
+from broker.delete import Delete
+from broker.pause import Pause
+from broker.query import Query
+from broker.retry import Retry
+from broker.settings import Settings
+from broker.wait import Wait
+from broker.work.unserved import Unserved
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """What a web process has besides the core."""
+
+    core: Core
+    accept: Accept
+    query: Query
+    wait: Wait
+    cancel: Cancel
+    retry: Retry
+    pause: Pause
+    delete: Delete
+
+
+@asynccontextmanager
+async def open_web(settings: Settings) -> AsyncIterator[Web]:
+    """Open a web process's parts."""
+    async with open_core(settings) as core:
+        folders = (settings.data_dir,) if settings.embedded_database else ()
+        if core.blobs.folder is not None:
+            folders = (*folders, core.blobs.folder)
+        admission = Admission(core.database, settings.max_queued, settings.min_free_bytes, folders)
+        accept = Accept(core.database, core.blobs, core.vault, core.registry, core.nudger, admission)
+        query = Query(core.database, core.links)
+        complete = Complete(core.database, core.vault, core.links, core.bell)
+        web = Web(
+            core=core,
+            accept=accept,
+            query=query,
+            wait=Wait(core.bell),
+            cancel=Cancel(query, complete),
+            retry=Retry(query, core.database, core.nudger),
+            pause=Pause(query, core.database, core.nudger),
+            delete=Delete(query, core.database, core.blobs),
+        )
+        # The sweep here too: who runs no batches outlives those that end workers.
+        async with running(new_sweep(core, complete).run), running(Unserved(core.database).run):
+            yield web
