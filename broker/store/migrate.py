@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
+from broker.errors import Unavailable
 from broker.store.database import Database
 
-# Any constant will do, as long as nobody else in the database locks with it.
-_ADVISORY_LOCK = "SELECT pg_advisory_xact_lock(7163840021)"
+TRIES = 12
+"""Each waits about five seconds for its turn, as any write does; where there is no database, all fail at once."""
+LOCK = 7163840021
+"""Any number will do, as long as nobody else in the database locks with it."""
 
 
 def upgrade(connection: Connection, targets: Sequence[str]) -> list[None]:
     """Run the steps up to each target revision ("head" = all), inside the caller's transaction."""
     for target in targets:
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(_ADVISORY_LOCK)
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
         command.upgrade(_config(connection), target)
     return [None] * len(targets)
 
@@ -32,7 +36,14 @@ def downgrade(connection: Connection, targets: Sequence[str]) -> list[None]:
 
 
 async def migrate(database: Database) -> None:
-    """Bring the database to the newest schema; several processes may do so at once."""
+    """Bring the database to the newest schema. Several processes may do so at once: they wait for each other.
+
+    Raises Unavailable when that takes a minute, or when there is no database.
+    """
+    for _ in range(TRIES - 1):
+        with suppress(Unavailable):
+            await database.writer.write(upgrade, "head")
+            return
     await database.writer.write(upgrade, "head")
 
 

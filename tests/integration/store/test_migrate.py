@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 from broker.errors import Misconfigured
 from broker.store import schema
 from broker.store.database import open_database
-from broker.store.migrate import downgrade, migrate
+from broker.store.migrate import LOCK, downgrade, migrate
 from broker.store.schema import REVISION, check_migrated
 from tests.integration.store.rows import execute, select
 
@@ -38,6 +43,34 @@ asyncio.run(main())
 def test_this_version_knows_its_newest_step() -> None:
     steps = Path(schema.__file__).with_name("migrations")
     assert ScriptDirectory(str(steps)).get_current_head() == REVISION
+
+
+@asynccontextmanager
+async def locked(url: str) -> AsyncIterator[None]:
+    """As while another process migrates."""
+    if url.startswith("sqlite"):
+        with Path(url.removeprefix("sqlite:///") + ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        return
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"SELECT pg_advisory_lock({LOCK})")
+    yield
+    await connection.close()
+
+
+async def test_a_migration_that_takes_long_is_waited_for(empty_database_url: str, tmp_path: Path) -> None:
+    """Longer than a write waits for its turn."""
+    database = open_database(empty_database_url, tmp_path)
+    with capture_logs() as logs:
+        async with locked(empty_database_url):
+            migrating = asyncio.create_task(migrate(database))
+            while "store.unavailable" not in [line["event"] for line in logs]:
+                assert not migrating.done()
+                await asyncio.sleep(0.05)
+        await migrating
+    await check_migrated(database)
+    await database.aclose()
 
 
 async def test_processes_that_migrate_at_once_all_find_the_newest_schema(
