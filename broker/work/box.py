@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,27 +22,27 @@ RunInside: TypeAlias = "Callable[[RecordBox, str, str, bytes, Mapping[str, Any]]
 """(outer box, type, endpoint, image, parameters) -> what that type's handler finds out."""
 
 
-def _new_folder() -> Path:
-    """A path that nobody can guess; most records never make the folder."""
-    return Path(tempfile.gettempdir()) / f"broker-{secrets.token_hex(8)}"
-
-
 @dataclass(slots=True)
 class RecordBox:
     """The `Box` of one record, or of one handler that runs inside another one's record.
 
-    folder: where `scratch` is, once somebody asked for it. clock: of the handler that has this box, once it is called.
+    room: where the worker's temporary files are. folder: where this record's are, once somebody asked for them; most
+    never do. clock: of the handler that has this box, once it is called.
     """
 
     batch: str
     record: Record
     documents: Documents
     run_inside: RunInside
+    room: Path
     outer: RecordBox | None = None
     clock: Clock | None = None
-    folder: Path = field(default_factory=_new_folder)
+    folder: Path = field(init=False)
     _over: bool = False
     _inner: list[RecordBox] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder = self.room / secrets.token_hex(8)
 
     @property
     def cancelled(self) -> bool:
@@ -69,7 +68,7 @@ class RecordBox:
     def inner(self, image: bytes) -> RecordBox:
         """The box of a handler that runs inside this record. What it makes is kept until this box is closed."""
         record = Record(self.record.index, self.record.id, image, self.record.fields)
-        box = RecordBox(self.batch, record, self.documents, self.run_inside, outer=self)
+        box = RecordBox(self.batch, record, self.documents, self.run_inside, self.room, outer=self)
         self._inner.append(box)
         return box
 

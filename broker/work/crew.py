@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -47,9 +48,10 @@ class Crew:
     thread, the worker is recycled.
     """
 
-    def __init__(self, registry: Registry, types: tuple[str, ...], config: Config, threads: int) -> None:
+    def __init__(self, registry: Registry, types: tuple[str, ...], config: Config, threads: int, scratch: Path) -> None:
         self.specs: dict[str, Spec] = {type: registry[type] for type in types}
         self.recycling = False
+        self._scratch = scratch
         self._handlers: dict[str, Handler] = {}
         self._turns = Turns(threads)
         self._children = Children(config, threads)
@@ -67,7 +69,7 @@ class Crew:
 
     def box(self, batch: str, record: Record, documents: Documents) -> RecordBox:
         """The box of one record; to be closed."""
-        return RecordBox(batch, record, documents, self._run_inside)
+        return RecordBox(batch, record, documents, self._run_inside, self._scratch)
 
     async def call(self, type: str, params: Params, box: RecordBox) -> Facts:
         """Run a type's handler: `async def` on the event loop, `def` on a thread, an isolated one in its process.

@@ -50,7 +50,7 @@ class Bench:
         config = Config(folder, 1, 10**8, 10**8, 10**8)
         self.notes = folder / "notes"
         self.gate = folder / "gate"
-        self.crew = Crew(Registry.installed(), types, config, threads)
+        self.crew = Crew(Registry.installed(), types, config, threads, folder)
 
     async def run(self, act: str, type: str = TYPE, image: bytes = b"image", **fields: Any) -> Facts:
         """The facts of one record, whose files are gone when this returns."""
@@ -185,6 +185,7 @@ async def test_large_output_arrives_whole(bench: Bench) -> None:
 async def test_output_in_a_file_arrives_and_its_folder_is_removed(bench: Bench) -> None:
     facts = await bench.run("files")
     assert facts["_url"] == b"from a file"
+    assert Path(facts["scratch"]).parent == bench.notes.parent
     assert not Path(facts["scratch"]).exists()
 
 

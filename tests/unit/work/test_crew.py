@@ -39,7 +39,7 @@ def run(notes: Path, gate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ru
     monkeypatch.syspath_prepend(str(SLOW_TYPES))
     patient = replace(Registry.installed()["slow"], time_limit=600.0)
     config = Config(notes.parent, 1, 10**8, 10**8, 10**8)
-    crew = Crew(Registry({"slow": patient}), ("slow",), config, threads=1)
+    crew = Crew(Registry({"slow": patient}), ("slow",), config, threads=1, scratch=notes.parent)
 
     async def run(act: str, **fields: Any) -> Facts:
         fields |= {"act": act, "notes": str(notes), "gate": str(gate)}
