@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from broker.store.documents import NewDocument, insert_documents
 from broker.store.tables import BatchRow, table
+from broker.work.scratch import PREFIX
 from tests.integration.running import Broker, StartBroker, StartWorker, in_base64, photograph, until
 
 SLOW_TYPES = Path(__file__).parents[2] / "slow_types"
@@ -136,6 +137,7 @@ async def test_documents_and_outputs_cross_to_isolated_handlers_and_back(
     assert told["word"] == "soup"
     async with httpx.AsyncClient(trust_env=False, verify=False) as client:
         assert (await client.get(filed["_url"])).content == b"from a file"
+    assert Path(filed["scratch"]).parent.name.startswith(PREFIX)
     assert not Path(filed["scratch"]).exists()
     batches = table(BatchRow)
     row = await broker.store.row(select(batches.c.combined).where(batches.c.id == batch["id"]))
