@@ -17,7 +17,6 @@ from sqlalchemy import (
     Update,
     bindparam,
     case,
-    literal,
     or_,
     select,
     update,
@@ -27,7 +26,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from broker.batches import Result, Status, new_id
 from broker.store.clock import db_now
 from broker.store.given import given
-from broker.store.leases import Lease, lock_held
+from broker.store.leases import LEASED, Lease, lock_held
 from broker.store.results import insert_results
 from broker.store.tables import BatchRow, Id, ResultRow, table
 
@@ -143,11 +142,10 @@ _WHO = (
     *(_batches.c.id, _batches.c.type, _batches.c.run, _batches.c.lease_seq),
     *(_batches.c.size, _batches.c.crashes, _batches.c.suspect),
 )
-_processing = _batches.c.status == literal(Status.PROCESSING.value, literal_execute=True)
 _begun = _batches.c.lease_until - bindparam("lease_ms", type_=BigInteger)
 _EXPIRED = (
     select(*_WHO, or_(_begun >= bindparam("since", type_=BigInteger), _batches.c.suspect.is_not(None)).label("certain"))
-    .where(_processing, _batches.c.lease_until < db_now())
+    .where(*LEASED, _batches.c.lease_until < db_now())
     .order_by(_batches.c.id)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
@@ -160,7 +158,7 @@ def _held_statement(dialect: str) -> Select[Any]:
     return (
         select(*_WHO)
         .join(mine, mine.c.id == _batches.c.id)
-        .where(_batches.c.lease_seq == mine.c.seq, _processing)
+        .where(_batches.c.lease_seq == mine.c.seq, *LEASED)
         .order_by(_batches.c.id)
         .with_for_update(of=_batches)
     )
@@ -243,11 +241,7 @@ def _announce_statement(dialect: str) -> ReturningUpdate[Any]:
     same = or_(_batches.c.suspect.is_(None), _batches.c.suspect == mine.c.place)
     return (
         update(_batches)
-        .where(
-            _batches.c.id == mine.c.id,
-            _batches.c.lease_seq == mine.c.seq,
-            _batches.c.status == Status.PROCESSING,
-        )
+        .where(_batches.c.id == mine.c.id, _batches.c.lease_seq == mine.c.seq, *LEASED)
         .values(suspect=mine.c.place, crashes=case((same, _batches.c.crashes), else_=1))
         .returning(_batches.c.id, _batches.c.lease_seq)
     )

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, literal, select, union_all, update
+from sqlalchemy import BigInteger, Connection, Select, bindparam, exists, literal, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -20,6 +20,12 @@ from broker.store.rows import batch_of, results_by_batch
 from broker.store.tables import BatchRow, Id, WorkspaceRow, table
 
 _batches, _workspaces = table(BatchRow), table(WorkspaceRow)
+
+LEASED = (
+    _batches.c.status == literal(Status.PROCESSING.value, literal_execute=True),
+    _batches.c.lease_until.is_not(None),
+)
+"""What a batch is whose `lease_seq` is a lease: a parent that waits for its children is PROCESSING without one."""
 
 
 PATIENCE_MS = 2_000
@@ -214,11 +220,58 @@ def _extend_statement(dialect: str) -> ReturningUpdate[Any]:
         .where(
             _batches.c.id == mine.c.id,
             _batches.c.lease_seq == mine.c.seq,
-            _batches.c.status == Status.PROCESSING,
+            *LEASED,
             _batches.c.lease_owner == bindparam("owner"),
         )
         .values(lease_until=db_now() + bindparam("lease_ms", type_=BigInteger))
         .returning(_batches.c.id, _batches.c.lease_seq)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Strays:
+    """Batches that `owner` claimed without learning it, since the answer was lost. known: leases it does hold.
+
+    Those younger than `age_ms`, of leases of `lease_ms`, may be of an answer that is still on its way.
+    """
+
+    owner: str
+    known: tuple[Lease, ...]
+    lease_ms: int
+    age_ms: int
+
+
+def return_strays(connection: Connection, orders: Sequence[Strays]) -> list[list[tuple[str, str]]]:
+    """PROCESSING -> CREATED for leases that nobody knows to hold; no crash is counted. (type, batch id) of each."""
+    return [_return_strays(connection, order) for order in orders]
+
+
+def _return_strays(connection: Connection, order: Strays) -> list[tuple[str, str]]:
+    rows = json.dumps([[lease.batch, lease.seq] for lease in order.known])
+    statement = _strays_statement(connection.dialect.name)
+    values = {"given": rows, "owner": order.owner, "left": order.lease_ms - order.age_ms}
+    return [(row.type, row.id) for row in connection.execute(statement, values)]
+
+
+@lru_cache
+def _strays_statement(dialect: str) -> ReturningUpdate[Any]:
+    known = given(dialect, id=Id, seq=BigInteger)
+    strays = (
+        select(_batches.c.id)
+        .where(
+            _batches.c.status == literal(Status.PROCESSING.value, literal_execute=True),
+            _batches.c.lease_owner == bindparam("owner"),
+            _batches.c.lease_until < db_now() + bindparam("left", type_=BigInteger),
+            ~exists().where(known.c.id == _batches.c.id, known.c.seq == _batches.c.lease_seq),
+        )
+        .order_by(_batches.c.id)
+        .with_for_update(skip_locked=True, of=_batches)
+    )
+    return (
+        update(_batches)
+        .where(_batches.c.id.in_(strays))
+        .values(status=Status.CREATED, lease_owner=None, lease_until=None, due=db_now(), modified=db_now())
+        .returning(_batches.c.id, _batches.c.type)
     )
 
 
@@ -236,11 +289,7 @@ def _give_back_statement(dialect: str) -> ReturningUpdate[Any]:
     mine = given(dialect, id=Id, seq=BigInteger, pause=BigInteger)
     return (
         update(_batches)
-        .where(
-            _batches.c.id == mine.c.id,
-            _batches.c.lease_seq == mine.c.seq,
-            _batches.c.status == Status.PROCESSING,
-        )
+        .where(_batches.c.id == mine.c.id, _batches.c.lease_seq == mine.c.seq, *LEASED)
         .values(
             status=Status.CREATED,
             lease_owner=None,
@@ -285,7 +334,7 @@ def _held_statement(dialect: str) -> Select[Any]:
     return (
         select(_batches.c.id, _batches.c.lease_seq)
         .join(mine, mine.c.id == _batches.c.id)
-        .where(_batches.c.lease_seq == mine.c.seq, _batches.c.status == Status.PROCESSING)
+        .where(_batches.c.lease_seq == mine.c.seq, *LEASED)
         .order_by(_batches.c.id)
         .with_for_update(of=_batches)
     )

@@ -16,7 +16,16 @@ from threading import Event, Thread
 import structlog
 
 from broker.errors import Unavailable
-from broker.store.leases import Beat, Claim, GiveBack, Lease, extend_leases, give_back_batches
+from broker.store.leases import (
+    Beat,
+    Claim,
+    GiveBack,
+    Lease,
+    Strays,
+    extend_leases,
+    give_back_batches,
+    return_strays,
+)
 from broker.store.writer import Session, Writer
 from broker.work.held import Held
 
@@ -35,6 +44,7 @@ class Heartbeat:
         self._owner = owner
         self._lease = lease_seconds
         self._returns: deque[GiveBack] = deque()
+        self._doubts_until = 0.0
         self._stopping = False
         self._started = Event()
 
@@ -59,6 +69,10 @@ class Heartbeat:
         """Return a batch as soon as the database takes it, unless its lease runs out before."""
         self._returns.append(give_back)
         self._tell()
+
+    def doubt(self) -> None:
+        """A claim failed: it may have been committed all the same, so look for leases that nobody knows of."""
+        self._doubts_until = time.monotonic() + self._lease
 
     def _until(self, asked: float) -> float:
         """When to let go: a little before others may think that the lease is over."""
@@ -93,6 +107,8 @@ class Heartbeat:
             while self._returns:
                 await writer.write(give_back_batches, self._returns[0])
                 log.info("batch.given_back", batch=self._returns.popleft().lease.batch, reason="let go")
+            if time.monotonic() < self._doubts_until:
+                await self._return_strays(writer)
         except Unavailable:
             log.warning("lease.beat_failed", leases=len(self.held.leases))
             return False
@@ -111,6 +127,12 @@ class Heartbeat:
         for lease in leases:
             if lease not in kept:
                 self._lose(lease, "lease.lost")
+
+    async def _return_strays(self, writer: Writer) -> None:
+        lease_ms = int(self._lease * 1000)
+        order = Strays(self._owner, self.held.leases, lease_ms, age_ms=lease_ms // 4)
+        for type, batch in await writer.write(return_strays, order):
+            log.info("batch.given_back", batch=batch, type=type, reason="claimed unawares")
 
     async def _let_go_in_time(self) -> None:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from broker.errors import Unavailable
 from broker.store.database import Database
 from broker.store.leases import Careful, Claim, ClaimOrder, claim_batches
 from broker.work.beat import Heartbeat
@@ -33,7 +34,11 @@ class Claims:
         careful = Careful.LAST if self._others_first else Careful.FIRST
         order = ClaimOrder(self._owner, tuple(types), free, self._lease_ms, held.idle, careful)
         asked = time.monotonic()
-        claimed = await self._database.writer.write(claim_batches, order)
+        try:
+            claimed = await self._database.writer.write(claim_batches, order)
+        except Unavailable:
+            self._heartbeat.doubt()
+            raise
         self._heartbeat.hold(claimed.claims, asked)
         self.more = claimed.makes_room or any(claim.careful for claim in claimed.claims)
         if not claimed.makes_room:

@@ -15,9 +15,11 @@ from broker.store.leases import (
     Claim,
     GiveBack,
     Lease,
+    Strays,
     extend_leases,
     give_back_batches,
     overdue_batches,
+    return_strays,
 )
 from broker.store.results import Checkpoint, checkpoint_results
 from tests.integration.store.rows import (
@@ -125,6 +127,29 @@ async def test_a_beat_of_another_owner_extends_nothing(database: Database, works
     (claimed,) = await claim(database, owner="worker 1")
     beat = Beat("worker 2", (claimed.lease,), MINUTE)
     assert await database.writer.write(extend_leases, beat) == frozenset()
+
+
+async def test_only_an_owners_own_older_and_unknown_leases_are_strays(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id, 2, type="known")
+    await accept(database, workspace_id, 2, type="stray")
+    await accept(database, workspace_id, type="young")
+    await accept(database, workspace_id, type="theirs")
+    known = await claim(database, types=("known",))
+    await claim(database, types=("stray", "young"))
+    await claim(database, types=("theirs",), owner="another")
+    await execute(database, "UPDATE batches SET lease_until = lease_until - 30000 WHERE type <> 'young'")
+    order = Strays("worker", (known[0].lease, Lease(known[1].id, 99)), MINUTE, age_ms=20_000)
+    returned = await database.writer.write(return_strays, order)
+    assert sorted(type for type, _ in returned) == ["known", "stray", "stray"]
+    rows = await select(database, "SELECT type, status, crashes, lease_owner FROM batches ORDER BY type, status")
+    assert rows == [
+        ("known", "CREATED", 0, None),
+        ("known", "PROCESSING", 0, "worker"),
+        ("stray", "CREATED", 0, None),
+        ("stray", "CREATED", 0, None),
+        ("theirs", "PROCESSING", 0, "another"),
+        ("young", "PROCESSING", 0, "worker"),
+    ]
 
 
 async def test_a_beat_without_leases_is_fine(database: Database) -> None:

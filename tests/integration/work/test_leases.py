@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Row, insert, select, text, update
+from structlog.testing import capture_logs
 
+from broker.store.clock import db_now
 from broker.store.crashes import GIVEN_UP_CODE, RescueOrder, rescue_batches
 from broker.store.leases import ClaimOrder, claim_batches
 from broker.store.tables import BatchRow, DeliveryRow, ResultRow, table
@@ -361,3 +363,29 @@ async def test_worker_that_is_never_idle_makes_room_for_a_batch_that_took_one_do
         await scene.broker.done(id)
     ends = await scene.broker.store.rows(select(_batches.c.id).order_by(_batches.c.finished, _batches.c.id))
     assert [row.id for row in ends][2:] == [crashed, later]
+
+
+async def test_batch_claimed_unawares_comes_back_and_no_crash_is_counted(
+    scene: Scene, start_worker: StartWorker
+) -> None:
+    """A claim was committed and its answer lost: the worker was told that it failed, and looks for what it brought."""
+    worker = await start_worker("hostile", lease_seconds=6.0)
+    await scene.post(scene.free(), type="hostile-async")
+    claim = update(_batches).values(
+        status="PROCESSING", lease_seq=1, lease_owner=worker.work.owner, lease_until=db_now() + 4000
+    )
+    assert await scene.broker.store.change(claim) == 1
+
+    async def told() -> bool:
+        return any(line["event"] == "queue.claim_failed" for line in logs)
+
+    with capture_logs() as logs:
+        async with scene.broker.store.locked():
+            await until(told)
+
+    async def back() -> bool:
+        return (await scene.batch()).status == "CREATED"
+
+    await until(back)
+    batch = await scene.batch()
+    assert (batch.crashes, batch.lease_owner, batch.lease_seq) == (0, None, 1)
