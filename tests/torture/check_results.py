@@ -76,15 +76,17 @@ def _is_right(evidence: Evidence, work: Work, id: str, run: int, told: Told) -> 
 
 
 def _blamed(evidence: Evidence, id: str) -> frozenset[int]:
-    """Innocent records that may have been given up: announced, alone in a worker, when a fault took it down."""
+    """Innocent records that may have been given up: each crash that was counted against them, announced and alone in
+    their worker as they were, was that worker's end or stop by our hand.
+    """
     moves = [line for line in evidence.lines.get(id, []) if line.what == "batch"]
-    return frozenset(
-        line.suspect
+    falls = [
+        line
         for before, line in pairwise(moves)
-        if line.suspect is not None
-        and (line.crashes or 0) > (before.crashes or 0)
-        and evidence.disturbed(before.at, line.at)
-    )
+        if line.suspect is not None and (line.crashes or 0) > (before.crashes or 0)
+    ]
+    unjust = {fall.suspect for fall in falls if fall.worker not in evidence.struck}
+    return frozenset(fall.suspect for fall in falls if fall.suspect is not None and fall.suspect not in unjust)
 
 
 def _check_blobs(evidence: Evidence, work: Work, batch: BatchSeen, results: Sequence[Result]) -> Iterator[Violation]:

@@ -8,12 +8,11 @@ from tests.torture.check_batches import check_accepted
 from tests.torture.check_history import check_history
 from tests.torture.check_results import check_results
 from tests.torture.check_webhooks import check_duplicates, check_events, check_webhooks
-from tests.torture.evidence import Evidence
+from tests.torture.evidence import KILLED, Evidence
 from tests.torture.fleet import Exit
 from tests.torture.violations import Violation, Word
 
 CHECKS = (check_accepted, check_results, check_events, check_webhooks, check_duplicates, check_history)
-ENDED_BY_A_RECORD = -9
 RECYCLED = 75
 
 
@@ -31,5 +30,5 @@ def _check_exits(evidence: Evidence) -> Iterator[Violation]:
 
 def _is_legal(exit: Exit) -> bool:
     if exit.asked:
-        return exit.status in (0, ENDED_BY_A_RECORD)
-    return exit.status in (ENDED_BY_A_RECORD, RECYCLED)
+        return exit.status in (0, KILLED)
+    return exit.status in (KILLED, RECYCLED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,8 @@ from tests.torture.driver import Injected
 from tests.torture.fleet import Exit
 from tests.torture.history import Line
 from tests.torture.load import Posted
+
+KILLED = -9
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Evidence:
     files: Mapping[str, Path] = field(default_factory=dict)
     injected: Sequence[Injected] = ()
     exits: Sequence[Exit] = ()
+    suspended: Collection[int] = ()
 
     @cached_property
     def ids(self) -> dict[int, str]:
@@ -94,6 +97,11 @@ class Evidence:
         for line in self.history:
             lines[line.batch].append(line)
         return dict(lines)
+
+    @cached_property
+    def struck(self) -> frozenset[int]:
+        """Ids of processes that were killed, or stopped for a while, and lost their leases by that."""
+        return frozenset((*self.suspended, *(exit.pid for exit in self.exits if exit.status == KILLED)))
 
     def disturbed(self, begin: int, end: int) -> bool:
         """Whether any fault, or end of a process, lies between two times in ms since 1970."""

@@ -40,6 +40,7 @@ class Exit:
     """The end of a process, `at` ms since 1970. asked: by whoever holds its slot's lock."""
 
     slot: str
+    pid: int
     at: int
     status: int
     asked: bool
@@ -54,6 +55,7 @@ class Slot:
     command: str
     commands: Commands
     exits: list[Exit]
+    suspended: set[int]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     url: str = ""
     _running: Running | None = None
@@ -79,6 +81,8 @@ class Slot:
     def signal(self, number: signal.Signals) -> None:
         if (pid := self.pid) is not None:
             os.kill(pid, number)
+            if number is signal.SIGSTOP:
+                self.suspended.add(pid)
 
     def limit_files(self, size: int = resource.RLIM_INFINITY) -> None:
         """Let it make no file longer than `size` bytes, which is how a full disk looks to it; by default, any file."""
@@ -93,7 +97,7 @@ class Slot:
         while self.pid is not None:
             await asyncio.sleep(LOOK_SECONDS)
         status = self._running.process.wait()
-        exit = Exit(self.name, time.time_ns() // 1_000_000, status, asked, self._running.err)
+        exit = Exit(self.name, self._running.pid, time.time_ns() // 1_000_000, status, asked, self._running.err)
         self.exits.append(exit)
         return exit
 
@@ -122,13 +126,14 @@ class Slot:
 
 @dataclass
 class TorturedFleet:
-    """All of them. `exits` tells who ended when."""
+    """All of them. `exits` tells who ended when, `suspended` the ids of processes that were stopped for a while."""
 
     fleet: Fleet
     valkey: EmbeddedValkey
     webs: list[Slot]
     workers: list[Slot]
     exits: list[Exit]
+    suspended: set[int]
 
     @property
     def blobs(self) -> Path:
@@ -152,12 +157,18 @@ async def running_fleet(
     fleet = Fleet(commands, database_url, valkey.url)
     await asyncio.to_thread(fleet.provision)
     exits: list[Exit] = []
+    suspended: set[int] = set()
+
+    def slot(command: str, number: int) -> Slot:
+        return Slot(f"{command} {number}", command, fleet.commands, exits, suspended)
+
     tortured = TorturedFleet(
         fleet,
         valkey,
-        webs=[Slot(f"web {number}", "web", fleet.commands, exits) for number in range(webs)],
-        workers=[Slot(f"worker {number}", "worker", fleet.commands, exits) for number in range(workers)],
+        webs=[slot("web", number) for number in range(webs)],
+        workers=[slot("worker", number) for number in range(workers)],
         exits=exits,
+        suspended=suspended,
     )
     keepers: list[asyncio.Task[None]] = []
     try:

@@ -75,6 +75,11 @@ class Line:
     owner: str | None
     at: int
 
+    @property
+    def worker(self) -> int | None:
+        """The id of the process that holds the batch, or held it until now."""
+        return int(self.owner.split(":")[1]) if self.owner else None
+
 
 async def keep_history(database: Database) -> None:
     """Install the table and the triggers; their statements run in the writer's transactions from now on."""

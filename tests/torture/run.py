@@ -95,6 +95,7 @@ async def _torture(
             files=collect.files_in(fleet.blobs),
             injected=driver.injected,
             exits=fleet.exits,
+            suspended=fleet.suspended,
         )
 
 

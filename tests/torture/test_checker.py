@@ -18,7 +18,7 @@ from tests.torture.checker import check
 from tests.torture.content import Act, Input, Work
 from tests.torture.customer import Arrival, Mood
 from tests.torture.driver import Injected
-from tests.torture.evidence import AttemptSeen, BatchSeen, DeliverySeen, Evidence
+from tests.torture.evidence import KILLED, AttemptSeen, BatchSeen, DeliverySeen, Evidence
 from tests.torture.fleet import Exit
 from tests.torture.history import Line
 from tests.torture.load import Posted
@@ -29,6 +29,7 @@ from tests.torture.violations import Word
 ID, HOOK = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-0000000000aa"
 WORK = Work(1, "torture", "prove", (Input(7, True), Input(8, True, Act.REFUSE)), webhook=True)
 GOOD, REFUSED = WORK.expected()
+WORKER = 77
 KEY = f"out/w/{ID}/1/0/proof.bin"
 Spoil = Callable[[Evidence], Evidence]
 
@@ -103,7 +104,7 @@ def with_arrivals(*arrivals: Arrival) -> Spoil:
 
 
 def with_exit(status: int, asked: bool) -> Spoil:
-    return lambda sound: replace(sound, exits=[Exit("worker 0", 1000, status, asked, Path())])
+    return lambda sound: replace(sound, exits=[Exit("worker 0", WORKER, 1000, status, asked, Path())])
 
 
 OTHER = replace(BATCH, id="another")
@@ -185,24 +186,25 @@ def test_thanks_that_were_not_heard_explain_another_copy(sound: Evidence, good: 
     assert {violation.word for violation in check(replace(spoilt, attempts=attempts))} == words
 
 
-@pytest.mark.parametrize("status", [0, -9])
+@pytest.mark.parametrize("status", [0, KILLED])
 def test_a_process_may_be_stopped_or_killed(sound: Evidence, status: int) -> None:
     assert check(with_exit(status, asked=True)(sound)) == []
 
 
 def given_up(sound: Evidence) -> Evidence:
     """Its first record, which did nothing wrong, was announced and given up when its worker was gone."""
-    crash = line("batch", "CREATED", old_status="PROCESSING", old_run=1, old_seq=1, seq=1, crashes=3, suspect=0)
-    spoilt = with_line(replace(crash, at=5000))(with_record(0, code=500, text="given up", facts={})(sound))
+    moved = {"old_status": "PROCESSING", "old_run": 1, "old_seq": 1, "seq": 1, "suspect": 0}
+    crash = line("batch", "CREATED", **moved, crashes=3, owner=f"host:{WORKER}:id")
+    spoilt = with_line(crash)(with_record(0, code=500, text="given up", facts={})(sound))
     told = {"_id": "1-0", "_status": {"code": 500, "text": "given up"}}
     ended = with_batch(outcome=Outcome.FAILED)(spoilt)
     return replace(ended, details={ID: {"response": {"records": [told, shown()[1]]}}})
 
 
-def test_an_innocent_record_is_not_given_up_without_a_fault(sound: Evidence) -> None:
+def test_an_innocent_record_is_not_given_up_for_an_outage(sound: Evidence) -> None:
     assert {violation.word for violation in check(given_up(sound))} == {Word.RESULT_WRONG}
 
 
-def test_an_innocent_record_may_be_given_up_when_faults_took_its_workers_down(sound: Evidence) -> None:
-    fault = Injected(Fault(0, Kind.WORKER_KILLED), began=4000, ended=4500)
-    assert check(replace(given_up(sound), injected=[fault])) == []
+def test_an_innocent_record_may_be_given_up_when_each_of_its_workers_was_killed(sound: Evidence) -> None:
+    assert check(with_exit(KILLED, asked=True)(given_up(sound))) == []
+    assert check(replace(given_up(sound), suspended=[WORKER])) == []
