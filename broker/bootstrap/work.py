@@ -52,6 +52,8 @@ class Work:
     heartbeat: Heartbeat
     sender: Sender
     sweep: Sweep
+    retention: Retention
+    orphans: Orphans
 
 
 @asynccontextmanager
@@ -95,10 +97,12 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
             ),
             heartbeat=heartbeat,
             sender=sender,
+            retention=_retention(core),
+            orphans=Orphans(core.database, core.blobs),
             sweep=new_sweep(core, complete),
         )
         stack.push_async_callback(sender.drain, min(settings.webhook_timeout, DRAIN_SECONDS))
-        for part in (sender.run, work.sweep.run, _retention(core).run, Orphans(core.database, core.blobs).run):
+        for part in (sender.run, work.sweep.run, work.retention.run, work.orphans.run):
             await stack.enter_async_context(running(part))
         yield work
 
