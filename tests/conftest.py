@@ -128,10 +128,10 @@ def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def postgresql_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """The URL of a migrated database of the shared server."""
+    """The URL of a migrated database of the shared server, without rows."""
     name = postgres_server.create()
     yield postgres_server.url(name)
-    postgres_server.drop(name)
+    postgres_server.give_back(name)
 
 
 @pytest.fixture(params=KINDS)

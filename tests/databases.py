@@ -30,9 +30,30 @@ with warnings.catch_warnings():
 
 T = TypeVar("T")
 KINDS = ("sqlite", "postgresql")
-TEMPLATE = "migrated"
+TEMPLATE, FREE = "migrated", "free"
 # Only for tests, whose data may be lost with the machine. The broker's own settings of a connection stay.
-SERVER_SETTINGS = "fsync = off\nfull_page_writes = off\nmax_connections = 500\nshared_buffers = 32MB\n"
+SERVER_SETTINGS = (
+    "fsync = off\nfull_page_writes = off\nmax_connections = 500\nshared_buffers = 32MB\nautovacuum = off\n"
+)
+END_OTHERS = """
+    SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+# All that a test can change but rows: columns and indexes, constraints, triggers, functions, settings, the revision.
+FORM = """
+    SELECT md5(concat(
+        (SELECT string_agg(a::text, ',' ORDER BY attrelid, attnum) FROM pg_attribute a WHERE attrelid >= 16384
+            AND attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace)),
+        (SELECT string_agg(pg_get_indexdef(indexrelid), ',' ORDER BY indexrelid) FROM pg_index
+            WHERE indexrelid >= 16384),
+        (SELECT string_agg(c::text, ',' ORDER BY oid) FROM pg_constraint c WHERE oid >= 16384),
+        (SELECT string_agg(t::text, ',' ORDER BY oid) FROM pg_trigger t),
+        (SELECT string_agg(p::text, ',' ORDER BY oid) FROM pg_proc p WHERE oid >= 16384),
+        (SELECT string_agg(r::text, ',') FROM pg_db_role_setting r JOIN pg_database d ON d.oid = r.setdatabase
+            WHERE datname = current_database()),
+        (SELECT string_agg(version_num, ',') FROM alembic_version)
+    ))
+"""
 
 
 @dataclass(frozen=True)
@@ -95,13 +116,24 @@ class PostgresServer:
         run_aside(_execute(self.url(database), statements))
 
     def create(self) -> str:
-        """The name of a new, migrated database."""
+        """The name of a migrated database without rows: one that was given back, or a new one, which takes longer."""
         with self._alone():
+            for free in (self.folder / FREE).glob("*"):
+                free.unlink()
+                return free.name
             if not (self.folder / TEMPLATE).exists():
+                (self.folder / FREE).mkdir()
                 self.execute(f"CREATE DATABASE {TEMPLATE}")
                 migrate_fresh(self.url(TEMPLATE), self.folder)
-                (self.folder / TEMPLATE).touch()
+                (self.folder / TEMPLATE).write_text(run_aside(_form(self.url(TEMPLATE))))
         return self._create(TEMPLATE)
+
+    def give_back(self, name: str) -> None:
+        """Empty a database for the next one who wants one; drop it if more than its rows was changed."""
+        if run_aside(_empty(self.url(name), (self.folder / TEMPLATE).read_text())):
+            (self.folder / FREE / name).touch()
+        else:
+            self.drop(name)
 
     def create_empty(self) -> str:
         """The name of a new database without any table."""
@@ -144,6 +176,29 @@ def run_aside(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end on a thread and loop of its own, whatever runs here."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, coroutine).result()
+
+
+async def _form(url: str) -> str:
+    connection = await asyncpg.connect(url)
+    try:
+        return str(await connection.fetchval(FORM))
+    finally:
+        await connection.close()
+
+
+async def _empty(url: str, form: str) -> bool:
+    """Remove all rows and sessions of a database. False: it has another form, and is as it was."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(END_OTHERS)
+        if await connection.fetchval(FORM) != form:
+            return False
+        tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        names = ", ".join(row["tablename"] for row in tables if row["tablename"] != "alembic_version")
+        await connection.execute(f"TRUNCATE {names} RESTART IDENTITY")
+    finally:
+        await connection.close()
+    return True
 
 
 async def _execute(url: str, statements: tuple[str, ...]) -> None:
