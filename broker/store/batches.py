@@ -93,7 +93,7 @@ def _values(row: NewBatch, now: int, *key: str | bytes) -> tuple[Any, ...]:
 
 
 _GIVEN = "id workspace_id dialect external_id type endpoint params records extra pinned size base_url webhook".split()
-_FIXED = {"status": f"'{Status.CREATED}'", "run": "1", "lease_seq": "0", "crashes": "0"}
+_FIXED = {"status": f"'{Status.CREATED}'", "run": "1", "lease_seq": "0", "crashes": "0", "doubts": "0"}
 
 
 @lru_cache

@@ -31,6 +31,8 @@ from broker.store.results import insert_results
 from broker.store.tables import BatchRow, Id, ResultRow, table
 
 GIVEN_UP_CODE = 500
+MAX_DOUBTS = 10
+"""Leases of one announced record that may end unwatched: where it takes down the whole machine, nobody can watch."""
 GIVEN_UP_TEXT = "the image could not be processed: every try ended unexpectedly"
 
 _batches, _results = table(BatchRow), table(ResultRow)
@@ -53,8 +55,7 @@ class RescueOrder:
 
     since: the `db_now()` from which on the sweeper reached the database without a gap; less than a lease of that frees
     nothing, so that workers can extend theirs after a gap. until: the order is void after that time, as it had to wait
-    itself. What was not extended within a gap may be the database's fault and is no crash, unless its record was
-    announced: it was alone when it ended.
+    itself. What was not extended within a gap may be the database's fault and is no crash.
     """
 
     limit: int
@@ -91,7 +92,7 @@ class Crash:
 
 @dataclass(frozen=True, slots=True)
 class _Fall:
-    """A locked row of a batch whose run ended badly. certain: its worker's or its own fault beyond doubt."""
+    """A locked row of a batch whose run ended badly. certain: by a crash, beyond doubt."""
 
     row: Any
     certain: bool
@@ -105,8 +106,13 @@ class _Fall:
         return crashes + 1 if self.certain or crashes == 0 else crashes
 
     @property
+    def doubts(self) -> int:
+        doubts: int = self.row.doubts
+        return doubts if self.certain or self.row.suspect is None else doubts + 1
+
+    @property
     def used_up(self) -> bool:
-        return self.certain and self.crashes >= self.max_crashes
+        return self.doubts >= MAX_DOUBTS or (self.certain and self.crashes >= self.max_crashes)
 
 
 def rescue_batches(connection: Connection, orders: Sequence[RescueOrder]) -> list[Look]:
@@ -140,11 +146,11 @@ def count_crashes(connection: Connection, crashes: Sequence[Crash]) -> list[Resc
 
 _WHO = (
     *(_batches.c.id, _batches.c.type, _batches.c.run, _batches.c.lease_seq),
-    *(_batches.c.size, _batches.c.crashes, _batches.c.suspect),
+    *(_batches.c.size, _batches.c.crashes, _batches.c.doubts, _batches.c.suspect),
 )
 _begun = _batches.c.lease_until - bindparam("lease_ms", type_=BigInteger)
 _EXPIRED = (
-    select(*_WHO, or_(_begun >= bindparam("since", type_=BigInteger), _batches.c.suspect.is_not(None)).label("certain"))
+    select(*_WHO, (_begun >= bindparam("since", type_=BigInteger)).label("certain"))
     .where(*LEASED, _batches.c.lease_until < db_now())
     .order_by(_batches.c.id)
     .limit(bindparam("limit"))
@@ -168,7 +174,7 @@ def _return(connection: Connection, falls: Sequence[_Fall]) -> list[Rescued]:
     """Make fallen batches wait again, and give up the records that used up their crashes."""
     if not falls:
         return []
-    rows = [[fall.row.id, fall.crashes, fall.pause_ms] for fall in falls]
+    rows = [[fall.row.id, fall.crashes, fall.doubts, fall.pause_ms] for fall in falls]
     connection.execute(_return_statement(connection.dialect.name), {"given": json.dumps(rows)})
     left = _places_left(connection, [fall.row for fall in falls if fall.used_up])
     rescued = []
@@ -182,7 +188,7 @@ def _return(connection: Connection, falls: Sequence[_Fall]) -> list[Rescued]:
 
 @lru_cache
 def _return_statement(dialect: str) -> Update:
-    mine = given(dialect, id=Id, crashes=Integer, pause=BigInteger)
+    mine = given(dialect, id=Id, crashes=Integer, doubts=Integer, pause=BigInteger)
     return (
         update(_batches)
         .where(_batches.c.id == mine.c.id)
@@ -191,6 +197,7 @@ def _return_statement(dialect: str) -> Update:
             lease_owner=None,
             lease_until=None,
             crashes=mine.c.crashes,
+            doubts=mine.c.doubts,
             due=db_now() + mine.c.pause,
             modified=db_now(),
         )
@@ -220,7 +227,9 @@ def _give_up(connection: Connection, row: Any, place: int, *, last: bool) -> Non
     result = Result(place, GIVEN_UP_CODE, GIVEN_UP_TEXT, new_id())
     insert_results(connection, [(Lease(row.id, row.lease_seq), row.run, result)])
     connection.execute(
-        update(_batches).where(_batches.c.id == row.id).values(crashes=0 if last else 1, suspect=None, due=db_now())
+        update(_batches)
+        .where(_batches.c.id == row.id)
+        .values(crashes=0 if last else 1, doubts=0, suspect=None, due=db_now())
     )
 
 
@@ -242,6 +251,10 @@ def _announce_statement(dialect: str) -> ReturningUpdate[Any]:
     return (
         update(_batches)
         .where(_batches.c.id == mine.c.id, _batches.c.lease_seq == mine.c.seq, *LEASED)
-        .values(suspect=mine.c.place, crashes=case((same, _batches.c.crashes), else_=1))
+        .values(
+            suspect=mine.c.place,
+            crashes=case((same, _batches.c.crashes), else_=1),
+            doubts=case((same, _batches.c.doubts), else_=0),
+        )
         .returning(_batches.c.id, _batches.c.lease_seq)
     )

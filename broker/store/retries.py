@@ -113,6 +113,7 @@ _REQUEUE = (
         combined=None,
         finished=None,
         crashes=0,
+        doubts=0,
         suspect=None,
         outputs_expired=None,  # what this run makes is kept anew
         rank=bindparam("new_rank", type_=BigInteger),

@@ -110,7 +110,8 @@ class BatchRow(SQLModel, table=True):
     """One accepted POST. `params`, `records`, `pinned` and `extra` are JSON; times are ms of `db_now()`.
 
     rank: what claims order by. due: not claimed before. lease_*: a worker's claim; `lease_seq` is the fencing number.
-    crashes, suspect: how many workers it took down, and the record that was announced. combined: what the
+    crashes, suspect: how many workers it took down, and the record that was announced; doubts: leases of that one which
+    ended while nobody watched. combined: what the
     handler says about all records together, JSON. parent_id, ordinal, pending,
     cursor: a parent with children. idempotency_key, body_hash: of its POST. inputs_expired, outputs_expired: since
     when the pictures sent along, and those that handlers made, are no longer kept.
@@ -162,6 +163,7 @@ class BatchRow(SQLModel, table=True):
     lease_owner: str | None = Field(default=None, sa_type=Text)
     lease_until: int | None = Field(default=None, sa_type=BigInteger)
     crashes: int
+    doubts: int
     suspect: int | None = None
     combined: str | None = Field(default=None, sa_type=Text)
     parent_id: str | None = Field(default=None, foreign_key="batches.id", sa_type=Id)

@@ -56,10 +56,11 @@ class Heartbeat:
         await asyncio.to_thread(self._started.wait)
 
     async def aclose(self) -> None:
-        """Give back what could not be given back yet, if the database is there."""
+        """Give back what could not be given back yet, if the database is there soon."""
+        self._end = time.monotonic() + CLOSE_SECONDS
         self._stopping = True
         self._tell()
-        await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
+        await asyncio.to_thread(self._thread.join, 2 * CLOSE_SECONDS)
 
     def hold(self, claims: Sequence[Claim], asked: float) -> None:
         """Batches just claimed. asked: `time.monotonic()` before the claim, from which the leases count for us."""
@@ -88,7 +89,7 @@ class Heartbeat:
         writer = Writer(session)
         watching = asyncio.create_task(self._let_go_in_time())
         pause = self._lease / 3
-        while not self._stopping:
+        while not self._stopping or (self._returns and time.monotonic() < self._end):
             await self._rest(pause)
             pause = self._lease / 3 if await self._keep(writer) else min(self._lease / 10, RETRY_SECONDS)
         watching.cancel()

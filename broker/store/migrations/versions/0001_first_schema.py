@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("lease_owner", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.BigInteger(), nullable=True),
         sa.Column("crashes", sa.Integer(), nullable=False),
+        sa.Column("doubts", sa.Integer(), nullable=False),
         sa.Column("suspect", sa.Integer(), nullable=True),
         sa.Column("combined", sa.Text(), nullable=True),
         sa.Column("parent_id", ID, nullable=True),
