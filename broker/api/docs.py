@@ -52,7 +52,7 @@ def render(contents: Reference, root: str) -> str:
 
 
 async def _document(request: Request) -> dict[str, Any]:
-    """Made when somebody first asks for it, on a thread: it takes as long as many batches do."""
+    """Made when somebody first asks for it; on a thread, as others would wait for it meanwhile."""
     document: dict[str, Any] = await asyncio.to_thread(request.app.state.openapi)
     return document
 
