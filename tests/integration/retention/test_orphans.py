@@ -79,11 +79,9 @@ async def test_expired_pictures_whose_removal_was_cut_off_go(
     assert await left(blobs, *sum(keys, ()), newer) == [keys[0][1], keys[1][0], *keys[2], newer]
 
 
-async def test_outputs_that_expired_stay_away_from_a_batch_that_runs_again(
-    database: Database, workspace_id: str, blobs: Blobs
-) -> None:
+async def test_a_batch_that_runs_again_loses_nothing(database: Database, workspace_id: str, blobs: Blobs) -> None:
     (id,) = await ended(database, workspace_id, ago_ms=5 * DAY)
-    await execute(database, "UPDATE batches SET outputs_expired = finished + 1")
+    await execute(database, "UPDATE batches SET inputs_expired = finished + 1, outputs_expired = finished + 1")
     await run_again(database, id)
     keys = keys_of(workspace_id, id)
     await put(blobs, *keys)

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, event
 
-from broker.batches import new_id
+from broker.batches import Overview, new_id
 from broker.store.database import Database
+from broker.store.retries import RetryOrder, retry_batches
 from tests.integration.store.rows import execute, owe, select
 
 T = TypeVar("T")
@@ -53,10 +54,8 @@ async def back_date(database: Database, id: str, ms: int) -> None:
 
 
 async def run_again(database: Database, id: str) -> None:
-    """What a retry does to the state of a DONE batch."""
-    await execute(
-        database, "UPDATE batches SET status = 'CREATED', outcome = NULL, run = run + 1 WHERE id = :id", id=id
-    )
+    """Retry all records of a DONE batch."""
+    assert isinstance(await database.writer.write(retry_batches, RetryOrder(id, all_records=True)), Overview)
 
 
 @contextmanager
