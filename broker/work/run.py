@@ -27,7 +27,7 @@ from broker.work.documents import load_documents
 from broker.work.record import Inputs, RecordRun, check_storable
 
 PAUSE_MS = 2_000
-LONGEST_PAUSE_MS = 60_000
+LONGEST_PAUSE_MS = 10_000
 
 log = structlog.get_logger()
 
