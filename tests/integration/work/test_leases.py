@@ -384,7 +384,7 @@ async def test_batch_claimed_unawares_comes_back_and_no_crash_is_counted(
             await until(told)
 
     async def back() -> bool:
-        return (await scene.batch()).status == "CREATED"
+        return bool((await scene.batch()).status == "CREATED")
 
     await until(back)
     batch = await scene.batch()
