@@ -70,7 +70,7 @@ class IsolatedBox:
         self._task = task
         self._channel = channel
         self._orders = orders
-        self._done = 0.0
+        self._told = -1.0
 
     @property
     def cancelled(self) -> bool:
@@ -82,8 +82,8 @@ class IsolatedBox:
         return self._task.scratch
 
     def progress(self, fraction: float) -> None:
-        if fraction >= self._done + LEAST_PROGRESS:
-            self._done = fraction
+        if fraction >= self._told + LEAST_PROGRESS:
+            self._told = fraction
             self._channel.send(Progress(fraction))
 
     def document(self, ref: Ref) -> BaseModel:
