@@ -14,7 +14,7 @@ from broker.cli.processes import RECYCLED, begin, freeze, run
 from broker.cli.signals import on_stop
 from broker.queue.worker import BatchWorker
 from broker.settings import Settings
-from broker.store.leases import Claim
+from broker.store.claims import Claim
 
 log = structlog.get_logger()
 

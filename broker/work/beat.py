@@ -16,16 +16,8 @@ from threading import Event, Thread
 import structlog
 
 from broker.errors import Unavailable
-from broker.store.leases import (
-    Beat,
-    Claim,
-    GiveBack,
-    Lease,
-    Strays,
-    extend_leases,
-    give_back_batches,
-    return_strays,
-)
+from broker.store.claims import Claim
+from broker.store.leases import Beat, GiveBack, Lease, Strays, extend_leases, give_back_batches, return_strays
 from broker.store.writer import Session, Writer
 from broker.work.held import Held
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 from broker.errors import Unavailable
+from broker.store.claims import Careful, Claim, ClaimOrder, claim_batches
 from broker.store.database import Database
-from broker.store.leases import Careful, Claim, ClaimOrder, claim_batches
 from broker.work.beat import Heartbeat
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from broker.store.leases import Claim, Lease
+from broker.store.claims import Claim
+from broker.store.leases import Lease
 
 
 @dataclass(slots=True)

@@ -18,9 +18,10 @@ from broker.complete import Complete
 from broker.errors import Misconfigured, Unavailable
 from broker.media.blobs import Blobs
 from broker.media.fetch import Fetcher
+from broker.store.claims import Claim
 from broker.store.crashes import Announcement, Crash, announce_records, count_crashes
 from broker.store.database import Database
-from broker.store.leases import Claim, GiveBack, give_back_batches
+from broker.store.leases import GiveBack, give_back_batches
 from broker.work.beat import Heartbeat
 from broker.work.checkpoint import Checkpointer
 from broker.work.documents import load_documents

@@ -10,9 +10,9 @@ import structlog
 from broker.complete import Complete
 from broker.errors import Unavailable
 from broker.queue.nudge import Nudger
+from broker.store.claims import overdue_batches
 from broker.store.crashes import Rescued, RescueOrder, rescue_batches
 from broker.store.database import Database
-from broker.store.leases import overdue_batches
 
 SECONDS = 1.0
 RESCUES = 100

@@ -28,7 +28,7 @@ from broker.bootstrap.work import Work, open_work
 from broker.provision import Provision
 from broker.queue.worker import BatchWorker
 from broker.settings import Settings, load
-from broker.store.leases import Claim
+from broker.store.claims import Claim
 from handlers.registry import Registry
 from tests.openapi_check import Contract
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from broker.batches import Result, new_id
 from broker.deliveries import DueDelivery
-from broker.store.leases import Claim, Lease
+from broker.store.claims import Claim
+from broker.store.leases import Lease
 from tests.stateful.board import Board, StoredBatch
 
 T = TypeVar("T")

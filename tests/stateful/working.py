@@ -8,18 +8,9 @@ from typing import Annotated, TypeAlias
 from hypothesis import strategies as st
 
 from broker.batches import Status
+from broker.store.claims import PATIENCE_MS, Claim, ClaimOrder, claim_batches
 from broker.store.crashes import Announcement, announce_records
-from broker.store.leases import (
-    PATIENCE_MS,
-    Beat,
-    Claim,
-    ClaimOrder,
-    GiveBack,
-    Lease,
-    claim_batches,
-    extend_leases,
-    give_back_batches,
-)
+from broker.store.leases import Beat, GiveBack, Lease, extend_leases, give_back_batches
 from broker.store.results import Checkpoint, checkpoint_results
 from tests.stateful.board import Board, StoredBatch, StoredResult
 from tests.stateful.promise import HOUR, About, Act, demand

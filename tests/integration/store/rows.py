@@ -13,11 +13,12 @@ from sqlalchemy import Connection, text
 from broker.batches import NewBatch, Outcome, Record, Result, new_id
 from broker.deliveries import EVENT_DONE, DueDelivery, NewDelivery
 from broker.store.batches import insert_batches
+from broker.store.claims import Claim, ClaimOrder, claim_batches
 from broker.store.crashes import Rescued, RescueOrder, rescue_batches
 from broker.store.database import Database
 from broker.store.deliveries import DueOrder, claim_deliveries
 from broker.store.ends import Finish, finish_batches
-from broker.store.leases import Claim, ClaimOrder, Lease, claim_batches
+from broker.store.leases import Lease
 from broker.store.rows import dump_records
 
 TYPE = "upscaler"

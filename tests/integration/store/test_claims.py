@@ -9,8 +9,9 @@ import pytest
 
 from broker.batches import Status, new_id
 from broker.store.batches import find_batch
+from broker.store.claims import Claim
 from broker.store.database import Database, open_database
-from broker.store.leases import Claim, GiveBack, give_back_batches
+from broker.store.leases import GiveBack, give_back_batches
 from broker.store.results import Checkpoint, checkpoint_results
 from broker.store.workspaces import NewWorkspace, insert_workspaces
 from tests.integration.store.rows import EXPIRED, MINUTE, TYPE, accept, claim, execute, rescue, result, select

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from broker.store.claims import Careful, Claim, Claimed, ClaimOrder, claim_batches
 from broker.store.crashes import (
     GIVEN_UP_CODE,
     GIVEN_UP_TEXT,
@@ -19,7 +20,6 @@ from broker.store.crashes import (
     rescue_batches,
 )
 from broker.store.database import Database
-from broker.store.leases import Careful, Claim, Claimed, ClaimOrder, claim_batches
 from broker.store.results import Checkpoint, checkpoint_results
 from tests.integration.store.rows import EXPIRED, FOR_EVER, MINUTE, TYPE, accept, claim, execute, rescue, result, select
 

@@ -8,19 +8,10 @@ from typing import TypeAlias
 
 import pytest
 
+from broker.store.claims import Claim, overdue_batches
 from broker.store.database import Database
 from broker.store.ends import finish_batches
-from broker.store.leases import (
-    Beat,
-    Claim,
-    GiveBack,
-    Lease,
-    Strays,
-    extend_leases,
-    give_back_batches,
-    overdue_batches,
-    return_strays,
-)
+from broker.store.leases import Beat, GiveBack, Lease, Strays, extend_leases, give_back_batches, return_strays
 from broker.store.results import Checkpoint, checkpoint_results
 from tests.integration.store.rows import (
     EXPIRED,

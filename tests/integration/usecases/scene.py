@@ -13,7 +13,7 @@ from broker.batches import Overview, Result, new_id
 from broker.complete import Complete
 from broker.store.batches import insert_batches
 from broker.store.children import Expansion, NewChild, add_children
-from broker.store.leases import Claim
+from broker.store.claims import Claim
 from broker.store.results import Checkpoint, checkpoint_results
 from broker.store.tables import BatchRow, DeliveryRow, ResultRow, table
 from tests.integration.running import Broker

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Row, insert, select, text, update
 from structlog.testing import capture_logs
 
+from broker.store.claims import ClaimOrder, claim_batches
 from broker.store.clock import db_now
 from broker.store.crashes import GIVEN_UP_CODE, RescueOrder, rescue_batches
-from broker.store.leases import ClaimOrder, claim_batches
 from broker.store.tables import BatchRow, DeliveryRow, ResultRow, table
 from tests.integration.receiver import Receiver
 from tests.integration.running import Broker, StartBroker, StartWorker, in_base64, photograph, until

@@ -1,0 +1,184 @@
+"""Queries of workers that look for batches: claim what is due, or one that took a worker down, alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Select, bindparam, literal, select, union_all, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from broker.batches import Batch, Result, Status
+from broker.store.clock import db_now
+from broker.store.leases import Lease
+from broker.store.rows import batch_of, results_by_batch
+from broker.store.tables import BatchRow, WorkspaceRow, table
+
+_batches, _workspaces = table(BatchRow), table(WorkspaceRow)
+
+PATIENCE_MS = 2_000
+"""How long a batch that took a worker down waits for an idle one before a busy one makes room for it."""
+
+
+class Careful(Enum):
+    """Whether batches that took a worker down come before all others, or only where there are no others."""
+
+    FIRST = auto()
+    LAST = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimOrder:
+    """Claim up to `limit` batches of `types` for `owner`, for `lease_ms`. idle: this worker runs nothing now."""
+
+    owner: str
+    types: tuple[str, ...]
+    limit: int
+    lease_ms: int
+    idle: bool = True
+    careful: Careful = Careful.FIRST
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A batch that this process may work on while its lease lasts; `results` are those checkpointed before.
+
+    careful: it took a worker down, so it is to run alone, record by record, each announced.
+    """
+
+    batch: Batch
+    results: tuple[Result, ...]
+    careful: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.batch.id
+
+    @property
+    def lease(self) -> Lease:
+        return Lease(self.batch.id, self.batch.lease_seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim brought. makes_room: nothing, because this worker is to be idle for a batch that waits for that."""
+
+    claims: tuple[Claim, ...] = ()
+    makes_room: bool = False
+
+
+def claim_batches(connection: Connection, orders: Sequence[ClaimOrder]) -> list[Claimed]:
+    """CREATED -> PROCESSING for the first due batches by rank; raises each one's `lease_seq` by one.
+
+    A batch that took a worker down comes alone, and only to an idle worker. Where one has waited for that and comes
+    first, a busy worker gets nothing until it is idle.
+    """
+    return [_claim(connection, order) for order in orders]
+
+
+def _claim(connection: Connection, order: ClaimOrder) -> Claimed:
+    if order.careful is Careful.FIRST:
+        return _claim_crashed(connection, order) or Claimed(_claim_fresh(connection, order))
+    fresh = _claim_fresh(connection, order)
+    return Claimed(fresh) if fresh else _claim_crashed(connection, order) or Claimed()
+
+
+def _claim_crashed(connection: Connection, order: ClaimOrder) -> Claimed | None:
+    patience = 0 if order.idle else PATIENCE_MS
+    id = connection.scalar(_crashed_statement(len(order.types)), {**_types(order), "patience": patience})
+    if id is None:
+        return None
+    if not order.idle:
+        return Claimed(makes_room=True)
+    values = {"owner": order.owner, "lease_ms": order.lease_ms, "batch": id}
+    return Claimed(_claims(connection, connection.execute(_CLAIM_ONE, values).all()))
+
+
+def _claim_fresh(connection: Connection, order: ClaimOrder) -> tuple[Claim, ...]:
+    values = {"owner": order.owner, "lease_ms": order.lease_ms, "limit": order.limit, **_types(order)}
+    return _claims(connection, connection.execute(_claim_statement(len(order.types)), values).all())
+
+
+def _claims(connection: Connection, rows: Sequence[Any]) -> tuple[Claim, ...]:
+    earlier = results_by_batch(connection, [row.id for row in rows if row.lease_seq > 1])
+    rows = sorted(rows, key=lambda row: (row.rank, row.id))
+    return tuple(Claim(batch_of(row), tuple(earlier[row.id]), row.crashes > 0) for row in rows)
+
+
+def _types(order: ClaimOrder) -> dict[str, str]:
+    return {f"type_{place}": type for place, type in enumerate(order.types)}
+
+
+_created = _batches.c.status == literal(Status.CREATED.value, literal_execute=True)
+_paused = select(_workspaces.c.id).where(_workspaces.c.paused)
+_claimed = {
+    "status": Status.PROCESSING,
+    "lease_seq": _batches.c.lease_seq + 1,
+    "lease_owner": bindparam("owner"),
+    "lease_until": db_now() + bindparam("lease_ms", type_=BigInteger),
+    "modified": db_now(),
+}
+_CLAIM_ONE = update(_batches).where(_batches.c.id == bindparam("batch")).values(_claimed).returning(_batches)
+
+
+@lru_cache
+def _crashed_statement(types: int) -> Select[Any]:
+    """The first batch with crashes that has been due for `patience` ms; its row is locked."""
+    return (
+        select(_batches.c.id)
+        .where(
+            _created,
+            _batches.c.crashes > literal(0, literal_execute=True),
+            _batches.c.type.in_([bindparam(f"type_{place}") for place in range(types)]),
+            _batches.c.due <= db_now() - bindparam("patience", type_=BigInteger),
+            _batches.c.workspace_id.not_in(_paused),
+        )
+        .order_by(_batches.c.rank, _batches.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=_batches)
+    )
+
+
+@lru_cache
+def _claim_statement(types: int) -> ReturningUpdate[Any]:
+    first = [
+        select(_batches.c.id, _batches.c.rank)
+        .where(
+            _created,
+            _batches.c.type == bindparam(f"type_{place}"),
+            _batches.c.crashes == literal(0, literal_execute=True),
+            _batches.c.due <= db_now(),
+            _batches.c.workspace_id.not_in(_paused),
+        )
+        .order_by(_batches.c.rank, _batches.c.id)
+        .limit(bindparam("limit"))
+        .with_for_update(skip_locked=True, of=_batches)
+        .subquery(f"of_type_{place}")
+        for place in range(types)
+    ]
+    candidates = union_all(*[select(arm) for arm in first]).subquery("candidates")
+    chosen = select(candidates.c.id).order_by(candidates.c.rank, candidates.c.id).limit(bindparam("limit"))
+    return update(_batches).where(_batches.c.id.in_(chosen)).values(_claimed).returning(_batches)
+
+
+async def overdue_batches(connection: AsyncConnection, late_ms: int, limit: int) -> list[tuple[str, str]]:
+    """(type, batch id) of batches that have been due for `late_ms` and are not claimed, by type and rank.
+
+    Batches of a paused workspace are not due.
+    """
+    rows = await connection.execute(_OVERDUE, {"late_ms": late_ms, "limit": limit})
+    return [(row.type, row.id) for row in rows]
+
+
+_OVERDUE = (
+    select(_batches.c.id, _batches.c.type)
+    .where(_created)
+    .where(_batches.c.due < db_now() - bindparam("late_ms", type_=BigInteger))
+    .where(_batches.c.workspace_id.not_in(_paused))
+    .order_by(_batches.c.type, _batches.c.rank, _batches.c.id)
+    .limit(bindparam("limit"))
+)
