@@ -14,8 +14,8 @@ from broker.store.keys import KEPT_MS, forget_keys
 from broker.store.rank import fresh_rank
 from broker.store.rows import dump_records
 from tests.stateful.board import Board, StoredBatch
-from tests.stateful.promise import About, Act, demand
-from tests.stateful.scene import FOLDER, TYPES, Mostly, Scene
+from tests.stateful.promise import About, Act, Broken, demand
+from tests.stateful.scene import FOLDER, PLAIN, Mostly, Scene
 
 Size: TypeAlias = Annotated[int, st.integers(1, 3)]
 KEYS = (None, None, "first", "second")
@@ -25,7 +25,7 @@ KEYS = (None, None, "first", "second")
 class Accepting:
     """sent_along: its pictures are blobs."""
 
-    type: Annotated[str, st.sampled_from(TYPES)]
+    type: Annotated[str, st.sampled_from([PLAIN, PLAIN, FOLDER])]
     size: Size
     hooked: Mostly
     sent_along: bool
@@ -63,11 +63,12 @@ def accepted(board: Board, item: NewBatch, created: int | None) -> Board:
     }:
         demand(created is None, "a key was taken twice")
         return board
-    demand(created is not None, "a batch whose key is free was refused")
-    return board.put(created_row(item, About(board.now)))
+    if created is None:
+        raise Broken("a batch whose key is free was refused")
+    return board.put(created_row(item, About(board.now), fresh_rank(created)))
 
 
-def created_row(item: NewBatch, created: int) -> StoredBatch:
+def created_row(item: NewBatch, created: int, rank: int) -> StoredBatch:
     return StoredBatch(
         id=item.id,
         workspace_id=item.workspace,
@@ -78,12 +79,13 @@ def created_row(item: NewBatch, created: int) -> StoredBatch:
         status=Status.CREATED,
         outcome=None,
         run=1,
-        rank=About(fresh_rank(created)),
+        rank=rank,
         due=created,
         lease_seq=0,
         lease_owner=None,
         lease_until=None,
         crashes=0,
+        doubts=0,
         suspect=None,
         combined=None,
         parent_id=None,
@@ -105,14 +107,21 @@ class Forgetting:
     """The caretaker forgets keys."""
 
     limit: Annotated[int, st.integers(1, 2)]
+    apt: Mostly
 
-    def act(self, scene: Scene) -> Act[int, int]:
-        return Act(forget_keys, self.limit, forgotten)
+    def act(self, scene: Scene) -> Act[int, int] | None:
+        return None if self.apt and not _old_keys(scene.board) else Act(forget_keys, self.limit, forgotten)
 
 
 def forgotten(board: Board, limit: int, count: int) -> Board:
     """The oldest keys of those that are a day old."""
-    keyed = [batch for batch in board.batches.values() if batch.idempotency_key is not None]
-    old = sorted((batch for batch in keyed if batch.created < board.now - KEPT_MS), key=lambda b: (b.created, b.id))
+    old = _old_keys(board)
     demand(count == len(old[:limit]), f"{count} keys were forgotten instead of {len(old[:limit])}")
     return board.put(*[replace(batch, idempotency_key=None, body_hash=None) for batch in old[:limit]])
+
+
+def _old_keys(board: Board) -> list[StoredBatch]:
+    """Batches whose keys may be forgotten, the oldest first."""
+    keyed = [batch for batch in board.batches.values() if batch.idempotency_key is not None]
+    old = [batch for batch in keyed if batch.created < board.now - KEPT_MS]
+    return sorted(old, key=lambda batch: (batch.created, batch.id))

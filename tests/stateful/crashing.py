@@ -11,6 +11,7 @@ from broker.batches import Status
 from broker.store.crashes import (
     GIVEN_UP_CODE,
     GIVEN_UP_TEXT,
+    MAX_DOUBTS,
     Crash,
     Look,
     Rescued,
@@ -20,7 +21,7 @@ from broker.store.crashes import (
 )
 from tests.stateful.board import Board, StoredBatch, StoredResult
 from tests.stateful.promise import ANY_ID, MINUTE, About, Act, demand
-from tests.stateful.scene import TYPES, Mostly, Pick, Scene
+from tests.stateful.scene import Mostly, Pick, Scene
 from tests.stateful.working import LEASE_MS, Pause, waiting
 
 MAX_CRASHES = 2
@@ -30,13 +31,16 @@ FOR_EVER = 2**52
 
 @dataclass(frozen=True)
 class Rescuing:
-    """A sweeper looks. watched: how long it has reached the database without a gap; late: its order had to wait."""
+    """A sweeper looks. watched: how long it has reached the database; in_time: its order had not to wait."""
 
     limit: Annotated[int, st.integers(1, 4)]
     watched: Annotated[str, st.sampled_from(list(WATCHED_MS))]
     in_time: Mostly
+    apt: Mostly
 
-    def act(self, scene: Scene) -> Act[RescueOrder, Look]:
+    def act(self, scene: Scene) -> Act[RescueOrder, Look] | None:
+        if self.apt and not _over(scene.board):
+            return None
         now = scene.board.now
         since = max(0, now - WATCHED_MS[self.watched])
         until = FOR_EVER if self.in_time else now - 1
@@ -46,7 +50,7 @@ class Rescuing:
 def rescued(board: Board, order: RescueOrder, look: Look) -> Board:
     """Batches whose lease is over wait again, the sweeper having watched for a lease at least."""
     demand(board.now <= look.now <= board.until, "a clock of its own")
-    over = [batch for _, batch in sorted(board.batches.items()) if _is_over(board, batch)]
+    over = _over(board)
     watched = order.since + order.lease_ms <= look.now <= order.until
     ids = [one.id for one in look.rescued]
     chosen = [batch for batch in over if batch.id in ids]
@@ -56,12 +60,14 @@ def rescued(board: Board, order: RescueOrder, look: Look) -> Board:
         demand(chosen == wanted, f"rescued {chosen} instead of {wanted}")
     for batch, told in zip(chosen, look.rescued, strict=True):
         begun = (batch.lease_until or 0) - order.lease_ms
-        board = _fall(board, batch, told, certain=begun >= order.since or batch.suspect is not None)
+        board = _fall(board, batch, told, certain=begun >= order.since)
     return board
 
 
-def _is_over(board: Board, batch: StoredBatch) -> bool:
-    return batch.status == Status.PROCESSING and batch.lease_until is not None and batch.lease_until < board.now
+def _over(board: Board) -> list[StoredBatch]:
+    """Batches whose lease is over, in the order in which they are looked at."""
+    leased = [batch for _, batch in sorted(board.batches.items()) if batch.status == Status.PROCESSING]
+    return [batch for batch in leased if batch.lease_until is not None and batch.lease_until < board.now]
 
 
 @dataclass(frozen=True)
@@ -72,9 +78,9 @@ class Crashing:
     held: Mostly
     pause_ms: Pause
 
-    def act(self, scene: Scene) -> Act[Crash, Rescued | None]:
-        hand = scene.hand(self.hand, held=self.held, types=TYPES)
-        return Act(count_crashes, Crash(hand.lease, self.pause_ms, MAX_CRASHES), crashed)
+    def act(self, scene: Scene) -> Act[Crash, Rescued | None] | None:
+        hand = scene.hand(self.hand, lambda _: True, held=self.held)
+        return None if hand is None else Act(count_crashes, Crash(hand.lease, self.pause_ms, MAX_CRASHES), crashed)
 
 
 def crashed(board: Board, item: Crash, told: Rescued | None) -> Board:
@@ -89,13 +95,14 @@ def crashed(board: Board, item: Crash, told: Rescued | None) -> Board:
 def _fall(board: Board, batch: StoredBatch, told: Rescued, *, certain: bool, pause_ms: int = 0) -> Board:
     """A batch whose run ended badly waits again; the record that used up its crashes gets an error result."""
     crashes = batch.crashes + 1 if certain or batch.crashes == 0 else batch.crashes
+    doubts = batch.doubts + 1 if batch.suspect is not None and not certain else batch.doubts
     known = board.results_of(batch.id)
     left = [place for place in range(batch.size) if place not in known]
     guilty = None
-    if certain and crashes >= MAX_CRASHES:
+    if doubts >= MAX_DOUBTS or (certain and crashes >= MAX_CRASHES):
         guilty = batch.suspect if batch.suspect in left else left[0] if len(left) == 1 else None
     demand(told == Rescued(batch.id, batch.type, crashes, guilty), f"{told} about {batch} with {left} left")
-    fallen = replace(waiting(batch, board.now, pause_ms), crashes=crashes)
+    fallen = replace(waiting(batch, board.now, pause_ms), crashes=crashes, doubts=doubts)
     if guilty is None:
         return board.put(fallen)
     result = StoredResult(
@@ -108,5 +115,5 @@ def _fall(board: Board, batch: StoredBatch, told: Rescued, *, certain: bool, pau
         request_id=ANY_ID,
         finished=About(board.now),
     )
-    left_over = replace(fallen, crashes=0 if left == [guilty] else 1, suspect=None, due=About(board.now))
-    return board.put(left_over, result)
+    rest = replace(fallen, crashes=0 if left == [guilty] else 1, doubts=0, suspect=None, due=About(board.now))
+    return board.put(rest, result)

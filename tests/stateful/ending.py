@@ -11,10 +11,8 @@ from broker.store.ends import Cancelled, Ended, EndOrder, Finish, cancel_batches
 from broker.store.leases import Lease
 from tests.stateful.board import Board, StoredBatch, StoredDelivery, StoredResult
 from tests.stateful.promise import About, Act, demand, demand_overview
-from tests.stateful.scene import FOLDER, TYPES, Hand, Mostly, Pick, Scene, made_id
+from tests.stateful.scene import Hand, Mostly, Pick, Scene, is_plain, made_id
 from tests.stateful.working import Code
-
-ONGOING = (Status.CREATED, Status.PROCESSING, Status.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -25,8 +23,10 @@ class Finishing:
     held: Mostly
     code: Code
 
-    def act(self, scene: Scene) -> Act[Finish, Ended | None]:
-        hand = scene.hand(self.hand, held=self.held)
+    def act(self, scene: Scene) -> Act[Finish, Ended | None] | None:
+        hand = scene.hand(self.hand, is_plain, held=self.held)
+        if hand is None:
+            return None
         for place in hand.open_places:
             hand.make(place, self.code)
         return Act(finish_batches, _finish(hand), finished)
@@ -60,13 +60,17 @@ def new_delivery(batch: str, workspace: str, run: int, seq: int) -> NewDelivery:
 
 
 def finished(board: Board, item: Finish, told: Ended | None) -> Board:
-    """DONE with all results, a delivery and one less for its parent to wait for."""
+    """DONE with all results, a delivery and one less for its parent to wait for.
+
+    Whoever ends the last child is told; others that end with it in one group may be told as well.
+    """
     batch = board.holder(item.lease)
     demand((told is None) == (batch is None), f"{told} about {item.lease}")
     if batch is None or told is None:
         return board
     board, complete = _end(board, batch, item, fence=0)
-    demand(told == Ended(complete), f"{told} instead of {complete}")
+    demand(told.complete in (complete, batch.parent_id), f"{told} about a child of {batch.parent_id}")
+    demand(complete is None or told.complete == complete, f"{told}, though {complete} waits for its end alone")
     return board
 
 
@@ -122,9 +126,9 @@ class Cancelling:
     batch: Pick
     apt: Mostly
 
-    def act(self, scene: Scene) -> Act[EndOrder, Cancelled | None]:
-        id = scene.batch(self.batch, *(ONGOING if self.apt else ()))
-        return Act(cancel_batches, EndOrder(id, _cancel), cancelled)
+    def act(self, scene: Scene) -> Act[EndOrder, Cancelled | None] | None:
+        id = scene.batch(self.batch, lambda batch: batch.status != Status.DONE, apt=self.apt)
+        return None if id is None else Act(cancel_batches, EndOrder(id, _cancel), cancelled)
 
 
 def _cancel(batch: Batch, stored: Sequence[Result]) -> Finish:
@@ -179,9 +183,9 @@ class Completing:
     batch: Pick
     apt: Mostly
 
-    def act(self, scene: Scene) -> Act[EndOrder, bool]:
-        id = scene.batch(self.batch, Status.PROCESSING, types=(FOLDER,) if self.apt else TYPES)
-        return Act(complete_parents, EndOrder(id, _complete), completed)
+    def act(self, scene: Scene) -> Act[EndOrder, bool] | None:
+        id = scene.batch(self.batch, _is_complete, apt=self.apt)
+        return None if id is None else Act(complete_parents, EndOrder(id, _complete), completed)
 
 
 def _complete(parent: Batch, results: Sequence[Result]) -> Finish:

@@ -26,21 +26,19 @@ BATCHES_MS = 30 * DAY
 class Expiring:
     kind: Annotated[Kind, st.sampled_from(Kind)]
     limit: Annotated[int, st.integers(1, 3)]
+    apt: Mostly
 
-    def act(self, scene: Scene) -> Act[Expire, Expired]:
-        return Act(expire_blobs, Expire(self.kind, BLOBS_MS, self.limit), expired)
+    def act(self, scene: Scene) -> Act[Expire, Expired] | None:
+        order = Expire(self.kind, BLOBS_MS, self.limit)
+        return None if self.apt and not _next(scene.board, order) else Act(expire_blobs, order, expired)
 
 
 def expired(board: Board, order: Expire, told: Expired) -> Board:
     """The rows of the next batches that ended long ago say so, once a run."""
-    place = board.cursors[order.kind]
-    after = Place(*json.loads(place)) if place else Place()
-    over = [(b.finished or 0, b.id) for b in board.batches.values() if _is_over(board, b, order.age_ms)]
-    behind = sorted(place for place in over if place > (after.finished, after.id))
-    looked_at = behind[: order.limit]
+    looked_at = _next(board, order)
     batches = [board.batches[id] for _, id in looked_at]
     due = [batch for batch in batches if _expires(batch, order.kind)]
-    demand(told.more == (len(looked_at) == order.limit), f"{told} at {behind}")
+    demand(told.more == (len(looked_at) == order.limit), f"{told} at {looked_at}")
     demand(set(told.gone) == _gone(due), f"{told.gone} instead of {due}")
     now = About(board.now)
     inputs = [replace(batch, inputs_expired=now) for batch in due if order.kind is Kind.INPUTS]
@@ -49,6 +47,14 @@ def expired(board: Board, order: Expire, told: Expired) -> Board:
     if not looked_at:
         return board
     return replace(board, cursors={**board.cursors, order.kind: json.dumps(looked_at[-1])})
+
+
+def _next(board: Board, order: Expire) -> list[tuple[int, str]]:
+    """The places of the batches that are looked at next."""
+    cursor = board.cursors[order.kind]
+    after = Place(*json.loads(cursor)) if cursor else Place()
+    over = [(b.finished or 0, b.id) for b in board.batches.values() if _is_over(board, b, order.age_ms)]
+    return sorted(place for place in over if place > (after.finished, after.id))[: order.limit]
 
 
 def _is_over(board: Board, batch: StoredBatch, age_ms: int) -> bool:
@@ -71,19 +77,27 @@ class Pruning:
     """every: all that there are at once, else one."""
 
     batch: Pick
-    every: Mostly
+    every: bool
+    apt: Mostly
 
-    def act(self, scene: Scene) -> Act[Prune, tuple[Gone, ...]]:
-        ids = tuple(scene.board.batches) if self.every else (scene.batch(self.batch, Status.DONE),)
-        return Act(prune_batches, Prune(ids, BATCHES_MS), pruned)
+    def act(self, scene: Scene) -> Act[Prune, tuple[Gone, ...]] | None:
+        every = Prune(tuple(scene.board.batches), BATCHES_MS)
+        one = scene.batch(
+            self.batch, lambda batch: bool(_going(scene.board, replace(every, ids=(batch.id,)))), apt=self.apt
+        )
+        return None if one is None else Act(prune_batches, every if self.every else replace(every, ids=(one,)), pruned)
 
 
 def pruned(board: Board, order: Prune, told: tuple[Gone, ...]) -> Board:
     """What ended long ago goes, unless a webhook of it is owed, its children are there, or its parent needs it."""
-    batches = [board.batches[id] for id in order.ids if id in board.batches]
-    going = [batch for batch in batches if _is_over(board, batch, order.age_ms) and _is_unneeded(board, batch, order)]
+    going = _going(board, order)
     demand(set(told) == _gone(going), f"{told} instead of {going}")
     return board.without({batch.id for batch in going})
+
+
+def _going(board: Board, order: Prune) -> list[StoredBatch]:
+    batches = [board.batches[id] for id in order.ids if id in board.batches]
+    return [batch for batch in batches if _is_over(board, batch, order.age_ms) and _is_unneeded(board, batch, order)]
 
 
 def _is_unneeded(board: Board, batch: StoredBatch, order: Prune) -> bool:

@@ -12,7 +12,7 @@ from broker.store.rank import child_rank
 from tests.stateful.accepting import Size, created_row, new_batch
 from tests.stateful.board import Board
 from tests.stateful.promise import About, Act, demand
-from tests.stateful.scene import FOLDER, PLAIN_TYPES, Mostly, Pick, Scene
+from tests.stateful.scene import CHILD, Mostly, Pick, Scene, is_folder
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Listing:
     again: bool
     last: bool
 
-    def act(self, scene: Scene) -> Act[Expansion, bool]:
-        hand = scene.hand(self.hand, held=self.held, types=(FOLDER,))
+    def act(self, scene: Scene) -> Act[Expansion, bool] | None:
+        hand = scene.hand(self.hand, is_folder, held=self.held)
+        if hand is None:
+            return None
         first = 0 if self.again else len(scene.board.children_of(hand.lease.batch))
         workspace = hand.workspace or scene.workspaces[0]
-        children = [
-            NewChild(first + place, new_batch(workspace, PLAIN_TYPES[0], self.size)) for place in range(self.count)
-        ]
+        children = [NewChild(first + place, new_batch(workspace, CHILD, self.size)) for place in range(self.count)]
         return Act(add_children, Expansion(hand.lease, tuple(children), None if self.last else "page"), listed)
 
 
@@ -45,10 +45,9 @@ def listed(board: Board, item: Expansion, told: bool) -> Board:
     there = {child.ordinal for child in board.children_of(parent.id)}
     children = [
         replace(
-            created_row(child.batch, About(board.now)),
+            created_row(child.batch, About(board.now), child_rank(parent.rank)),
             parent_id=parent.id,
             ordinal=child.ordinal,
-            rank=child_rank(parent.rank),
         )
         for child in item.children
         if child.ordinal not in there

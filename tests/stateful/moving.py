@@ -16,7 +16,7 @@ from broker.store.rows import load_records
 from broker.store.workspaces import Hold, hold_workspaces
 from tests.stateful.board import Board, StoredBatch
 from tests.stateful.promise import About, Act, demand, demand_overview
-from tests.stateful.scene import FOLDER, PLAIN_TYPES, TYPES, Mostly, Pick, Scene
+from tests.stateful.scene import Mostly, Pick, Scene, is_plain
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,13 @@ class Retrying:
     apt: Mostly
     all_records: bool
 
-    def act(self, scene: Scene) -> Act[RetryOrder, Overview | Refusal | None]:
-        id = scene.batch(self.batch, *((Status.DONE,) if self.apt else ()), types=PLAIN_TYPES if self.apt else TYPES)
-        return Act(retry_batches, RetryOrder(id, self.all_records), retried)
+    def act(self, scene: Scene) -> Act[RetryOrder, Overview | Refusal | None] | None:
+        id = scene.batch(self.batch, _may_run_again, apt=self.apt)
+        return None if id is None else Act(retry_batches, RetryOrder(id, self.all_records), retried)
+
+
+def _may_run_again(batch: StoredBatch) -> bool:
+    return batch.status == Status.DONE and is_plain(batch) and batch.parent_id is None
 
 
 def retried(board: Board, order: RetryOrder, told: Overview | Refusal | None) -> Board:
@@ -51,10 +55,11 @@ def retried(board: Board, order: RetryOrder, told: Overview | Refusal | None) ->
         combined=None,
         finished=None,
         crashes=0,
+        doubts=0,
         suspect=None,
         outputs_expired=None,
         rank=told.modified,
-        due=told.modified,
+        due=About(board.now),
         modified=About(board.now),
     )
     late = [
@@ -84,11 +89,14 @@ def _refusal(batch: StoredBatch, places: list[int]) -> Refusal | None:
 class Pausing:
     batch: Pick
     apt: Mostly
-    parent: bool
 
-    def act(self, scene: Scene) -> Act[str, Moved | None]:
-        statuses = (Status.CREATED, Status.PROCESSING) if self.apt else ()
-        return Act(pause_batches, scene.batch(self.batch, *statuses, types=(FOLDER,) if self.parent else TYPES), paused)
+    def act(self, scene: Scene) -> Act[str, Moved | None] | None:
+        id = scene.batch(self.batch, _may_be_held_back, apt=self.apt)
+        return None if id is None else Act(pause_batches, id, paused)
+
+
+def _may_be_held_back(batch: StoredBatch) -> bool:
+    return batch.status == Status.CREATED or (batch.status == Status.PROCESSING and batch.pending is not None)
 
 
 def paused(board: Board, id: str, told: Moved | None) -> Board:
@@ -97,7 +105,7 @@ def paused(board: Board, id: str, told: Moved | None) -> Board:
     demand((told is None) == (batch is None), f"{told} about {id}")
     if batch is None or told is None:
         return board
-    legal = batch.status == Status.CREATED or (batch.status == Status.PROCESSING and batch.pending is not None)
+    legal = _may_be_held_back(batch)
     demand(told.changed == legal, f"{told} about {batch}")
     if legal:
         children = [child for child in board.children_of(id) if child.status == Status.CREATED]
@@ -115,8 +123,9 @@ class Resuming:
     batch: Pick
     apt: Mostly
 
-    def act(self, scene: Scene) -> Act[str, Moved | None]:
-        return Act(resume_batches, scene.batch(self.batch, *((Status.PAUSED,) if self.apt else ())), resumed)
+    def act(self, scene: Scene) -> Act[str, Moved | None] | None:
+        id = scene.batch(self.batch, lambda batch: batch.status == Status.PAUSED, apt=self.apt)
+        return None if id is None else Act(resume_batches, id, resumed)
 
 
 def resumed(board: Board, id: str, told: Moved | None) -> Board:
@@ -145,8 +154,9 @@ class Deleting:
     batch: Pick
     apt: Mostly
 
-    def act(self, scene: Scene) -> Act[str, tuple[str, ...] | Refusal | None]:
-        return Act(delete_batches, scene.batch(self.batch, *((Status.DONE,) if self.apt else ())), deleted)
+    def act(self, scene: Scene) -> Act[str, tuple[str, ...] | Refusal | None] | None:
+        id = scene.batch(self.batch, lambda batch: batch.status == Status.DONE, apt=self.apt)
+        return None if id is None else Act(delete_batches, id, deleted)
 
 
 def deleted(board: Board, id: str, told: tuple[str, ...] | Refusal | None) -> Board:
@@ -174,7 +184,7 @@ class Holding:
     """Claim nothing of a workspace, or let it go on."""
 
     workspace: Annotated[int, st.integers(0, 1)]
-    paused: bool
+    paused: Annotated[bool, st.sampled_from([False, False, True])]
 
     def act(self, scene: Scene) -> Act[Hold, bool]:
         return Act(hold_workspaces, Hold(scene.workspaces[self.workspace], self.paused), held)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, TypeAlias, TypeVar
 
@@ -11,18 +11,15 @@ from hypothesis import strategies as st
 
 from broker.batches import Result, new_id
 from broker.deliveries import DueDelivery
-from broker.store.claims import Claim
-from broker.store.leases import Lease
+from broker.store.leases import Claim, Lease
 from tests.stateful.board import Board, StoredBatch
 
 T = TypeVar("T")
-Pick: TypeAlias = Annotated[int, st.integers(0, 5)]
+Pick: TypeAlias = Annotated[int, st.sampled_from([0, 0, 0, 1, 1, 2, 3, 5])]
 """Which of those that there are; 0 is the newest."""
 Mostly: TypeAlias = Annotated[bool, st.sampled_from([True, True, True, False])]
 
-FOLDER = "folder"
-PLAIN_TYPES = ("plain", "other")
-TYPES = (*PLAIN_TYPES, FOLDER)
+PLAIN, CHILD, FOLDER = TYPES = ("plain", "child", "folder")
 WORKERS = ("worker 1", "worker 2", "worker 3")
 
 
@@ -69,12 +66,16 @@ class Hand:
         return [place for place in range(self.size) if place not in self.stored and place not in self.fresh]
 
     def make(self, place: int, code: int) -> Result:
-        """The result of a record under this lease; a worker has one a record."""
-        return self.fresh.setdefault(place, Result(place, code, "OK", made_id(*self._key, place)))
+        """The result of a record; a worker has one a record."""
+        if place in self.stored:
+            return self.stored[place]
+        request = made_id(self.lease.batch, self.lease.seq, place)
+        return self.fresh.setdefault(place, Result(place, code, "OK", request))
 
-    @property
-    def _key(self) -> tuple[object, ...]:
-        return (self.lease.batch, self.lease.seq)
+    def keep(self, results: Sequence[Result]) -> None:
+        """These are stored for sure."""
+        for result in results:
+            self.stored[result.index] = self.fresh.pop(result.index, result)
 
 
 @dataclass(slots=True)
@@ -86,25 +87,39 @@ class Scene:
     hands: list[Hand] = field(default_factory=list)
     sendings: list[DueDelivery] = field(default_factory=list)
 
-    def batch(self, pick: int, *statuses: str, types: Sequence[str] = TYPES) -> str:
-        """The id of a batch, of those with such a status if there are any; one that nobody has if there is none."""
-        batches = [batch for batch in self.board.batches.values() if batch.type in types]
-        fitting = [batch for batch in batches if batch.status in statuses] or batches
-        return _pick(sorted((batch.id for batch in fitting), reverse=True), pick) or new_id()
+    def batch(self, pick: int, fits: Callable[[StoredBatch], bool], *, apt: bool) -> str | None:
+        """The id of a batch that fits; if none need be apt, of any, or one that nobody has."""
+        batches = sorted(self.board.batches.values(), key=lambda batch: batch.id, reverse=True)
+        if apt:
+            return _pick([batch.id for batch in batches if fits(batch)], pick)
+        return _pick([batch.id for batch in batches], pick) or new_id()
 
-    def hand(self, pick: int, *, held: bool, types: Sequence[str] = PLAIN_TYPES, careful: bool = False) -> Hand:
-        """A claim of a worker, of those that it still has if wanted; a made-up one if there is none."""
-        hands = [hand for hand in reversed(self.hands) if hand.type in types and (hand.careful or not careful)]
-        mine = [hand for hand in hands if held and self.board.holder(hand.lease)] or hands
-        return _pick(mine, pick) or Hand(WORKERS[0], Lease(new_id(), 1), types[0])
+    def hand(self, pick: int, fits: Callable[[Hand], bool], *, held: bool) -> Hand | None:
+        """A claim that fits and is still held; if none need be held, any that was ever given, or one that nobody has.
 
-    def row(self, id: str) -> StoredBatch | None:
-        return self.board.batches.get(id)
+        None: there is none that is held.
+        """
+        hands = [hand for hand in reversed(self.hands) if fits(hand)]
+        if held:
+            return _pick([hand for hand in hands if self.board.holder(hand.lease)], pick)
+        return _pick(hands, pick) or Hand(WORKERS[0], Lease(new_id(), 1), PLAIN)
 
-    def sending(self, pick: int) -> DueDelivery:
-        """A try that was begun; a made-up one if there is none."""
+    def sending(self, pick: int, *, apt: bool) -> DueDelivery | None:
+        """A try that was begun and is waited for; if none need be apt, any, or one that nobody began."""
+        latest = self.sendings[::-1]
+        if apt:
+            return _pick([one for one in latest if self.board.awaits(one.id, one.lease_seq)], pick)
         nothing = DueDelivery(new_id(), new_id(), self.workspaces[0], b"", b"", 1, 1, 1, hurried=False)
-        return _pick(self.sendings[::-1], pick) or nothing
+        return _pick(latest, pick) or nothing
+
+
+def is_plain(one: Hand | StoredBatch) -> bool:
+    """Whether it has records of its own."""
+    return one.type != FOLDER
+
+
+def is_folder(one: Hand | StoredBatch) -> bool:
+    return one.type == FOLDER
 
 
 def _pick(choices: Sequence[T], pick: int) -> T | None:

@@ -11,7 +11,7 @@ from broker.deliveries import AttemptResult, DueDelivery, State
 from broker.store.deliveries import DueOrder, claim_deliveries, record_attempts
 from tests.stateful.board import Board, StoredAttempt, StoredDelivery
 from tests.stateful.promise import HOUR, About, Act, demand
-from tests.stateful.scene import Pick, Scene
+from tests.stateful.scene import Mostly, Pick, Scene
 from tests.stateful.working import Pause
 
 STATES = (State.DELIVERED, State.PENDING, State.PENDING, State.EXHAUSTED)
@@ -20,15 +20,17 @@ STATES = (State.DELIVERED, State.PENDING, State.PENDING, State.EXHAUSTED)
 @dataclass(frozen=True)
 class Sending:
     limit: Annotated[int, st.integers(1, 2)]
+    apt: Mostly
 
-    def act(self, scene: Scene) -> Act[DueOrder, list[DueDelivery]]:
+    def act(self, scene: Scene) -> Act[DueOrder, list[DueDelivery]] | None:
+        if self.apt and not _due(scene.board):
+            return None
         return Act(claim_deliveries, DueOrder(self.limit, HOUR), begun, scene.sendings.extend)
 
 
 def begun(board: Board, order: DueOrder, tries: list[DueDelivery]) -> Board:
     """The row of each attempt is there before anything is sent, and the bytes are always the same."""
-    due = [row for row in board.deliveries.values() if row.state == State.PENDING and row.due <= board.now]
-    due.sort(key=lambda row: (row.due, row.id))
+    due = _due(board)
     ids = {one.id for one in tries}
     chosen = [row for row in due if row.id in ids]
     demand(len(chosen) == len(tries) <= order.limit, "a delivery was claimed that is not due")
@@ -50,15 +52,23 @@ def begun(board: Board, order: DueOrder, tries: list[DueDelivery]) -> Board:
     return board
 
 
+def _due(board: Board) -> list[StoredDelivery]:
+    due = [row for row in board.deliveries.values() if row.state == State.PENDING and row.due <= board.now]
+    return sorted(due, key=lambda row: (row.due, row.id))
+
+
 @dataclass(frozen=True)
 class Settling:
     sending: Pick
+    apt: Mostly
     state: Annotated[State, st.sampled_from(STATES)]
     pause_ms: Pause
     hurry: bool
 
-    def act(self, scene: Scene) -> Act[AttemptResult, bool]:
-        sending = scene.sending(self.sending)
+    def act(self, scene: Scene) -> Act[AttemptResult, bool] | None:
+        sending = scene.sending(self.sending, apt=self.apt)
+        if sending is None:
+            return None
         result = AttemptResult(
             delivery=sending.id,
             lease_seq=sending.lease_seq,
@@ -76,13 +86,12 @@ class Settling:
 
 def settled(board: Board, item: AttemptResult, told: bool) -> Board:
     """The attempt is complete whatever became of its delivery, which only the last claim moves, and only once."""
-    row = board.deliveries.get(item.delivery)
-    mine = row is not None and (row.state, row.lease_seq) == (State.PENDING, item.lease_seq)
-    demand(told == mine, f"{told} about {row}")
+    mine = board.awaits(item.delivery, item.lease_seq)
+    demand(told == mine, f"{told} about {item}")
     attempt = board.attempts.get((item.delivery, item.attempt))
     if attempt is not None:
         board = board.put(replace(attempt, duration_ms=item.duration_ms, status_code=item.status_code))
-    return board.put(_moved(board, row, item)) if row is not None and mine else board
+    return board.put(_moved(board, board.deliveries[item.delivery], item)) if mine else board
 
 
 def _moved(board: Board, row: StoredDelivery, item: AttemptResult) -> StoredDelivery:

@@ -8,45 +8,70 @@ from typing import Annotated, TypeAlias
 from hypothesis import strategies as st
 
 from broker.batches import Status
-from broker.store.claims import PATIENCE_MS, Claim, ClaimOrder, claim_batches
 from broker.store.crashes import Announcement, announce_records
-from broker.store.leases import Beat, GiveBack, Lease, extend_leases, give_back_batches
+from broker.store.leases import (
+    PATIENCE_MS,
+    Beat,
+    Careful,
+    Claimed,
+    ClaimOrder,
+    GiveBack,
+    Lease,
+    Strays,
+    claim_batches,
+    extend_leases,
+    give_back_batches,
+    return_strays,
+)
 from broker.store.results import Checkpoint, checkpoint_results
 from tests.stateful.board import Board, StoredBatch, StoredResult
-from tests.stateful.promise import HOUR, About, Act, demand
-from tests.stateful.scene import FOLDER, PLAIN_TYPES, TYPES, WORKERS, Hand, Mostly, Pick, Scene
+from tests.stateful.promise import ANY_ID, HOUR, About, Act, demand
+from tests.stateful.scene import CHILD, FOLDER, PLAIN, TYPES, WORKERS, Hand, Mostly, Pick, Scene, is_plain
 
 Code: TypeAlias = Annotated[int, st.sampled_from([200, 200, 404])]
 Owner: TypeAlias = Annotated[str, st.sampled_from(WORKERS)]
 Pause: TypeAlias = Annotated[int, st.sampled_from([0, 0, HOUR])]
 LEASE_MS = HOUR
+STRAY_MS = HOUR // 2
 
 
 @dataclass(frozen=True)
 class Claiming:
+    """heard: whether the worker gets the answer; else it works on nothing of it."""
+
     owner: Owner
-    types: Annotated[tuple[str, ...], st.sampled_from([TYPES, PLAIN_TYPES, PLAIN_TYPES[:1], (FOLDER,)])]
+    types: Annotated[tuple[str, ...], st.sampled_from([TYPES, (PLAIN, CHILD), (CHILD,), (FOLDER,)])]
     limit: Annotated[int, st.integers(1, 3)]
     idle: Mostly
+    careful: Annotated[Careful, st.sampled_from(Careful)]
+    apt: Mostly
+    heard: Mostly
 
-    def act(self, scene: Scene) -> Act[ClaimOrder, list[Claim]]:
-        def told(claims: list[Claim]) -> None:
-            scene.hands += [Hand.of(self.owner, claim) for claim in claims]
+    def act(self, scene: Scene) -> Act[ClaimOrder, Claimed] | None:
+        order = ClaimOrder(self.owner, self.types, self.limit, LEASE_MS, self.idle, self.careful)
+        if self.apt and not any(_is_due(scene.board, order, batch) for batch in scene.board.batches.values()):
+            return None
 
-        return Act(claim_batches, ClaimOrder(self.owner, self.types, self.limit, LEASE_MS, self.idle), claimed, told)
+        def told(answer: Claimed) -> None:
+            scene.hands += [Hand.of(self.owner, claim) for claim in answer.claims if self.heard]
+
+        return Act(claim_batches, order, claimed, told)
 
 
-def claimed(board: Board, order: ClaimOrder, claims: list[Claim]) -> Board:
+def claimed(board: Board, order: ClaimOrder, told: Claimed) -> Board:
     """The first due batches by rank, each with the next fencing number; one that took a worker down comes alone."""
-    batches = [board.batches[claim.id] for claim in claims if claim.id in board.batches]
-    demand(len(batches) == len(claims), "a batch that is not there was claimed")
-    _demand_right_choice(board, order, batches)
-    for claim, batch in zip(claims, batches, strict=True):
+    batches = [board.batches[claim.id] for claim in told.claims if claim.id in board.batches]
+    demand(len(batches) == len(told.claims), "a batch that is not there was claimed")
+    demand(not (told.makes_room and (order.idle or batches)), f"makes room with {batches}")
+    _demand_right_choice(board, order, batches, told.makes_room)
+    for claim, batch in zip(told.claims, batches, strict=True):
         demand(claim.lease == Lease(batch.id, batch.lease_seq + 1), f"{claim.lease} is not the next after {batch}")
         demand((claim.batch.run, claim.batch.status) == (batch.run, Status.PROCESSING), "a claim of another run")
         demand(claim.careful == (batch.crashes > 0), "a batch that took a worker down is to be run with care")
-        known = [(row.position, row.request_id) for row in board.results_of(batch.id).values()]
-        demand([(one.index, one.request_id) for one in claim.results] == known, "other results than are stored")
+        known = board.results_of(batch.id)
+        demand([one.index for one in claim.results] == list(known), "other results than are stored")
+        same = all(known[one.index].request_id in (one.request_id, ANY_ID) for one in claim.results)
+        demand(same, "other results than are stored")
     return board.put(
         *[
             replace(
@@ -62,7 +87,7 @@ def claimed(board: Board, order: ClaimOrder, claims: list[Claim]) -> Board:
     )
 
 
-def _demand_right_choice(board: Board, order: ClaimOrder, chosen: list[StoredBatch]) -> None:
+def _demand_right_choice(board: Board, order: ClaimOrder, chosen: list[StoredBatch], makes_room: bool) -> None:
     due = sorted((batch for batch in board.batches.values() if _is_due(board, order, batch)), key=lambda b: b.place)
     demand(set(chosen) <= set(due), f"claimed, though not due: {set(chosen) - set(due)}")
     demand(chosen == sorted(chosen, key=lambda b: b.place), "not in the order of their rank")
@@ -72,13 +97,15 @@ def _demand_right_choice(board: Board, order: ClaimOrder, chosen: list[StoredBat
         demand(order.idle and len(chosen) == 1, "a batch that took a worker down is not alone")
     if board.crowded:
         return
-    if order.idle:
-        demand(chosen == (crashed[:1] or plain[: order.limit]), f"{chosen} is not the first of {due}")
-        return
-    surely = any(batch.due <= board.now - PATIENCE_MS for batch in crashed)
-    maybe = any(batch.due <= board.until - PATIENCE_MS for batch in crashed)
-    makes_room, takes = maybe and not chosen, not surely and chosen == plain[: order.limit]
-    demand(makes_room or takes, f"a busy worker was given {chosen} of {due}")
+    fresh = plain[: order.limit]
+    if order.careful is Careful.LAST and fresh:
+        demand(chosen == fresh and not makes_room, f"{chosen} is not the first of {due}")
+    elif order.idle:
+        demand(chosen == (crashed[:1] or fresh), f"{chosen} is not the first of {due}")
+    else:
+        surely = any(batch.due <= board.now - PATIENCE_MS for batch in crashed)
+        maybe = any(batch.due <= board.until - PATIENCE_MS for batch in crashed)
+        demand(maybe if makes_room else not surely and chosen == fresh, f"a busy worker was given {chosen} of {due}")
 
 
 def _is_due(board: Board, order: ClaimOrder, batch: StoredBatch) -> bool:
@@ -107,14 +134,43 @@ def extended(board: Board, beat: Beat, held: frozenset[Lease]) -> Board:
 
 
 @dataclass(frozen=True)
+class Straying:
+    """A worker looks for what it claimed unawares."""
+
+    owner: Owner
+    apt: Mostly
+
+    def act(self, scene: Scene) -> Act[Strays, list[tuple[str, str]]] | None:
+        known = tuple(hand.lease for hand in scene.hands if hand.owner == self.owner)
+        order = Strays(self.owner, known, LEASE_MS, STRAY_MS)
+        return None if self.apt and not _strays(scene.board, order) else Act(return_strays, order, strays_returned)
+
+
+def strays_returned(board: Board, order: Strays, told: list[tuple[str, str]]) -> Board:
+    """They wait again, and nothing is counted."""
+    strays = _strays(board, order)
+    if board.crowded:
+        strays = [batch for batch in strays if (batch.type, batch.id) in told]
+    demand(sorted(told) == sorted((batch.type, batch.id) for batch in strays), f"{told} instead of {strays}")
+    return board.put(*[waiting(batch, board.now, 0) for batch in strays])
+
+
+def _strays(board: Board, order: Strays) -> list[StoredBatch]:
+    latest = board.now + order.lease_ms - order.age_ms
+    mine = [batch for batch in board.batches.values() if batch.lease_owner == order.owner]
+    old = [batch for batch in mine if batch.lease_until is not None and batch.lease_until < latest]
+    return [batch for batch in old if Lease(batch.id, batch.lease_seq) not in order.known]
+
+
+@dataclass(frozen=True)
 class GivingBack:
     hand: Pick
     held: Mostly
     pause_ms: Pause
 
-    def act(self, scene: Scene) -> Act[GiveBack, bool]:
-        hand = scene.hand(self.hand, held=self.held, types=TYPES)
-        return Act(give_back_batches, GiveBack(hand.lease, self.pause_ms), given_back)
+    def act(self, scene: Scene) -> Act[GiveBack, bool] | None:
+        hand = scene.hand(self.hand, lambda _: True, held=self.held)
+        return None if hand is None else Act(give_back_batches, GiveBack(hand.lease, self.pause_ms), given_back)
 
 
 def given_back(board: Board, item: GiveBack, told: bool) -> Board:
@@ -147,14 +203,16 @@ class Checkpointing:
     count: Annotated[int, st.integers(1, 2)]
     heard: Mostly
 
-    def act(self, scene: Scene) -> Act[Checkpoint, bool]:
-        hand = scene.hand(self.hand, held=self.held)
+    def act(self, scene: Scene) -> Act[Checkpoint, bool] | None:
+        hand = scene.hand(self.hand, is_plain, held=self.held)
+        if hand is None:
+            return None
         places = (hand.open_places or list(hand.fresh) or list(range(hand.size)))[: self.count]
         results = tuple(hand.make(place, self.code) for place in places)
 
         def told(kept: bool) -> None:
             if kept and self.heard:
-                hand.stored |= {result.index: hand.fresh.pop(result.index, result) for result in results}
+                hand.keep(results)
 
         return Act(checkpoint_results, Checkpoint(hand.lease, hand.run, results), checkpointed, told)
 
@@ -189,8 +247,10 @@ class Announcing:
     held: Mostly
     place: Annotated[int, st.integers(0, 2)]
 
-    def act(self, scene: Scene) -> Act[Announcement, bool]:
-        hand = scene.hand(self.hand, held=self.held, careful=True)
+    def act(self, scene: Scene) -> Act[Announcement, bool] | None:
+        hand = scene.hand(self.hand, lambda hand: hand.careful and is_plain(hand), held=self.held)
+        if hand is None:
+            return None
         places = hand.open_places or list(range(hand.size))
         return Act(announce_records, Announcement(hand.lease, places[self.place % len(places)]), announced)
 
@@ -202,4 +262,5 @@ def announced(board: Board, item: Announcement, told: bool) -> Board:
     if batch is None:
         return board
     same = batch.suspect is None or batch.suspect == item.place
-    return board.put(replace(batch, suspect=item.place, crashes=batch.crashes if same else 1))
+    crashes, doubts = (batch.crashes, batch.doubts) if same else (1, 0)
+    return board.put(replace(batch, suspect=item.place, crashes=crashes, doubts=doubts))

@@ -15,7 +15,7 @@ from broker.errors import Unavailable
 from broker.store.database import Database, open_database
 from broker.store.expiry import Kind
 from broker.store.workspaces import NewWorkspace, insert_workspaces
-from tests.stateful.board import Board, read_board
+from tests.stateful.board import Board, read_boards
 from tests.stateful.promise import Act
 
 TIMES = {
@@ -25,8 +25,11 @@ TIMES = {
     "attempts": ["started"],
     "chores": ["due"],
 }
-EMPTY = [
-    *(f"DELETE FROM {name}" for name in ("attempts", "deliveries", "results", "batches", "chores")),
+EMPTY = {
+    "sqlite": [f"DELETE FROM {name}" for name in ("attempts", "deliveries", "results", "batches", "chores")],
+    "postgresql": ["TRUNCATE attempts, deliveries, results, batches, chores"],
+}
+START = [
     *(f"INSERT INTO chores (name, due) VALUES ('{kind}', 0)" for kind in Kind),
     "UPDATE workspaces SET paused = false",
 ]
@@ -67,18 +70,15 @@ class World:
         self._runner.run(self._databases[0].writer.write(_pass_time, ms))
 
     def read(self) -> Board:
-        return self._runner.run(self._read())
+        return self._runner.run(self._databases[0].writer.write(read_boards, None))
 
-    async def _read(self) -> Board:
-        async with self._databases[0].reading() as connection:
-            return await read_board(connection)
+    def do(self, acts: Sequence[Act[Any, Any]], *, apart: bool) -> list[Any]:
+        """The answers to acts that are begun at once, Unavailable among them. apart: every other in another process."""
+        return self._runner.run(self._do(acts, apart))
 
-    def do(self, acts: Sequence[Act[Any, Any]]) -> list[Any]:
-        """The answers to acts that are begun at once, every other on another connection; Unavailable is one as well."""
-        return self._runner.run(self._do(acts))
-
-    async def _do(self, acts: Sequence[Act[Any, Any]]) -> list[Any]:
-        writes = [self._databases[place % 2].writer.write(act.operation, act.item) for place, act in enumerate(acts)]
+    async def _do(self, acts: Sequence[Act[Any, Any]], apart: bool) -> list[Any]:
+        writers = [database.writer for database in self._databases]
+        writes = [writers[place % 2 * apart].write(act.operation, act.item) for place, act in enumerate(acts)]
         answers = await asyncio.gather(*writes, return_exceptions=True)
         for act, answer in zip(acts, answers, strict=True):
             if isinstance(answer, BaseException) and not isinstance(answer, Unavailable):
@@ -88,7 +88,7 @@ class World:
 
 
 def _clear(connection: Connection, items: Sequence[None]) -> Sequence[None]:
-    for statement in EMPTY:
+    for statement in (*EMPTY[connection.dialect.name], *START):
         connection.execute(text(statement))
     return items
 
