@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from broker import logs
 from broker.cli.processes import run
 from broker.cli.web import serve
 from broker.dialects.ximilar.wire import SubmitBody
@@ -28,5 +29,6 @@ async def submit(request: Request) -> Response:
 
 
 if __name__ == "__main__":
+    logs.configure("auto", "warning")
     app = Starlette(routes=[Route("/account/v2/request", submit, methods=["POST"])])
     run(serve(app, socket.socket(fileno=int(sys.argv[1])), load().grace_seconds))

@@ -187,8 +187,11 @@ async def _form(url: str) -> str:
 
 
 async def _empty(url: str, form: str) -> bool:
-    """Remove all rows and sessions of a database. False: it has another form, and is as it was."""
-    connection = await asyncpg.connect(url)
+    """Remove all rows and sessions of a database. False: it has another form or lets nobody in, and is as it was."""
+    try:
+        connection = await asyncpg.connect(url)
+    except asyncpg.ObjectNotInPrerequisiteStateError:
+        return False
     try:
         await connection.execute(END_OTHERS)
         if await connection.fetchval(FORM) != form:
