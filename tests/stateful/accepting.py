@@ -110,7 +110,9 @@ class Forgetting:
     apt: Mostly
 
     def act(self, scene: Scene) -> Act[int, int] | None:
-        return None if self.apt and not _old_keys(scene.board) else Act(forget_keys, self.limit, forgotten)
+        if scene.board.crowded or (self.apt and not _old_keys(scene.board)):
+            return None  # its answer does not tell which it passed over
+        return Act(forget_keys, self.limit, forgotten)
 
 
 def forgotten(board: Board, limit: int, count: int) -> Board:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from hypothesis import strategies as st
 
@@ -24,7 +24,8 @@ from tests.stateful.promise import ANY_ID, MINUTE, About, Act, demand
 from tests.stateful.scene import Mostly, Pick, Scene
 from tests.stateful.working import LEASE_MS, Pause, waiting
 
-MAX_CRASHES = 2
+MaxCrashes: TypeAlias = Annotated[int, st.sampled_from([2, 2, 3])]
+"""Where the setting is changed, some processes have the old one for a while."""
 WATCHED_MS = {"always": 10**12, "always, too": 10**12, "for a while": 90 * MINUTE, "not long enough": 0}
 FOR_EVER = 2**52
 
@@ -36,6 +37,7 @@ class Rescuing:
     limit: Annotated[int, st.integers(1, 4)]
     watched: Annotated[str, st.sampled_from(list(WATCHED_MS))]
     in_time: Mostly
+    max_crashes: MaxCrashes
     apt: Mostly
 
     def act(self, scene: Scene) -> Act[RescueOrder, Look] | None:
@@ -44,7 +46,7 @@ class Rescuing:
         now = scene.board.now
         since = max(0, now - WATCHED_MS[self.watched])
         until = FOR_EVER if self.in_time else now - 1
-        return Act(rescue_batches, RescueOrder(self.limit, LEASE_MS, since, until, MAX_CRASHES), rescued)
+        return Act(rescue_batches, RescueOrder(self.limit, LEASE_MS, since, until, self.max_crashes), rescued)
 
 
 def rescued(board: Board, order: RescueOrder, look: Look) -> Board:
@@ -60,7 +62,7 @@ def rescued(board: Board, order: RescueOrder, look: Look) -> Board:
         demand(chosen == wanted, f"rescued {chosen} instead of {wanted}")
     for batch, told in zip(chosen, look.rescued, strict=True):
         begun = (batch.lease_until or 0) - order.lease_ms
-        board = _fall(board, batch, told, certain=begun >= order.since)
+        board = _fall(board, batch, told, order.max_crashes, certain=begun >= order.since)
     return board
 
 
@@ -77,10 +79,11 @@ class Crashing:
     hand: Pick
     held: Mostly
     pause_ms: Pause
+    max_crashes: MaxCrashes
 
     def act(self, scene: Scene) -> Act[Crash, Rescued | None] | None:
         hand = scene.hand(self.hand, lambda _: True, held=self.held)
-        return None if hand is None else Act(count_crashes, Crash(hand.lease, self.pause_ms, MAX_CRASHES), crashed)
+        return None if hand is None else Act(count_crashes, Crash(hand.lease, self.pause_ms, self.max_crashes), crashed)
 
 
 def crashed(board: Board, item: Crash, told: Rescued | None) -> Board:
@@ -89,17 +92,19 @@ def crashed(board: Board, item: Crash, told: Rescued | None) -> Board:
     demand((told is None) == (batch is None), f"{told} about {item.lease}")
     if batch is None or told is None:
         return board
-    return _fall(board, batch, told, certain=True, pause_ms=item.pause_ms)
+    return _fall(board, batch, told, item.max_crashes, certain=True, pause_ms=item.pause_ms)
 
 
-def _fall(board: Board, batch: StoredBatch, told: Rescued, *, certain: bool, pause_ms: int = 0) -> Board:
+def _fall(
+    board: Board, batch: StoredBatch, told: Rescued, max_crashes: int, *, certain: bool, pause_ms: int = 0
+) -> Board:
     """A batch whose run ended badly waits again; the record that used up its crashes gets an error result."""
     crashes = batch.crashes + 1 if certain or batch.crashes == 0 else batch.crashes
     doubts = batch.doubts + 1 if batch.suspect is not None and not certain else batch.doubts
     known = board.results_of(batch.id)
     left = [place for place in range(batch.size) if place not in known]
     guilty = None
-    if doubts >= MAX_DOUBTS or (certain and crashes >= MAX_CRASHES):
+    if doubts >= MAX_DOUBTS or (certain and crashes >= max_crashes):
         guilty = batch.suspect if batch.suspect in left else left[0] if len(left) == 1 else None
     demand(told == Rescued(batch.id, batch.type, crashes, guilty), f"{told} about {batch} with {left} left")
     fallen = replace(waiting(batch, board.now, pause_ms), crashes=crashes, doubts=doubts)

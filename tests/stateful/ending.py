@@ -184,7 +184,7 @@ class Completing:
     apt: Mostly
 
     def act(self, scene: Scene) -> Act[EndOrder, bool] | None:
-        id = scene.batch(self.batch, _is_complete, apt=self.apt)
+        id = scene.batch(self.batch, lambda batch: batch.pending == 0 and batch.status != Status.DONE, apt=self.apt)
         return None if id is None else Act(complete_parents, EndOrder(id, _complete), completed)
 
 

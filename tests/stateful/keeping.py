@@ -82,9 +82,7 @@ class Pruning:
 
     def act(self, scene: Scene) -> Act[Prune, tuple[Gone, ...]] | None:
         every = Prune(tuple(scene.board.batches), BATCHES_MS)
-        one = scene.batch(
-            self.batch, lambda batch: bool(_going(scene.board, replace(every, ids=(batch.id,)))), apt=self.apt
-        )
+        one = scene.batch(self.batch, lambda batch: _is_over(scene.board, batch, BATCHES_MS), apt=self.apt)
         return None if one is None else Act(prune_batches, every if self.every else replace(every, ids=(one,)), pruned)
 
 

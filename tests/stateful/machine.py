@@ -13,9 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from broker.batches import Status
 from broker.errors import Unavailable
-from broker.store.leases import Careful, Lease
+from broker.store.claims import Careful
+from broker.store.leases import Lease
 from tests.stateful.accepting import Accepting, Forgetting
 from tests.stateful.board import Board, StoredBatch
+from tests.stateful.claiming import Claiming
 from tests.stateful.crashing import Crashing, Rescuing
 from tests.stateful.ending import Cancelling, Completing, Finishing
 from tests.stateful.invariants import check_state, check_step
@@ -25,7 +27,7 @@ from tests.stateful.moving import Deleting, Holding, Pausing, Resuming, Retrying
 from tests.stateful.promise import DAY, HOUR, MINUTE, Act, Broken, differences
 from tests.stateful.scene import CHILD, FOLDER, PLAIN, TYPES, WORKERS, Scene
 from tests.stateful.sending import Sending, Settling
-from tests.stateful.working import Announcing, Beating, Checkpointing, Claiming, GivingBack, Straying
+from tests.stateful.working import Announcing, Beating, Checkpointing, GivingBack, Straying
 from tests.stateful.world import World
 
 SPANS = (*[0] * 12, 3000, 41 * MINUTE, 71 * MINUTE, 71 * MINUTE, 25 * HOUR, 40 * DAY)
@@ -68,7 +70,7 @@ def instead(intent: Intent, board: Board) -> Intent:
         case Resuming():
             return Pausing(0, apt=True)
         case Announcing() if not any(batch.crashes for batch in batches if batch.status == Status.CREATED):
-            return Crashing(0, held=True, pause_ms=0)
+            return Crashing(0, held=True, pause_ms=0, max_crashes=3)
         case Listing():
             return replace(CLAIM, types=(FOLDER,))
         case Completing() if any(batch.pending for batch in batches):
@@ -107,6 +109,7 @@ class BatchMachine(RuleBasedStateMachine):
         if ms:
             self.world.pass_time(ms)
             self.scene.board = self.world.read()
+        self.scene.board = replace(self.scene.board, crowded=self.world.skips_locked and apart and len(intents) > 1)
         self._do(one_of_each_lease([self._act(intent) for intent in intents]), apart=apart)
 
     def _act(self, intent: Intent) -> Act[Any, Any]:
@@ -117,8 +120,7 @@ class BatchMachine(RuleBasedStateMachine):
         """Look whether the answers, and the database, are as they were promised to be."""
         answers = self.world.do(acts, apart=apart)
         after = self.world.read()
-        crowded = apart and self.world.skips_locked
-        before = replace(self.scene.board, until=after.now, crowded=crowded)
+        before = replace(self.scene.board, until=after.now)
         done = [(act, answer) for act, answer in zip(acts, answers, strict=True) if not isinstance(answer, Unavailable)]
         for act, answer in done:
             note(f"    {act}\n      -> {answer!r}")

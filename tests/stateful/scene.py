@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from broker.batches import Result, new_id
 from broker.deliveries import DueDelivery
-from broker.store.leases import Claim, Lease
+from broker.store.claims import Claim
+from broker.store.leases import Lease
 from tests.stateful.board import Board, StoredBatch
 
 T = TypeVar("T")
@@ -80,7 +81,9 @@ class Hand:
 
 @dataclass(slots=True)
 class Scene:
-    """board: as it was read last. workspaces: ids of all that there are. sendings: tries that were ever begun."""
+    """workspaces: ids of all that there are. sendings: tries that were ever begun. board: as it was read last; crowded
+    for what is done next.
+    """
 
     board: Board
     workspaces: tuple[str, ...]
