@@ -15,6 +15,8 @@ from starlette.routing import Route
 from broker.admission import Admission
 from broker.api.http import resource, web_of
 from broker.errors import Unavailable
+from broker.store.chores import Turn, take_turn
+from broker.store.database import Database
 
 SECONDS = 3.0
 
@@ -32,7 +34,7 @@ async def readyz(request: Request) -> Response:
     web = web_of(request)
     core = web.core
     database, blobs, redis = await asyncio.gather(
-        _reason(core.database.ping()), _reason(core.blobs.ping()), core.nudger.ping()
+        _reason(_read_and_write(core.database)), _reason(core.blobs.ping()), core.nudger.ping()
     )
     ready = database is None and blobs is None
     disk = _disk(web.accept.admission)
@@ -44,6 +46,12 @@ async def readyz(request: Request) -> Response:
         "redis": _redis(core.settings.redis_url, redis),
     }
     return JSONResponse({"status": status, "checks": checks}, 200 if ready else 503)
+
+
+async def _read_and_write(database: Database) -> None:
+    """Raises Unavailable for a database that a lock or a full disk keeps from writing, too. Writes once a second."""
+    await database.ping()
+    await database.writer.write(take_turn, Turn("readiness", 1000))
 
 
 def _disk(admission: Admission) -> str | None:

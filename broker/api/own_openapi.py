@@ -109,7 +109,8 @@ def _delete() -> Schema:
             "deleteBatch",
             "admin",
             "Delete a batch",
-            "Removes a batch that is `DONE` with its results, its pictures and what is left of its webhook. "
+            "Removes a batch that is `DONE` with its results, its pictures and what is left of its webhook. Its "
+            "`Idempotency-Key` is forgotten with it. "
             "A 409 before it is `DONE`.",
         ),
         "parameters": [_WORKSPACE],

@@ -161,6 +161,15 @@ class Client:
         return response
 
 
+async def is_ready(url: str) -> bool:
+    """Whether a broker at this URL says that it can serve."""
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            return (await client.get(url + "/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def _path_of(id: str) -> str:
     return f"{BATCHES}/{quote(id, safe='')}"
 

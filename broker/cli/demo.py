@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from broker.cli.client import Client
+from broker.cli.client import Client, is_ready
 from broker.cli.data_folder import DEFAULT_WORKSPACE, TOKEN_FILE, URL_FILE
 from broker.cli.processes import run
 from broker.cli.receiver import Received, Receiver
@@ -99,7 +99,7 @@ async def _broker(folder: Path) -> AsyncIterator[Client]:
 async def _until_ready(process: subprocess.Popen[bytes], folder: Path, log: Path) -> str:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and process.poll() is None:
-        if (folder / URL_FILE).exists() and (url := (folder / URL_FILE).read_text().strip()):
+        if (folder / URL_FILE).exists() and (url := (folder / URL_FILE).read_text().strip()) and await is_ready(url):
             return url
         await asyncio.sleep(0.05)
     raise BrokerError(f"the broker did not start; it said:\n{log.read_text(errors='replace')[-2000:]}")

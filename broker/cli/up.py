@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Annotated
 
-import httpx
 import structlog
 import typer
 
 from broker import logs
+from broker.cli.client import is_ready
 from broker.cli.data_folder import DEFAULT_WORKSPACE, TOKEN_FILE, URL_FILE
 from broker.cli.migrate import migrate_and_check
 from broker.cli.processes import address_of, listen, run
@@ -84,10 +84,10 @@ async def _run(
     valkey: EmbeddedValkey,
     stopping: asyncio.Event,
 ) -> None:
+    (settings.data_dir / URL_FILE).write_text(url + "\n")  # before web answers, for who waits for that
     supervisor.start()
     try:
-        if await _is_ready(url, supervisor, stopping):
-            (settings.data_dir / URL_FILE).write_text(url + "\n")
+        if await _until_ready(url, supervisor, stopping):
             _greet(settings, url, redis_url)
             await _watch(supervisor, valkey, stopping)
     finally:
@@ -177,19 +177,17 @@ def _children(settings: Settings, redis_url: str, listening: socket.socket, work
     return [web, *(Child(f"worker {n + 1}", ["-m", "broker", "worker"], environment) for n in range(workers))]
 
 
-async def _is_ready(url: str, supervisor: Supervisor, stopping: asyncio.Event) -> bool:
+async def _until_ready(url: str, supervisor: Supervisor, stopping: asyncio.Event) -> bool:
     """True once it is, False when it shall stop before that. Raises Misconfigured when it cannot get ready."""
     end = time.monotonic() + READY_SECONDS
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-        while not stopping.is_set():
-            if failed := supervisor.failed_at_start():
-                raise Misconfigured(f"the process {failed.name} did not start")
-            with suppress(httpx.TransportError):
-                if (await client.get(url + "/readyz")).status_code == 200:
-                    return True
-            if time.monotonic() > end:
-                raise Misconfigured(f"the API was not ready within {READY_SECONDS:g} s")
-            await asyncio.sleep(0.05)
+    while not stopping.is_set():
+        if failed := supervisor.failed_at_start():
+            raise Misconfigured(f"the process {failed.name} did not start")
+        if await is_ready(url):
+            return True
+        if time.monotonic() > end:
+            raise Misconfigured(f"the API was not ready within {READY_SECONDS:g} s")
+        await asyncio.sleep(0.05)
     return False
 
 

@@ -57,6 +57,10 @@ class Heartbeat:
     def hold(self, claims: Sequence[Claim], asked: float) -> None:
         """Batches just claimed. asked: `time.monotonic()` before the claim, from which the leases count for us."""
         self.held.add(claims, self._until(asked))
+        if (
+            claims and time.monotonic() - asked > self._lease / 3
+        ):  # the claim had to wait: do not wait for the next beat
+            self._tell()
 
     def give_back(self, give_back: GiveBack) -> None:
         """Return a batch as soon as the database takes it, unless its lease runs out before."""
@@ -118,8 +122,8 @@ class Heartbeat:
         kept = await writer.write(extend_leases, Beat(self._owner, leases, int(self._lease * 1000)))
         self.held.extend(kept, self._until(asked))
         for lease in leases:
-            if lease not in kept:
-                self._lose(lease, "lease.lost")
+            if lease not in kept and self._lose(lease):
+                log.info("lease.lost", batch=lease.batch, lease_seq=lease.seq)  # by a customer's cancel, for one
 
     async def _return_strays(self, writer: Writer) -> None:
         lease_ms = int(self._lease * 1000)
@@ -131,10 +135,12 @@ class Heartbeat:
         while True:
             await asyncio.sleep(self._lease / 30)
             for lease in self.held.doubtful(time.monotonic()):
-                self._lose(lease, "lease.let_go")
+                if self._lose(lease):
+                    log.warning("lease.let_go", batch=lease.batch, lease_seq=lease.seq)
 
-    def _lose(self, lease: Lease, event: str) -> None:
-        if self.held.lose(lease):
-            log.warning(event, batch=lease.batch, lease_seq=lease.seq)
-            with suppress(RuntimeError):  # the worker's loop is closed
-                self._workers_loop.call_soon_threadsafe(self.held.cancel, lease)
+    def _lose(self, lease: Lease) -> bool:
+        if not self.held.lose(lease):
+            return False
+        with suppress(RuntimeError):  # the worker's loop is closed
+            self._workers_loop.call_soon_threadsafe(self.held.cancel, lease)
+        return True

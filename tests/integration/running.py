@@ -117,7 +117,7 @@ class Store:
         connection = await asyncpg.connect(url)
         try:
             async with connection.transaction():
-                await connection.execute("LOCK TABLE batches, results IN EXCLUSIVE MODE")
+                await connection.execute("LOCK TABLE batches, results, chores IN EXCLUSIVE MODE")
                 yield
         finally:
             await connection.close()

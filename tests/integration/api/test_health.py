@@ -75,6 +75,15 @@ async def test_blob_store_that_is_away_is_unready(broker: Broker) -> None:
     assert (await broker.http.get("/healthz")).status_code == 200
 
 
+async def test_database_that_takes_no_writes_is_unready(broker: Broker) -> None:
+    async with broker.store.locked():
+        answer = await broker.http.get("/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (503, "unready")
+        assert answer.json()["checks"]["database"].startswith("does not answer (")
+        assert (await broker.http.get(ROOT)).status_code == 200
+    assert (await broker.http.get("/readyz")).status_code == 200
+
+
 async def test_database_that_is_gone_is_unready_and_everything_else_says_503(broker: Broker) -> None:
     await broker.store.destroy()
     answer = await broker.http.get("/readyz")
