@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help install demo test torture torture-proof check format lock bench clean
+.PHONY: help install demo test torture torture-proof stateful check format lock bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -25,6 +25,10 @@ SEED ?= 1
 SECONDS ?= 180
 torture: $(READY) ## kill, stop, cut and fill everything under load, on SQLite, then on PostgreSQL: SEED=1 SECONDS=180
 	TORTURE_SEED=$(SEED) TORTURE_SECONDS=$(SECONDS) $(BIN)/pytest -q -s -n 0 -o faulthandler_timeout=0 tests/torture/test_torture.py
+
+EXAMPLES ?= 1000
+stateful: $(READY) ## interleave all that can happen to batches at random, on the real store: EXAMPLES=1000
+	STATEFUL_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q -n 0 -o faulthandler_timeout=0 tests/stateful
 
 torture-proof: $(READY) ## show that the torture finds what is broken, and only that
 	$(BIN)/pytest -q -n 0 tests/torture/proof.py
