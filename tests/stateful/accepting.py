@@ -19,6 +19,8 @@ from tests.stateful.scene import FOLDER, PLAIN, Mostly, Scene
 
 Size: TypeAlias = Annotated[int, st.integers(1, 3)]
 KEYS = (None, None, "first", "second")
+ENOUGH = 6
+"""Few batches, so that much happens to each."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class Accepting:
     workspace: Annotated[int, st.integers(0, 1)]
     key: Annotated[str | None, st.sampled_from(KEYS)]
 
-    def act(self, scene: Scene) -> Act[NewBatch, int | None]:
+    def act(self, scene: Scene) -> Act[NewBatch, int | None] | None:
+        if len(scene.board.batches) > ENOUGH:
+            return None
         size = 0 if self.type == FOLDER else self.size
         batch = new_batch(scene.workspaces[self.workspace], self.type, size, sent_along=self.sent_along)
         body = hashlib.sha256(repr(self).encode()).digest()

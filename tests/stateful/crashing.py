@@ -24,7 +24,7 @@ from tests.stateful.promise import ANY_ID, MINUTE, About, Act, demand
 from tests.stateful.scene import Mostly, Pick, Scene
 from tests.stateful.working import LEASE_MS, Pause, waiting
 
-MaxCrashes: TypeAlias = Annotated[int, st.sampled_from([2, 2, 3])]
+MaxCrashes: TypeAlias = Annotated[int, st.sampled_from([2, 3])]
 """Where the setting is changed, some processes have the old one for a while."""
 WATCHED_MS = {"always": 10**12, "always, too": 10**12, "for a while": 90 * MINUTE, "not long enough": 0}
 FOR_EVER = 2**52

@@ -17,18 +17,18 @@ from tests.stateful.working import Code
 
 @dataclass(frozen=True)
 class Finishing:
-    """A worker has a result of each record, as far as it knows. code: of those that it had not run yet."""
+    """A worker has a result of each record, as far as it knows. codes: of those that it had not run yet, by place."""
 
     hand: Pick
     held: Mostly
-    code: Code
+    codes: tuple[Code, Code, Code]
 
     def act(self, scene: Scene) -> Act[Finish, Ended | None] | None:
         hand = scene.hand(self.hand, is_plain, held=self.held)
         if hand is None:
             return None
         for place in hand.open_places:
-            hand.make(place, self.code)
+            hand.make(place, self.codes[place])
         return Act(finish_batches, _finish(hand), finished)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from broker.batches import Outcome, Result, Status, outcome_of
@@ -11,7 +11,7 @@ from broker.store.crashes import count_crashes, rescue_batches
 from broker.store.deletions import delete_batches
 from broker.store.ends import cancel_batches
 from broker.store.retention import prune_batches
-from tests.stateful.board import Board, StoredBatch
+from tests.stateful.board import Board, StoredBatch, StoredResult
 from tests.stateful.promise import Act, demand
 
 LEGAL_MOVES = {
@@ -65,13 +65,14 @@ def _check_results(board: Board, batch: StoredBatch) -> None:
         return
     demand(list(results) == list(range(batch.size)), f"results {set(results)} of {batch}")
     demand(batch.finished is not None and batch.suspect is None, f"not over: {batch}")
+    if batch.pending is None:
+        _check_outcome(batch, list(results.values()))
+
+
+def _check_outcome(batch: StoredBatch, results: Sequence[StoredResult]) -> None:
     if batch.outcome != Outcome.CANCELLED:
-        family = [
-            *results.values(),
-            *(r for child in board.children_of(batch.id) for r in board.results_of(child.id).values()),
-        ]
-        codes = [Result(0, result.code, "", "") for result in family]
-        demand(batch.outcome == outcome_of(codes), f"{[result.code for result in family]} in {batch}")
+        seen = [Result(result.position, result.code, "", "") for result in results]
+        demand(batch.outcome == outcome_of(seen), f"{[result.code for result in results]} in {batch}")
 
 
 def _check_deliveries(board: Board, batch: StoredBatch) -> None:
@@ -98,6 +99,9 @@ def check_step(before: Board, after: Board, acts: Collection[Act[Any, Any]]) -> 
             _check_move(old, new)
         if (old.outcome, old.run) != (new.outcome, new.run) and new.outcome == Outcome.CANCELLED:
             demand(cancel_batches in operations, f"nobody cancelled {new}")
+        if new.pending is not None and old.status != Status.DONE and new.status == Status.DONE:
+            family = [result for child in after.children_of(id) for result in after.results_of(child.id).values()]
+            _check_outcome(new, family)  # not later, as old children are removed before their parent
         if new.crashes > old.crashes:
             demand(bool(operations & {rescue_batches, count_crashes}), f"no crash: {old} -> {new}")
             demand(new.crashes == old.crashes + 1 or len(acts) > 1, f"more than a crash: {old} -> {new}")

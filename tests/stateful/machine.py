@@ -15,7 +15,7 @@ from broker.batches import Status
 from broker.errors import Unavailable
 from broker.store.claims import Careful
 from broker.store.leases import Lease
-from tests.stateful.accepting import Accepting, Forgetting
+from tests.stateful.accepting import ENOUGH, Accepting, Forgetting
 from tests.stateful.board import Board, StoredBatch
 from tests.stateful.claiming import Claiming
 from tests.stateful.crashing import Crashing, Rescuing
@@ -23,9 +23,9 @@ from tests.stateful.ending import Cancelling, Completing, Finishing
 from tests.stateful.invariants import check_state, check_step
 from tests.stateful.keeping import Expiring, Pruning
 from tests.stateful.listing import Listing
-from tests.stateful.moving import Deleting, Holding, Pausing, Resuming, Retrying
+from tests.stateful.moving import Deleting, Holding, Pausing, Resuming, Retrying, may_be_held_back, may_run_again
 from tests.stateful.promise import DAY, HOUR, MINUTE, Act, Broken, differences
-from tests.stateful.scene import CHILD, FOLDER, PLAIN, TYPES, WORKERS, Scene
+from tests.stateful.scene import CHILD, FOLDER, PLAIN, TYPES, WORKERS, Pick, Scene, is_plain
 from tests.stateful.sending import Sending, Settling
 from tests.stateful.working import Announcing, Beating, Checkpointing, GivingBack, Straying
 from tests.stateful.world import World
@@ -45,30 +45,42 @@ class Intent(Protocol):
 
 
 OFTEN: tuple[type[Intent], ...] = (
-    *(Accepting, Claiming, Claiming, Checkpointing, Announcing, Finishing, Finishing, Crashing, Rescuing),
-    *(Cancelling, Retrying, Retrying, Listing, Completing),
+    *(Accepting, Claiming, Claiming, Checkpointing, Announcing, Announcing, Finishing, Finishing, Crashing, Rescuing),
+    *(Cancelling, Retrying, Retrying, Listing, Completing, Pausing, Resuming, Settling),
 )
 SELDOM: tuple[type[Intent], ...] = (
-    *(Beating, GivingBack, Straying, Pausing, Resuming, Holding, Deleting, Sending, Settling),
+    *(Beating, GivingBack, GivingBack, Straying, Holding, Deleting, Sending),
     *(Expiring, Pruning, Forgetting),
 )
 INTENT: st.SearchStrategy[Intent] = st.sampled_from([*OFTEN, *OFTEN, *SELDOM]).flatmap(st.from_type)
 ACCEPT = Accepting(PLAIN, 2, hooked=True, sent_along=False, workspace=0, key=None)
 CLAIM = Claiming(WORKERS[0], TYPES, 2, idle=True, careful=Careful.FIRST, apt=True, heard=True)
 LIST = Listing(0, held=True, count=1, size=1, again=False, last=True)
-FINISH = Finishing(0, held=True, code=200)
+FINISH = Finishing(0, held=True, codes=(200, 404, 200))
 
 
-def instead(intent: Intent, board: Board) -> Intent:
+def instead(intent: Intent, scene: Scene) -> Intent:
     """What brings about that which an intent lacks, so that few steps are in vain."""
-    batches = board.batches.values()
+    batches = scene.board.batches.values()
     match intent:
-        case Claiming():
+        case Claiming() if len(batches) < ENOUGH:
             return replace(ACCEPT, type=intent.types[0])
+        case Claiming() if scene.board.paused:
+            return Holding(scene.workspaces.index(min(scene.board.paused)), paused=False)
+        case Claiming() if any(batch.status == Status.PAUSED for batch in batches):
+            return Resuming(0, folder=False, apt=True)
+        case Claiming() if scene.hand(0, is_plain, held=True):
+            return FINISH
+        case Claiming() if any(may_run_again(batch) for batch in batches):
+            return Retrying(0, apt=True, all_records=True)
+        case Claiming():
+            return replace(intent, apt=False)
+        case Pausing() if any(may_be_held_back(batch) for batch in batches):
+            return replace(intent, folder=False)
         case Cancelling() | Pausing():
             return ACCEPT
         case Resuming():
-            return Pausing(0, apt=True)
+            return Pausing(0, intent.folder, apt=True)
         case Announcing() if not any(batch.crashes for batch in batches if batch.status == Status.CREATED):
             return Crashing(0, held=True, pause_ms=0, max_crashes=3)
         case Listing():
@@ -103,18 +115,27 @@ class BatchMachine(RuleBasedStateMachine):
     def begin(self, intents: Sequence[Accepting]) -> None:
         self._do([self._act(intent) for intent in intents], apart=False)
 
-    @rule(ms=st.sampled_from(SPANS), intents=st.lists(INTENT, min_size=1, max_size=4), apart=st.booleans())
-    def step(self, ms: int, intents: Sequence[Intent], apart: bool) -> None:
-        """Let time pass, then do all of it at once, in one process or apart in two."""
+    @rule(
+        ms=st.sampled_from(SPANS),
+        intents=st.lists(INTENT, min_size=1, max_size=4),
+        apart=st.booleans(),
+        family=st.none() | st.from_type(Pick),
+    )
+    def step(self, ms: int, intents: Sequence[Intent], apart: bool, family: int | None) -> None:
+        """Let time pass, then do all of it at once, in one process or apart in two, maybe all to one family."""
         if ms:
             self.world.pass_time(ms)
             self.scene.board = self.world.read()
         self.scene.board = replace(self.scene.board, crowded=self.world.skips_locked and apart and len(intents) > 1)
+        self.scene.gather(family)
         self._do(one_of_each_lease([self._act(intent) for intent in intents]), apart=apart)
 
     def _act(self, intent: Intent) -> Act[Any, Any]:
         act = intent.act(self.scene)
-        return act if act is not None else self._act(instead(intent, self.scene.board))
+        while act is None:
+            intent = instead(intent, self.scene)
+            act = intent.act(replace(self.scene, family=None))
+        return act
 
     def _do(self, acts: Sequence[Act[Any, Any]], *, apart: bool) -> None:
         """Look whether the answers, and the database, are as they were promised to be."""

@@ -16,7 +16,7 @@ from broker.store.rows import load_records
 from broker.store.workspaces import Hold, hold_workspaces
 from tests.stateful.board import Board, StoredBatch
 from tests.stateful.promise import About, Act, demand, demand_overview
-from tests.stateful.scene import Mostly, Pick, Scene, is_plain
+from tests.stateful.scene import Mostly, Pick, Scene, is_folder, is_plain
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Retrying:
     all_records: bool
 
     def act(self, scene: Scene) -> Act[RetryOrder, Overview | Refusal | None] | None:
-        id = scene.batch(self.batch, _may_run_again, apt=self.apt)
+        id = scene.batch(self.batch, may_run_again, apt=self.apt)
         return None if id is None else Act(retry_batches, RetryOrder(id, self.all_records), retried)
 
 
-def _may_run_again(batch: StoredBatch) -> bool:
+def may_run_again(batch: StoredBatch) -> bool:
     return batch.status == Status.DONE and is_plain(batch) and batch.parent_id is None
 
 
@@ -87,15 +87,18 @@ def _refusal(batch: StoredBatch, places: list[int]) -> Refusal | None:
 
 @dataclass(frozen=True)
 class Pausing:
+    """folder: only a parent will do."""
+
     batch: Pick
+    folder: bool
     apt: Mostly
 
     def act(self, scene: Scene) -> Act[str, Moved | None] | None:
-        id = scene.batch(self.batch, _may_be_held_back, apt=self.apt)
+        id = scene.batch(self.batch, lambda b: may_be_held_back(b) and self.folder <= is_folder(b), apt=self.apt)
         return None if id is None else Act(pause_batches, id, paused)
 
 
-def _may_be_held_back(batch: StoredBatch) -> bool:
+def may_be_held_back(batch: StoredBatch) -> bool:
     return batch.status == Status.CREATED or (batch.status == Status.PROCESSING and batch.pending is not None)
 
 
@@ -105,7 +108,7 @@ def paused(board: Board, id: str, told: Moved | None) -> Board:
     demand((told is None) == (batch is None), f"{told} about {id}")
     if batch is None or told is None:
         return board
-    legal = _may_be_held_back(batch)
+    legal = may_be_held_back(batch)
     demand(told.changed == legal, f"{told} about {batch}")
     if legal:
         children = [child for child in board.children_of(id) if child.status == Status.CREATED]
@@ -120,11 +123,14 @@ def _held_back(batch: StoredBatch, now: int) -> StoredBatch:
 
 @dataclass(frozen=True)
 class Resuming:
+    """folder: only a parent will do."""
+
     batch: Pick
+    folder: bool
     apt: Mostly
 
     def act(self, scene: Scene) -> Act[str, Moved | None] | None:
-        id = scene.batch(self.batch, lambda batch: batch.status == Status.PAUSED, apt=self.apt)
+        id = scene.batch(self.batch, lambda b: b.status == Status.PAUSED and self.folder <= is_folder(b), apt=self.apt)
         return None if id is None else Act(resume_batches, id, resumed)
 
 

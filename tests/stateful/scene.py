@@ -81,39 +81,55 @@ class Hand:
 
 @dataclass(slots=True)
 class Scene:
-    """workspaces: ids of all that there are. sendings: tries that were ever begun. board: as it was read last; crowded
-    for what is done next.
+    """workspaces: ids of all that there are. sendings: tries that were ever begun.
+
+    board: as it was read last; crowded for what is done next. family: what that is to be about, None = anything.
     """
 
     board: Board
     workspaces: tuple[str, ...]
     hands: list[Hand] = field(default_factory=list)
     sendings: list[DueDelivery] = field(default_factory=list)
+    family: frozenset[str] | None = None
+
+    def gather(self, pick: int | None) -> None:
+        """Let all that is done next be about one batch or one parent with its children; None: about anything."""
+        heads = sorted((batch.id for batch in self.board.batches.values() if batch.parent_id is None), reverse=True)
+        head = None if pick is None else _pick(heads, pick)
+        self.family = None if head is None else frozenset([head, *(one.id for one in self.board.children_of(head))])
 
     def batch(self, pick: int, fits: Callable[[StoredBatch], bool], *, apt: bool) -> str | None:
         """The id of a batch that fits; if none need be apt, of any, or one that nobody has."""
-        batches = sorted(self.board.batches.values(), key=lambda batch: batch.id, reverse=True)
+        batches = [batch for _, batch in sorted(self.board.batches.items(), reverse=True) if self._concerns(batch.id)]
         if apt:
             return _pick([batch.id for batch in batches if fits(batch)], pick)
         return _pick([batch.id for batch in batches], pick) or new_id()
 
     def hand(self, pick: int, fits: Callable[[Hand], bool], *, held: bool) -> Hand | None:
-        """A claim that fits and is still held; if none need be held, any that was ever given, or one that nobody has.
+        """A claim that fits and is held; if it need not be, one that another claim has overtaken, or any, or none.
 
         None: there is none that is held.
         """
-        hands = [hand for hand in reversed(self.hands) if fits(hand)]
+        hands = [hand for hand in reversed(self.hands) if fits(hand) and self._concerns(hand.lease.batch)]
         if held:
             return _pick([hand for hand in hands if self.board.holder(hand.lease)], pick)
-        return _pick(hands, pick) or Hand(WORKERS[0], Lease(new_id(), 1), PLAIN)
+        overtaken = [hand for hand in hands if self._is_overtaken(hand)]
+        return _pick(overtaken or hands, pick) or Hand(WORKERS[0], Lease(new_id(), 1), PLAIN)
+
+    def _is_overtaken(self, hand: Hand) -> bool:
+        batch = self.board.batches.get(hand.lease.batch)
+        return batch is not None and batch.lease_owner is not None and batch.lease_seq != hand.lease.seq
 
     def sending(self, pick: int, *, apt: bool) -> DueDelivery | None:
         """A try that was begun and is waited for; if none need be apt, any, or one that nobody began."""
-        latest = self.sendings[::-1]
+        latest = [one for one in reversed(self.sendings) if self._concerns(one.batch)]
         if apt:
             return _pick([one for one in latest if self.board.awaits(one.id, one.lease_seq)], pick)
         nothing = DueDelivery(new_id(), new_id(), self.workspaces[0], b"", b"", 1, 1, 1, hurried=False)
         return _pick(latest, pick) or nothing
+
+    def _concerns(self, batch: str) -> bool:
+        return self.family is None or batch in self.family
 
 
 def is_plain(one: Hand | StoredBatch) -> bool:

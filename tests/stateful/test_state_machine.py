@@ -15,8 +15,8 @@ from tests.stateful.machine import BatchMachine
 from tests.stateful.world import World
 
 EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "0"))
-SHORT = settings(max_examples=60, stateful_step_count=30, derandomize=True, phases=[Phase.generate])
-LONG = settings(max_examples=max(EXAMPLES, 1), stateful_step_count=50, phases=[Phase.generate, Phase.shrink])
+SHORT = settings(max_examples=30, stateful_step_count=60, derandomize=True, phases=[Phase.generate])
+LONG = settings(max_examples=max(EXAMPLES, 1), stateful_step_count=60, phases=[Phase.generate, Phase.shrink])
 
 
 def test_no_interleaving_breaks_a_promise(database_url: str, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tests.stateful.scene import WORKERS, Mostly, Pick, Scene, is_plain
 
 Code: TypeAlias = Annotated[int, st.sampled_from([200, 200, 404])]
 Owner: TypeAlias = Annotated[str, st.sampled_from(WORKERS)]
-Pause: TypeAlias = Annotated[int, st.sampled_from([0, 0, HOUR])]
+Pause: TypeAlias = Annotated[int, st.sampled_from([0, HOUR])]
 LEASE_MS = HOUR
 STRAY_MS = HOUR // 2
 
