@@ -16,13 +16,14 @@ from broker.batches import IdempotencyKey, Status
 from broker.bootstrap.web import open_web
 from broker.dialects.ximilar.submission import parse_submission
 from broker.errors import Conflict, Invalid
-from broker.store.keys import KEPT_MS, forget_keys
+from broker.store.keys import forget_keys
 from broker.store.tables import BatchRow, table
 from handlers.registry import Registry
 from tests.integration.running import ROOT, Broker, StartBroker, serving, until
 
 BODY = b'{"type":"upscaler","records":[{"_url":"https://images.example.com/a.jpg"}]}'
 OTHER_BODY = BODY + b" "
+DAY_MS = 24 * 3600 * 1000
 PICTURES = b'{"type":"upscaler","records":[{"_base64":"aGk="},{"_base64":"aG8="}]}'
 RICH = (
     b'{"records": [{"n": 1.0, "_url": "https://images.example.com/\xc3\xa4.jpg", "big": 123456789012345678901234567890,'
@@ -86,7 +87,7 @@ async def test_without_a_key_every_post_is_a_batch(broker: Broker) -> None:
 
 async def test_key_with_another_body_is_refused(broker: Broker) -> None:
     first = await post(broker, "a")
-    for body in (OTHER_BODY, PICTURES):
+    for body in (OTHER_BODY, BODY.replace(b"upscaler", b"upscaleR"), PICTURES):
         answer = await post(broker, "a", body)
         assert (answer.status_code, answer.json()) == (409, USED)
     assert await kept(broker) == (1, 0)
@@ -130,7 +131,7 @@ async def test_repetition_is_answered_though_its_type_is_no_longer_installed(bro
 
 async def test_key_is_free_again_after_a_day(broker: Broker) -> None:
     first = await post(broker, "a", PICTURES)
-    await broker.store.change(update(_batches).values(created=_batches.c.created - KEPT_MS + 60_000))
+    await broker.store.change(update(_batches).values(created=_batches.c.created - DAY_MS + 60_000))
     assert await broker.core.database.writer.write(forget_keys, 100) == 0
     assert (await post(broker, "a", PICTURES)).json()["id"] == first.json()["id"]
     await broker.store.change(update(_batches).values(created=_batches.c.created - 60_001))

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from broker.store.claims import Careful, Claim, Claimed, ClaimOrder, claim_batches
+from broker.store.claims import Careful, Claim, Claimed, ClaimOrder, claim_batches, overdue_batches
 from broker.store.crashes import (
     GIVEN_UP_CODE,
     GIVEN_UP_TEXT,
@@ -144,6 +144,15 @@ async def test_doubts_about_one_record_are_not_those_about_the_next(database: Da
     assert (await crash_of(database, 1, watched=False)).given_up == 1
 
 
+async def test_doubts_end_with_the_record_that_is_given_up(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id, size=3)
+    await crash_of(database, None, watched=False)
+    for _ in range(MAX_DOUBTS - 1):
+        await crash_of(database, 0, watched=False)
+    assert (await crash_of(database, 0, watched=False)).given_up == 0
+    assert await select(database, "SELECT doubts FROM batches") == [(0,)]
+
+
 async def test_a_lease_is_watched_when_it_began_after_the_watching(database: Database, workspace_id: str) -> None:
     await accept(database, workspace_id, 2, size=2)
     await claim(database, lease_ms=EXPIRED)
@@ -230,6 +239,24 @@ async def test_what_cannot_be_claimed_makes_nobody_wait(database: Database, work
     await execute(database, f"UPDATE batches SET {hindrance} WHERE crashes = 1")
     busy = ClaimOrder("busy", (TYPE,), 8, MINUTE, idle=False)
     assert len((await database.writer.write(claim_batches, busy)).claims) == 1
+
+
+@pytest.mark.parametrize("idle", [True, False])
+async def test_batches_of_a_paused_workspace_neither_come_nor_make_anybody_wait(
+    database: Database, workspace_id: str, idle: bool
+) -> None:
+    await accept(database, workspace_id, 2)
+    await execute(
+        database, "UPDATE batches SET crashes = 1, due = due - 10000 WHERE id = (SELECT id FROM batches LIMIT 1)"
+    )
+    await execute(database, "UPDATE workspaces SET paused = true")
+    order = ClaimOrder("worker", (TYPE,), 8, MINUTE, idle)
+    assert await database.writer.write(claim_batches, order) == Claimed()
+    async with database.reading() as connection:
+        assert await overdue_batches(connection, 1000, 10) == []
+    await execute(database, "UPDATE workspaces SET paused = false")
+    async with database.reading() as connection:
+        assert len(await overdue_batches(connection, 1000, 10)) == 1
 
 
 async def test_who_has_not_watched_for_a_whole_lease_or_comes_late_frees_nothing(

@@ -11,11 +11,13 @@ import pytest
 from broker.batches import IdempotencyKey, NewBatch, new_id
 from broker.store.batches import insert_batches
 from broker.store.database import Database, open_database
-from broker.store.keys import KEPT_MS, find_keyed, forget_keys
+from broker.store.keys import find_keyed, forget_keys
 from broker.store.workspaces import NewWorkspace, insert_workspaces
 from tests.integration.store.rows import accept, execute, new_batch, select
 
 HASH = bytes(range(32))
+
+DAY_MS = 24 * 3600 * 1000
 
 
 def keyed(workspace: str, name: str, body_hash: bytes = HASH) -> NewBatch:
@@ -125,9 +127,9 @@ async def test_processes_that_race_for_the_same_keys_store_each_once(
 async def test_keys_are_kept_for_a_day_and_then_forgotten(database: Database, workspace_id: str) -> None:
     old, young, plain = keyed(workspace_id, "old"), keyed(workspace_id, "young"), new_batch(workspace_id)
     await insert(database, [old, young, plain])
-    await age(database, old.id, KEPT_MS + 1)
-    await age(database, young.id, KEPT_MS - 60_000)
-    await age(database, plain.id, 2 * KEPT_MS)
+    await age(database, old.id, DAY_MS + 1)
+    await age(database, young.id, DAY_MS - 60_000)
+    await age(database, plain.id, 2 * DAY_MS)
     assert await database.writer.write(forget_keys, 100) == 1
     assert await database.writer.write(forget_keys, 100) == 0
     assert await found(database, workspace_id, "old") is None
@@ -146,7 +148,7 @@ async def test_the_oldest_keys_are_forgotten_first_and_not_all_at_once(
     batches = [keyed(workspace_id, str(number)) for number in range(7)]
     await insert(database, batches)
     for number, batch in enumerate(batches):
-        await age(database, batch.id, KEPT_MS + 1000 * (number + 1))
+        await age(database, batch.id, DAY_MS + 1000 * (number + 1))
     assert await database.writer.write(forget_keys, limit) == limit
     left = {row[0] for row in await select(database, "SELECT idempotency_key FROM batches")} - {None}
     assert left == {str(number) for number in range(7 - limit)}

@@ -65,12 +65,12 @@ async def test_every_run_has_its_own_event(scene: Scene) -> None:
 async def test_nothing_of_the_older_run_stays_in_the_row(scene: Scene) -> None:
     id = await scene.done(500)
     later = await fresh_batch(scene)
-    old = {"crashes": 2, "suspect": 0, "combined": "{}", "outputs_expired": 5, "due": 2**52, "rank": 1}
+    old = {"crashes": 2, "doubts": 5, "suspect": 0, "combined": "{}", "outputs_expired": 5, "due": 2**52, "rank": 1}
     await scene.change(id, **old)
     await retry(scene, id)
     row = await scene.row(id)
     assert (row.crashes, row.suspect, row.combined, row.outputs_expired, row.finished) == (0, None, None, None, None)
-    assert (row.lease_owner, row.lease_until) == (None, None)
+    assert (row.lease_owner, row.lease_until, row.doubts) == (None, None, 0)
     assert row.modified >= row.created
     assert [one.id for one in await scene.claim()] == [later, id]
 
