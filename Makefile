@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Most tests wait for processes that they start, so two at a time keep a core busy.
+JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 
 .PHONY: help install demo test torture torture-proof stateful check format lock bench clean
 
@@ -19,7 +21,7 @@ demo: $(READY) ## start everything, send three photographs through it, show the 
 	$(BIN)/broker demo
 
 test: $(READY) ## every test, on SQLite and on PostgreSQL; nothing has to run beforehand
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n $(JOBS)
 
 SEED ?= 1
 SECONDS ?= 180
@@ -38,7 +40,7 @@ check: $(READY) ## lint, types, import contracts, migrations, documented setting
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n auto tests/check
+	$(BIN)/pytest -q -n $(JOBS) tests/check
 
 format: $(READY) ## rewrite the code in the project's format
 	$(BIN)/ruff format .

@@ -26,6 +26,7 @@ class Children:
         # Who holds one is using a process, so where there are enough of them, one is idle and can be displaced.
         self._room = Semaphore(most)
         self._all: list[Child] = []
+        self._starting = 0
         self._idle: list[Child] = []
         self._combining: set[str] = set()
         self._closed = False
@@ -79,14 +80,16 @@ class Children:
     def _start(self, type: str) -> Child:
         """A new process; where there are enough, it takes the place of the one that has been idle longest."""
         with self._lock:
-            displaced = self._idle.pop(0) if self._idle and len(self._all) >= self._most else None
-        if displaced is not None:
-            self._drop(displaced)
-        with self._lock:
-            if self._closed:
-                raise RetryableError("the worker is ending")
-            child = self._starter.submit(Child, type).result()
-            self._all.append(child)
+            enough = len(self._all) + self._starting >= self._most
+            displaced = self._idle.pop(0) if self._idle and enough else None
+            self._starting += 1
+        try:
+            if displaced is not None:
+                self._drop(displaced)
+            child = self._spawn(type)
+        finally:
+            with self._lock:
+                self._starting -= 1
         try:
             if child.set_up(self._config):
                 self._combining.add(type)
@@ -95,11 +98,20 @@ class Children:
             raise
         return child
 
+    def _spawn(self, type: str) -> Child:
+        with self._lock:
+            if self._closed:
+                raise RetryableError("the worker is ending")
+            child = self._starter.submit(Child, type).result()
+            self._all.append(child)
+            return child
+
     def _drop(self, child: Child) -> None:
+        """It counts until it has ended."""
+        child.close()
         with self._lock:
             if child in self._all:
                 self._all.remove(child)
-        child.close()
 
 
 class Errand:

@@ -84,6 +84,7 @@ def test_every_shell_block_is_one_that_these_tests_run() -> None:
         *blocks("sh", "A tour"),
         *blocks("sh", "Webhooks"),
         *blocks("sh", "Many machines"),
+        *blocks("sh", "What is promised, and what shows it"),
         *blocks("sh", "Measured"),
         "make demo\nmake test\n",
     ]
