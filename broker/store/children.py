@@ -106,9 +106,16 @@ def lock_families(connection: Connection, ids: Collection[str]) -> None:
         select(_batches.c.id, _batches.c.parent_id, _batches.c.pending).where(_batches.c.id.in_(ids))
     ).all()
     parents = {row.id for row in heads if row.pending is not None}
+    others = {row.id for row in heads} - parents
     lock_batches(connection, parents | {row.parent_id for row in heads if row.parent_id is not None})
-    children = connection.scalars(select(_batches.c.id).where(_batches.c.parent_id.in_(parents))) if parents else ()
-    lock_batches(connection, {row.id for row in heads}.union(children) - parents)
+    lock_batches(connection, others | _children_of(connection, parents))
+    lock_batches(connection, _children_of(connection, others))  # of one that became a parent before it was locked
+
+
+def _children_of(connection: Connection, parents: Collection[str]) -> set[str]:
+    if not parents:
+        return set()
+    return set(connection.scalars(select(_batches.c.id).where(_batches.c.parent_id.in_(parents))))
 
 
 def count_down(connection: Connection, ended: Mapping[str, int]) -> frozenset[str]:
