@@ -18,7 +18,7 @@ from tests.stateful.promise import About, Act, Broken, demand
 from tests.stateful.scene import FOLDER, PLAIN, Mostly, Scene
 
 Size: TypeAlias = Annotated[int, st.integers(1, 3)]
-KEYS = (None, None, "first", "second")
+KEYS = (None, "first", "second")
 ENOUGH = 6
 """Few batches, so that much happens to each."""
 
@@ -35,10 +35,11 @@ class Accepting:
     key: Annotated[str | None, st.sampled_from(KEYS)]
 
     def act(self, scene: Scene) -> Act[NewBatch, int | None] | None:
-        if len(scene.board.batches) > ENOUGH:
+        workspace = scene.workspaces[self.workspace]
+        if len(scene.board.batches) > ENOUGH and (workspace, self.key) not in _taken_keys(scene.board):
             return None
         size = 0 if self.type == FOLDER else self.size
-        batch = new_batch(scene.workspaces[self.workspace], self.type, size, sent_along=self.sent_along)
+        batch = new_batch(workspace, self.type, size, sent_along=self.sent_along)
         body = hashlib.sha256(repr(self).encode()).digest()
         key = None if self.key is None else IdempotencyKey(self.key, body)
         return Act(insert_batches, replace(batch, webhook=b"box" if self.hooked else None, key=key), accepted)
@@ -62,14 +63,17 @@ def new_batch(workspace: str, type: str, size: int, *, sent_along: bool = False)
 
 def accepted(board: Board, item: NewBatch, created: int | None) -> Board:
     """Stored as it came; nothing where another batch of the workspace has its key."""
-    if item.key is not None and (item.workspace, item.key.name) in {
-        (batch.workspace_id, batch.idempotency_key) for batch in board.batches.values()
-    }:
+    if item.key is not None and (item.workspace, item.key.name) in _taken_keys(board):
         demand(created is None, "a key was taken twice")
         return board
     if created is None:
         raise Broken("a batch whose key is free was refused")
     return board.put(created_row(item, About(board.now), fresh_rank(created)))
+
+
+def _taken_keys(board: Board) -> set[tuple[str, str]]:
+    keyed = [(batch.workspace_id, batch.idempotency_key) for batch in board.batches.values()]
+    return {(workspace, key) for workspace, key in keyed if key is not None}
 
 
 def created_row(item: NewBatch, created: int, rank: int) -> StoredBatch:
@@ -114,7 +118,7 @@ class Forgetting:
     apt: Mostly
 
     def act(self, scene: Scene) -> Act[int, int] | None:
-        if scene.board.crowded or (self.apt and not _old_keys(scene.board)):
+        if scene.board.crowded or (self.apt and not _taken_keys(scene.board)):
             return None  # its answer does not tell which it passed over
         return Act(forget_keys, self.limit, forgotten)
 

@@ -25,7 +25,7 @@ class Claiming:
     limit: Annotated[int, st.integers(1, 3)]
     idle: Mostly
     careful: Annotated[Careful, st.sampled_from(Careful)]
-    apt: Mostly
+    apt: bool
     heard: Mostly
 
     def act(self, scene: Scene) -> Act[ClaimOrder, Claimed] | None:

@@ -20,9 +20,9 @@ from broker.store.crashes import (
     rescue_batches,
 )
 from tests.stateful.board import Board, StoredBatch, StoredResult
-from tests.stateful.promise import ANY_ID, MINUTE, About, Act, demand
+from tests.stateful.promise import ANY_ID, HOUR, MINUTE, About, Act, demand
 from tests.stateful.scene import Mostly, Pick, Scene
-from tests.stateful.working import LEASE_MS, Pause, waiting
+from tests.stateful.working import LEASE_MS, waiting
 
 MaxCrashes: TypeAlias = Annotated[int, st.sampled_from([2, 3])]
 """Where the setting is changed, some processes have the old one for a while."""
@@ -78,7 +78,7 @@ class Crashing:
 
     hand: Pick
     held: Mostly
-    pause_ms: Pause
+    pause_ms: Annotated[int, st.sampled_from([0, 0, 0, HOUR])]
     max_crashes: MaxCrashes
 
     def act(self, scene: Scene) -> Act[Crash, Rescued | None] | None:

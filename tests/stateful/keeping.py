@@ -30,7 +30,9 @@ class Expiring:
 
     def act(self, scene: Scene) -> Act[Expire, Expired] | None:
         order = Expire(self.kind, BLOBS_MS, self.limit)
-        return None if self.apt and not _next(scene.board, order) else Act(expire_blobs, order, expired)
+        if scene.board.crowded or (self.apt and not _next(scene.board, order)):
+            return None  # it goes past rows, before it locks them, that others are just changing
+        return Act(expire_blobs, order, expired)
 
 
 def expired(board: Board, order: Expire, told: Expired) -> Board:

@@ -24,7 +24,7 @@ class Listing:
     count: Annotated[int, st.integers(0, 2)]
     size: Size
     again: bool
-    last: bool
+    last: Annotated[bool, st.sampled_from([False, False, True])]
 
     def act(self, scene: Scene) -> Act[Expansion, bool] | None:
         hand = scene.hand(self.hand, is_folder, held=self.held)

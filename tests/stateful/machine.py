@@ -5,100 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from broker.batches import Status
 from broker.errors import Unavailable
-from broker.store.claims import Careful
 from broker.store.leases import Lease
-from tests.stateful.accepting import ENOUGH, Accepting, Forgetting
-from tests.stateful.board import Board, StoredBatch
-from tests.stateful.claiming import Claiming
-from tests.stateful.crashing import Crashing, Rescuing
-from tests.stateful.ending import Cancelling, Completing, Finishing
+from tests.stateful.accepting import Accepting
+from tests.stateful.board import Board
+from tests.stateful.intents import INTENT, Intent, instead
 from tests.stateful.invariants import check_state, check_step
-from tests.stateful.keeping import Expiring, Pruning
-from tests.stateful.listing import Listing
-from tests.stateful.moving import Deleting, Holding, Pausing, Resuming, Retrying, may_be_held_back, may_run_again
 from tests.stateful.promise import DAY, HOUR, MINUTE, Act, Broken, differences
-from tests.stateful.scene import CHILD, FOLDER, PLAIN, TYPES, WORKERS, Pick, Scene, is_plain
-from tests.stateful.sending import Sending, Settling
-from tests.stateful.working import Announcing, Beating, Checkpointing, GivingBack, Straying
+from tests.stateful.scene import Pick, Scene
 from tests.stateful.world import World
 
 SPANS = (*[0] * 12, 3000, 41 * MINUTE, 71 * MINUTE, 71 * MINUTE, 25 * HOUR, 40 * DAY)
 """In ms; longer than a worker's patience, half a lease, a lease, the life of keys and pictures, that of batches."""
-
-
-class Intent(Protocol):
-    """What somebody means to do; `act` makes it an operation on what there is by then.
-
-    Its fields are drawn whatever there is, so that the same draws make the same example.
-    """
-
-    def act(self, scene: Scene) -> Act[Any, Any] | None:
-        """None: there is nothing that it could be done to."""
-
-
-OFTEN: tuple[type[Intent], ...] = (
-    *(Accepting, Claiming, Claiming, Checkpointing, Announcing, Announcing, Finishing, Finishing, Crashing, Rescuing),
-    *(Cancelling, Retrying, Retrying, Listing, Completing, Pausing, Resuming, Settling),
-)
-SELDOM: tuple[type[Intent], ...] = (
-    *(Beating, GivingBack, GivingBack, Straying, Holding, Deleting, Sending),
-    *(Expiring, Pruning, Forgetting),
-)
-INTENT: st.SearchStrategy[Intent] = st.sampled_from([*OFTEN, *OFTEN, *SELDOM]).flatmap(st.from_type)
-ACCEPT = Accepting(PLAIN, 2, hooked=True, sent_along=False, workspace=0, key=None)
-CLAIM = Claiming(WORKERS[0], TYPES, 2, idle=True, careful=Careful.FIRST, apt=True, heard=True)
-LIST = Listing(0, held=True, count=1, size=1, again=False, last=True)
-FINISH = Finishing(0, held=True, codes=(200, 404, 200))
-
-
-def instead(intent: Intent, scene: Scene) -> Intent:
-    """What brings about that which an intent lacks, so that few steps are in vain."""
-    batches = scene.board.batches.values()
-    match intent:
-        case Claiming() if len(batches) < ENOUGH:
-            return replace(ACCEPT, type=intent.types[0])
-        case Claiming() if scene.board.paused:
-            return Holding(scene.workspaces.index(min(scene.board.paused)), paused=False)
-        case Claiming() if any(batch.status == Status.PAUSED for batch in batches):
-            return Resuming(0, folder=False, apt=True)
-        case Claiming() if scene.hand(0, is_plain, held=True):
-            return FINISH
-        case Claiming() if any(may_run_again(batch) for batch in batches):
-            return Retrying(0, apt=True, all_records=True)
-        case Claiming():
-            return replace(intent, apt=False)
-        case Pausing() if any(may_be_held_back(batch) for batch in batches):
-            return replace(intent, folder=False)
-        case Cancelling() | Pausing():
-            return ACCEPT
-        case Resuming():
-            return Pausing(0, intent.folder, apt=True)
-        case Announcing() if not any(batch.crashes for batch in batches if batch.status == Status.CREATED):
-            return Crashing(0, held=True, pause_ms=0, max_crashes=3)
-        case Listing():
-            return replace(CLAIM, types=(FOLDER,))
-        case Completing() if any(batch.pending for batch in batches):
-            return replace(CLAIM, types=(CHILD,)) if any(is_waiting_child(batch) for batch in batches) else FINISH
-        case Completing():
-            return LIST
-        case Retrying() | Deleting() | Sending():
-            return FINISH
-        case Settling():
-            return Sending(1, apt=True)
-        case _:
-            return CLAIM
-
-
-def is_waiting_child(batch: StoredBatch) -> bool:
-    return batch.parent_id is not None and batch.status == Status.CREATED
 
 
 class BatchMachine(RuleBasedStateMachine):
@@ -132,9 +56,10 @@ class BatchMachine(RuleBasedStateMachine):
 
     def _act(self, intent: Intent) -> Act[Any, Any]:
         act = intent.act(self.scene)
+        anywhere = replace(self.scene, family=None)
         while act is None:
-            intent = instead(intent, self.scene)
-            act = intent.act(replace(self.scene, family=None))
+            intent = instead(intent, anywhere)
+            act = intent.act(anywhere)
         return act
 
     def _do(self, acts: Sequence[Act[Any, Any]], *, apart: bool) -> None:

@@ -121,12 +121,17 @@ class Scene:
         return batch is not None and batch.lease_owner is not None and batch.lease_seq != hand.lease.seq
 
     def sending(self, pick: int, *, apt: bool) -> DueDelivery | None:
-        """A try that was begun and is waited for; if none need be apt, any, or one that nobody began."""
+        """A try that was begun and is waited for; if it need not be, one that another has overtaken, or any, or none.
+
+        None: there is none that is waited for.
+        """
         latest = [one for one in reversed(self.sendings) if self._concerns(one.batch)]
         if apt:
             return _pick([one for one in latest if self.board.awaits(one.id, one.lease_seq)], pick)
         nothing = DueDelivery(new_id(), new_id(), self.workspaces[0], b"", b"", 1, 1, 1, hurried=False)
-        return _pick(latest, pick) or nothing
+        owed = [one for one in latest if one.id in self.board.deliveries]
+        overtaken = [one for one in owed if self.board.deliveries[one.id].lease_seq != one.lease_seq]
+        return _pick(overtaken or latest, pick) or nothing
 
     def _concerns(self, batch: str) -> bool:
         return self.family is None or batch in self.family

@@ -13,8 +13,8 @@ from tests.stateful.accepting import Accepting
 from tests.stateful.board import Board
 from tests.stateful.claiming import Claiming
 from tests.stateful.ending import Finishing
+from tests.stateful.intents import ACCEPT, CLAIM, FINISH
 from tests.stateful.invariants import check_state, check_step
-from tests.stateful.machine import ACCEPT, CLAIM, FINISH
 from tests.stateful.promise import Act, Broken
 from tests.stateful.scene import Scene
 from tests.stateful.world import World
