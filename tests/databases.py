@@ -34,6 +34,7 @@ TEMPLATE, FREE = "migrated", "free"
 # Only for tests, whose data may be lost with the machine. The broker's own settings of a connection stay.
 SERVER_SETTINGS = (
     "fsync = off\nfull_page_writes = off\nmax_connections = 500\nshared_buffers = 32MB\nautovacuum = off\n"
+    "deadlock_timeout = 50ms\n"
 )
 END_OTHERS = """
     SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity

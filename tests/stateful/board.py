@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, select, true
 
 from broker.batches import Status
 from broker.deliveries import State
@@ -193,9 +193,9 @@ class Board:
 
 
 _workspaces, _chores = table(WorkspaceRow), table(ChoreRow)
-_PAUSED = select(_workspaces.c.id).where(_workspaces.c.paused)
-_CURSORS = select(_chores.c.name, _chores.c.cursor)
-_NOW = select(db_now())
+_FRAME = select(
+    db_now().label("now"), _chores.c.name, _chores.c.cursor, _workspaces.c.id, _workspaces.c.paused
+).select_from(_chores.join(_workspaces, true()))
 
 
 def read_boards(connection: Connection, items: Sequence[None]) -> list[Board]:
@@ -204,14 +204,15 @@ def read_boards(connection: Connection, items: Sequence[None]) -> list[Board]:
 
 
 def _read_board(connection: Connection) -> Board:
+    frame = connection.execute(_FRAME).all()
     return Board(
-        now=int(connection.scalar(_NOW) or 0),
+        now=frame[0].now,
         batches={row.key: row for row in _read(connection, StoredBatch, table(BatchRow))},
         results={row.key: row for row in _read(connection, StoredResult, table(ResultRow))},
         deliveries={row.key: row for row in _read(connection, StoredDelivery, table(DeliveryRow))},
         attempts={row.key: row for row in _read(connection, StoredAttempt, table(AttemptRow))},
-        cursors={row.name: row.cursor for row in connection.execute(_CURSORS)},
-        paused=frozenset(connection.scalars(_PAUSED)),
+        cursors={row.name: row.cursor for row in frame},
+        paused=frozenset(row.id for row in frame if row.paused),
     )
 
 

@@ -36,35 +36,35 @@ def check_state(board: Board) -> None:
         _check_deliveries(board, batch)
     for delivery in board.deliveries.values():
         numbers = sorted(number for id, number in board.attempts if id == delivery.id)
-        demand(numbers == list(range(1, delivery.attempts + 1)), f"attempts {numbers} of {delivery}")
-        demand((delivery.finished is None) == (delivery.state == State.PENDING), f"an end that is none: {delivery}")
+        demand(numbers == list(range(1, delivery.attempts + 1)), "wrong attempts", numbers, delivery)
+        demand((delivery.finished is None) == (delivery.state == State.PENDING), "an end that is none", delivery)
 
 
 def _check_lease(batch: StoredBatch) -> None:
     leased = batch.lease_owner is not None
-    demand(leased == (batch.lease_until is not None), f"half a lease: {batch}")
-    demand(not leased or batch.status == Status.PROCESSING, f"a lease on what does not run: {batch}")
-    demand(leased or batch.status != Status.PROCESSING or batch.pending is not None, f"runs without a lease: {batch}")
+    demand(leased == (batch.lease_until is not None), "half a lease", batch)
+    demand(not leased or batch.status == Status.PROCESSING, "a lease on what does not run", batch)
+    demand(leased or batch.status != Status.PROCESSING or batch.pending is not None, "runs without a lease", batch)
 
 
 def _check_family(board: Board, batch: StoredBatch) -> None:
     children = board.children_of(batch.id)
     still_open = sum(child.status != Status.DONE for child in children)
-    demand((batch.pending or 0) == still_open, f"{still_open} children are open of {batch}")
-    demand(batch.status != Status.DONE or still_open == 0, f"ended before its children: {batch}")
-    demand(len({child.ordinal for child in children}) == len(children), f"a child twice: {children}")
+    demand((batch.pending or 0) == still_open, "open children", still_open, batch)
+    demand(batch.status != Status.DONE or still_open == 0, "ended before its children", batch)
+    demand(len({child.ordinal for child in children}) == len(children), "a child twice", children)
 
 
 def _check_results(board: Board, batch: StoredBatch) -> None:
     results = board.results_of(batch.id)
-    demand(set(results) <= set(range(batch.size)), f"results {set(results)} of {batch}")
+    demand(set(results) <= set(range(batch.size)), "results of no record", results, batch)
     for result in results.values():
-        demand(result.run <= batch.run and result.lease_seq <= batch.lease_seq, f"{result} of the future of {batch}")
-    demand((batch.status == Status.DONE) == (batch.outcome is not None), f"an outcome of what goes on: {batch}")
+        demand(result.run <= batch.run and result.lease_seq <= batch.lease_seq, "a result of the future", result, batch)
+    demand((batch.status == Status.DONE) == (batch.outcome is not None), "an outcome of what goes on", batch)
     if batch.status != Status.DONE:
         return
-    demand(list(results) == list(range(batch.size)), f"results {set(results)} of {batch}")
-    demand(batch.finished is not None and batch.suspect is None, f"not over: {batch}")
+    demand(list(results) == list(range(batch.size)), "results missing", results, batch)
+    demand(batch.finished is not None and batch.suspect is None, "not over", batch)
     if batch.pending is None:
         _check_outcome(batch, list(results.values()))
 
@@ -72,7 +72,7 @@ def _check_results(board: Board, batch: StoredBatch) -> None:
 def _check_outcome(batch: StoredBatch, results: Sequence[StoredResult]) -> None:
     if batch.outcome != Outcome.CANCELLED:
         seen = [Result(result.position, result.code, "", "") for result in results]
-        demand(batch.outcome == outcome_of(seen), f"{[result.code for result in results]} in {batch}")
+        demand(batch.outcome == outcome_of(seen), "another outcome than the results give", results, batch)
 
 
 def _check_deliveries(board: Board, batch: StoredBatch) -> None:
@@ -80,9 +80,11 @@ def _check_deliveries(board: Board, batch: StoredBatch) -> None:
     deliveries = board.deliveries_of(batch.id)
     ended = batch.run if batch.status == Status.DONE else batch.run - 1
     wanted = list(range(1, ended + 1)) if batch.webhook is not None else []
-    demand([delivery.run for delivery in deliveries] == wanted, f"{deliveries} of {batch}")
+    demand([delivery.run for delivery in deliveries] == wanted, "not one delivery a run", deliveries, batch)
     late = [delivery for delivery in deliveries if delivery.run < ended or batch.status != Status.DONE]
-    demand(all(delivery.state != State.PENDING for delivery in late), f"{late} would still be sent")
+    demand(
+        all(delivery.state != State.PENDING for delivery in late), "deliveries of older runs that would be sent", late
+    )
 
 
 def check_step(before: Board, after: Board, acts: Collection[Act[Any, Any]]) -> None:
@@ -91,37 +93,37 @@ def check_step(before: Board, after: Board, acts: Collection[Act[Any, Any]]) -> 
     for id, old in before.batches.items():
         new = after.batches.get(id)
         if new is None:
-            demand(bool(operations & {delete_batches, prune_batches}), f"lost: {old}")
-            demand(old.status == Status.DONE or len(acts) > 1, f"removed before it was done: {old}")
+            demand(bool(operations & {delete_batches, prune_batches}), "lost", old)
+            demand(old.status == Status.DONE or len(acts) > 1, "removed before it was done", old)
             continue
         _check_numbers(old, new)
         if len(acts) == 1:
             _check_move(old, new)
         if (old.outcome, old.run) != (new.outcome, new.run) and new.outcome == Outcome.CANCELLED:
-            demand(cancel_batches in operations, f"nobody cancelled {new}")
+            demand(cancel_batches in operations, "nobody cancelled", new)
         if new.pending is not None and old.status != Status.DONE and new.status == Status.DONE:
             family = [result for child in after.children_of(id) for result in after.results_of(child.id).values()]
             _check_outcome(new, family)  # not later, as old children are removed before their parent
         if new.crashes > old.crashes:
-            demand(bool(operations & {rescue_batches, count_crashes}), f"no crash: {old} -> {new}")
-            demand(new.crashes == old.crashes + 1 or len(acts) > 1, f"more than a crash: {old} -> {new}")
+            demand(bool(operations & {rescue_batches, count_crashes}), "no crash", old, new)
+            demand(new.crashes == old.crashes + 1 or len(acts) > 1, "more than a crash", old, new)
     _check_history(before, after)
 
 
 def _check_numbers(old: StoredBatch, new: StoredBatch) -> None:
-    demand(new.lease_seq >= old.lease_seq, f"the fencing number went down: {old} -> {new}")
-    demand(new.run >= old.run, f"a run was undone: {old} -> {new}")
-    demand(new.run > old.run or old.status != Status.DONE or new.status == Status.DONE, f"undone: {old} -> {new}")
+    demand(new.lease_seq >= old.lease_seq, "the fencing number went down", old, new)
+    demand(new.run >= old.run, "a run was undone", old, new)
+    demand(new.run > old.run or old.status != Status.DONE or new.status == Status.DONE, "undone", old, new)
 
 
 def _check_move(old: StoredBatch, new: StoredBatch) -> None:
     move = (Status(old.status), Status(new.status))
     legal = LEGAL_MOVES if new.pending is None else LEGAL_MOVES | MOVES_OF_PARENTS
-    demand(move[0] == move[1] or move in legal, f"{move} is no legal move")
+    demand(move[0] == move[1] or move in legal, "no legal move", old, new)
     claim = move == (Status.CREATED, Status.PROCESSING)
     cancel = move[0] != move[1] and new.outcome == Outcome.CANCELLED
-    demand(new.lease_seq == old.lease_seq + (claim or cancel), f"a wrong fencing number: {old} -> {new}")
-    demand(new.run == old.run + (move == (Status.DONE, Status.CREATED)), f"a wrong run: {old} -> {new}")
+    demand(new.lease_seq == old.lease_seq + (claim or cancel), "a wrong fencing number", old, new)
+    demand(new.run == old.run + (move == (Status.DONE, Status.CREATED)), "a wrong run", old, new)
 
 
 def _check_history(before: Board, after: Board) -> None:
@@ -130,11 +132,16 @@ def _check_history(before: Board, after: Board) -> None:
         again = after.batches.get(result.batch_id)
         if again is None or again.run > before.batches[result.batch_id].run:
             continue
-        demand(after.results.get(key) == result, f"{result} became {after.results.get(key)}")
+        demand(after.results.get(key) == result, "a result changed", result, after.results.get(key))
     for id, delivery in before.deliveries.items():
         now = after.deliveries.get(id)
         if now is None:
-            demand(delivery.batch_id not in after.batches, f"lost: {delivery}")
+            demand(delivery.batch_id not in after.batches, "lost", delivery)
             continue
-        demand((now.run, now.event, now.body) == (delivery.run, delivery.event, delivery.body), "other bytes")
-        demand(delivery.state == State.PENDING or now == delivery, f"undone: {delivery} -> {now}")
+        demand(
+            (now.run, now.event, now.body) == (delivery.run, delivery.event, delivery.body),
+            "other bytes",
+            delivery,
+            now,
+        )
+        demand(delivery.state == State.PENDING or now == delivery, "undone", delivery, now)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
-from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -21,6 +20,7 @@ from tests.stateful.promise import DAY, HOUR, MINUTE, Act, Broken, differences
 from tests.stateful.scene import Pick, Scene
 from tests.stateful.world import World
 
+Done: TypeAlias = Sequence[tuple[Act[Any, Any], Any]]
 SPANS = (*[0] * 12, 3000, 41 * MINUTE, 71 * MINUTE, 71 * MINUTE, 25 * HOUR, 40 * DAY)
 """In ms; longer than a worker's patience, half a lease, a lease, the life of keys and pictures, that of batches."""
 
@@ -34,6 +34,7 @@ class BatchMachine(RuleBasedStateMachine):
         super().__init__()
         self.world.clear()
         self.scene = Scene(self.world.read(), self.world.workspaces)
+        self.history: list[Done] = []
 
     @initialize(intents=st.lists(st.from_type(Accepting), min_size=1, max_size=3))
     def begin(self, intents: Sequence[Accepting]) -> None:
@@ -68,11 +69,14 @@ class BatchMachine(RuleBasedStateMachine):
         after = self.world.read()
         before = replace(self.scene.board, until=after.now)
         done = [(act, answer) for act, answer in zip(acts, answers, strict=True) if not isinstance(answer, Unavailable)]
-        for act, answer in done:
-            note(f"    {act}\n      -> {answer!r}")
-        check_kept(before, done, after)
-        check_step(before, after, acts)
-        check_state(after)
+        self.history.append(done)
+        try:
+            check_kept(before, done, after)
+            check_step(before, after, acts)
+            check_state(after)
+        except Broken as broken:
+            broken.add_note("\n".join(map(tell, self.history)))
+            raise
         for act, answer in done:
             act.told(answer)
         self.scene.board = after
@@ -90,7 +94,12 @@ def one_of_each_lease(acts: Sequence[Act[Any, Any]]) -> list[Act[Any, Any]]:
     return kept
 
 
-def check_kept(before: Board, done: Sequence[tuple[Act[Any, Any], Any]], after: Board) -> None:
+def tell(done: Done) -> str:
+    """What was done at once, and the answers."""
+    return "\n".join(["at once:", *[f"  {act}\n    -> {answer!r}" for act, answer in done]])
+
+
+def check_kept(before: Board, done: Done, after: Board) -> None:
     """Raises Broken unless answers and the new state are those of some order of these acts, one after the other."""
     problems = []
     for order in permutations(done):
@@ -104,5 +113,4 @@ def check_kept(before: Board, done: Sequence[tuple[Act[Any, Any], Any]], after: 
         problems.append(list(differences(board, after)))
         if not problems[-1]:
             return
-    told = [f"{act}\n  -> {answer!r}" for act, answer in done]
-    raise Broken("\n".join(["No order explains", *told, "since", *min(problems, key=len)]))
+    raise Broken("\n".join(["no order explains what was done", tell(done), "since", *min(problems, key=len)]))

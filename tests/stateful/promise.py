@@ -45,10 +45,10 @@ class Act(Generic[T, R]):
         return f"{self.operation.__name__}({self.item!r})"
 
 
-def demand(condition: bool, problem: str) -> None:
-    """Raises Broken unless the condition holds."""
+def demand(condition: bool, problem: str, *seen: object) -> None:
+    """Raises Broken with all that was seen unless the condition holds."""
     if not condition:
-        raise Broken(problem)
+        raise Broken("\n    ".join([problem, *map(repr, seen)]))
 
 
 def differences(expected: Board, seen: Board) -> Iterator[str]:

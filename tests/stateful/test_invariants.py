@@ -59,6 +59,7 @@ def change(world: World, scene: Scene, act: Act[Any, Any] | None) -> Board:
 @pytest.mark.parametrize("harm", HARMS)
 def test_harm_is_noticed(database_url: str, tmp_path: Path, harm: str) -> None:
     with World(database_url, tmp_path) as world:
+        world.clear()
         scene = Scene(world.read(), world.workspaces)
         steps: list[Accepting | Claiming | Finishing] = [ACCEPT, CLAIM, FINISH, ACCEPT]
         for intent in steps:

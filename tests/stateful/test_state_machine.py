@@ -15,7 +15,7 @@ from tests.stateful.machine import BatchMachine
 from tests.stateful.world import World
 
 EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "0"))
-SHORT = settings(max_examples=30, stateful_step_count=60, derandomize=True, phases=[Phase.generate])
+SHORT = settings(max_examples=25, stateful_step_count=60, derandomize=True, phases=[Phase.generate])
 LONG = settings(max_examples=max(EXAMPLES, 1), stateful_step_count=60, phases=[Phase.generate, Phase.shrink])
 
 
