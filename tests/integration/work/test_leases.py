@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Row, insert, select, text, update
+from sqlalchemy import Connection, Row, insert, select, text, update
 from structlog.testing import capture_logs
 
 from broker.store.claims import ClaimOrder, claim_batches
 from broker.store.clock import db_now
-from broker.store.crashes import GIVEN_UP_CODE, RescueOrder, rescue_batches
+from broker.store.crashes import GIVEN_UP_CODE, Look, RescueOrder, rescue_batches
 from broker.store.tables import BatchRow, DeliveryRow, ResultRow, table
 from tests.integration.receiver import Receiver
 from tests.integration.running import Broker, StartBroker, StartWorker, in_base64, photograph, until
@@ -81,11 +82,16 @@ class Scene:
 
     async def lose_lease(self) -> None:
         """As when the worker has not beaten for a long time, and the sweep has found that."""
-        late = update(_batches).where(_batches.c.status == "PROCESSING").values(lease_until=1)
-        assert await self.broker.store.change(late) == 1
         order = RescueOrder(10, lease_ms=0, since=0, until=2**52, max_crashes=3)
-        look = await self.broker.core.database.writer.write(rescue_batches, order)
+        look = await self.broker.core.database.writer.write(_lose_and_rescue, order)
         assert len(look.rescued) == 1
+
+
+def _lose_and_rescue(connection: Connection, orders: Sequence[RescueOrder]) -> list[Look]:
+    """In one transaction, so that no beat comes between."""
+    late = update(_batches).where(_batches.c.status == "PROCESSING").values(lease_until=1)
+    assert connection.execute(late).rowcount == 1
+    return rescue_batches(connection, orders)
 
 
 @pytest.fixture
