@@ -40,7 +40,6 @@ class Claims:
             self._heartbeat.doubt()
             raise
         self._heartbeat.hold(claimed.claims, asked)
-        self.more = claimed.makes_room or any(claim.careful for claim in claimed.claims)
-        if not claimed.makes_room:
-            self._others_first = any(claim.careful for claim in claimed.claims)
+        self._others_first = any(claim.careful for claim in claimed.claims)
+        self.more = claimed.makes_room or self._others_first
         return claimed.claims
