@@ -141,6 +141,8 @@ class Accept:
         """The documents that the parameters refer to, each in the version that this batch will use to its end."""
         pins = []
         for ref in spec.references(params):
+            if ref.kind in spec.items:
+                continue
             async with self.database.reading() as connection:
                 version = await find_version(connection, workspace, ref.kind, ref.id, ref.version)
             if version is None:

@@ -30,6 +30,7 @@ class Params(BaseModel):
 
 ParamsClass: TypeAlias = type[Params]
 DocumentClass: TypeAlias = type[BaseModel]
+FieldsClass: TypeAlias = type[BaseModel]
 
 
 class RecordError(Exception):
@@ -69,9 +70,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A stored document that parameters refer to. `param` names the parameter, for the customer's error message.
+    """What parameters refer to: a stored document, or a collection of items, by `kind` told from each other.
 
-    version: from 1; None is the newest. The broker pins it at accept, so that a batch keeps what it began with.
+    version: of a document, from 1; None is the newest. The broker pins it at accept, so that a batch keeps what it
+    began with. param: names the parameter, for the customer's error message. A collection need not exist.
     """
 
     kind: str
@@ -111,6 +113,14 @@ class Box(Protocol):
 
     def document(self, ref: Ref) -> BaseModel:
         """A document that the batch's parameters refer to, in the version pinned at accept. Raises KeyError."""
+
+    def snapshot(self, kind: str, id: str) -> Path:
+        """A collection of items that the parameters refer to, as it was when this run of the batch began.
+
+        A local SQLite file with the table `items(id TEXT PRIMARY KEY, fields TEXT)`, `fields` as JSON; empty for a
+        collection that does not exist. It never changes, is removed some time after the run, and the next state of the
+        collection has another path; open it with `file:{path}?mode=ro&immutable=1`. Raises KeyError.
+        """
 
     def run(self, type: str, endpoint: str, image: bytes, params: Mapping[str, JSON]) -> Awaitable[Facts]:
         """Run another type's handler over an image inside this record. Raises what that handler raises.
@@ -152,7 +162,8 @@ class Spec:
     handler: import path of the class, `package.module:Class`. time_limit: seconds one record may take.
     summary: one sentence for the API's pages.
     documents: kind -> model of the documents that the broker stores, versions and validates for this type.
-    references: checked parameters -> the documents they refer to.
+    items: kind -> model of the fields of the items that the broker keeps in named collections for this type.
+    references: checked parameters -> the documents and the collections of items they refer to.
     isolate: run the handler in a process of its own, which is killed at the time limit and may crash without harm to
         others. For code that cannot be interrupted or trusted to stay alive. Such a handler cannot use `Box.run`, and
         what goes in and comes out is pickled: parameters and documents are of classes at the top level of a module.
@@ -166,9 +177,12 @@ class Spec:
     summary: str
     time_limit: float = 300.0
     documents: Mapping[str, DocumentClass] = field(default_factory=dict)
+    items: Mapping[str, FieldsClass] = field(default_factory=dict)
     references: Callable[[Any], Sequence[Ref]] = _no_references
     isolate: bool = False
 
     def __post_init__(self) -> None:
         if self.default_endpoint not in self.endpoints:
             raise ValueError(f"{self.type}: the default endpoint {self.default_endpoint!r} is not an endpoint")
+        if both := self.documents.keys() & self.items.keys():
+            raise ValueError(f"{self.type}: {', '.join(sorted(both))} is a kind of documents and of items")

@@ -24,12 +24,13 @@ from broker.store.database import open_session
 from broker.webhooks.send import Sender
 from broker.work.beat import Heartbeat
 from broker.work.claims import Claims
-from broker.work.crew import Crew
+from broker.work.crew import Crew, Lend
 from broker.work.orphans import Orphans
 from broker.work.record import RecordRun
 from broker.work.retention import Retention
 from broker.work.run import Run
 from broker.work.scratch import scratch_folder
+from broker.work.snapshots import Snapshots
 from broker.work.sweep import Sweep
 from handlers.contract import Config
 from handlers.registry import Registry
@@ -62,7 +63,8 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
     async with open_core(settings) as core, AsyncExitStack() as stack:
         chosen = _choose(core.registry, types)
         scratch = stack.enter_context(scratch_folder(Path(tempfile.gettempdir())))
-        crew = await asyncio.to_thread(_crew, core.registry, chosen, settings, scratch)
+        snapshots = Snapshots(core.database, scratch)
+        crew = await asyncio.to_thread(_crew, core.registry, chosen, settings, scratch, snapshots.of)
         stack.callback(crew.close)
         fetcher = Fetcher(
             core.policy,
@@ -91,6 +93,7 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
                 blobs=core.blobs,
                 fetcher=fetcher,
                 heartbeat=heartbeat,
+                snapshots=snapshots,
                 run_record=RecordRun(core.blobs, crew, settings.max_tries),
                 complete=complete,
                 max_crashes=settings.max_crashes,
@@ -114,7 +117,7 @@ def _choose(registry: Registry, types: Sequence[str]) -> tuple[str, ...]:
     return tuple(types) or tuple(registry)
 
 
-def _crew(registry: Registry, types: tuple[str, ...], settings: Settings, scratch: Path) -> Crew:
+def _crew(registry: Registry, types: tuple[str, ...], settings: Settings, scratch: Path, lend: Lend) -> Crew:
     config = Config(
         models_dir=settings.models_dir,
         threads=1,
@@ -122,7 +125,7 @@ def _crew(registry: Registry, types: tuple[str, ...], settings: Settings, scratc
         max_image_pixels=settings.max_image_pixels,
         max_output_pixels=settings.max_output_pixels,
     )
-    return Crew(registry, types, config, settings.threads, scratch)
+    return Crew(registry, types, config, threads=settings.threads, scratch=scratch, lend=lend)
 
 
 def _retention(core: Core) -> Retention:

@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Dialect,
+    ForeignKeyConstraint,
     Index,
     LargeBinary,
     String,
@@ -190,6 +191,42 @@ class DocumentRow(SQLModel, table=True):
     version: int = Field(primary_key=True)
     body: str = Field(sa_type=Text)
     created: int = Field(sa_type=BigInteger)
+
+
+class CollectionRow(SQLModel, table=True):
+    """A named set of items of a workspace, e.g. a catalogue. `revision` rises with every change of its items."""
+
+    __tablename__ = "collections"
+
+    workspace_id: str = Field(foreign_key="workspaces.id", primary_key=True, sa_type=Id)
+    kind: str = Field(primary_key=True, sa_type=Text)
+    id: str = Field(primary_key=True, sa_type=Text)
+    revision: int = Field(sa_type=BigInteger)
+
+
+class ItemRow(SQLModel, table=True):
+    """One item of a collection. `fields` is JSON; `blob` the key of its picture.
+
+    revision: the collection's at the item's last change. A removed item stays with neither fields nor blob, so that
+    local copies of the collection learn of it.
+    """
+
+    __tablename__ = "items"
+    __table_args__: ClassVar[Any] = (
+        ForeignKeyConstraint(
+            ["workspace_id", "kind", "collection"],
+            ["collections.workspace_id", "collections.kind", "collections.id"],
+        ),
+        Index("ix_items_changes", "workspace_id", "kind", "collection", "revision", "id"),
+    )
+
+    workspace_id: str = Field(primary_key=True, sa_type=Id)
+    kind: str = Field(primary_key=True, sa_type=Text)
+    collection: str = Field(primary_key=True, sa_type=Text)
+    id: str = Field(primary_key=True, sa_type=Text)
+    revision: int = Field(sa_type=BigInteger)
+    fields: str | None = Field(default=None, sa_type=Text)
+    blob: str | None = Field(default=None, sa_type=Text)
 
 
 class ResultRow(SQLModel, table=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +13,7 @@ import structlog
 from pydantic import BaseModel
 
 from broker.work.clock import Clock
-from broker.work.documents import Documents
+from broker.work.references import Paths, References
 from handlers.contract import Facts, Record, RecordError, Ref
 
 log = structlog.get_logger()
@@ -32,7 +32,7 @@ class RecordBox:
 
     batch: str
     record: Record
-    documents: Documents
+    references: References
     run_inside: RunInside
     room: Path
     outer: RecordBox | None = None
@@ -59,16 +59,20 @@ class RecordBox:
         log.debug("record.progress", batch=self.batch, record=self.record.id, fraction=round(fraction, 2))
 
     def document(self, ref: Ref) -> BaseModel:
-        return self.documents[ref.kind, ref.id]
+        return self.references.documents[ref.kind, ref.id]
+
+    def snapshot(self, kind: str, id: str) -> Path:
+        return self.references.snapshots[kind, id]
 
     async def run(self, type: str, endpoint: str, image: bytes, params: Mapping[str, Any]) -> Facts:
         """Another type's handler inside this record, in the same worker. Raises RecordError for what does not exist."""
         return await self.run_inside(self, type, endpoint, image, params)
 
-    def inner(self, image: bytes) -> RecordBox:
+    def inner(self, image: bytes, snapshots: Paths) -> RecordBox:
         """The box of a handler that runs inside this record. What it makes is kept until this box is closed."""
         record = Record(self.record.index, self.record.id, image, self.record.fields)
-        box = RecordBox(self.batch, record, self.documents, self.run_inside, self.room, outer=self)
+        references = replace(self.references, snapshots=snapshots)
+        box = RecordBox(self.batch, record, references, self.run_inside, self.room, outer=self)
         self._inner.append(box)
         return box
 

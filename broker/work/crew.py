@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from pydantic import ValidationError
@@ -16,15 +17,18 @@ from pydantic import ValidationError
 from broker.work.box import RecordBox
 from broker.work.calls import Call, isolated, on_loop, on_thread, outcome
 from broker.work.clock import Clock
-from broker.work.documents import Documents
 from broker.work.isolate import Children, Errand, number
 from broker.work.messages import Combine, RunRecord, Task
+from broker.work.references import Paths, References
 from broker.work.turns import Turns
 from handlers.contract import Config, Facts, Handler, Params, Record, RecordError, Spec
 from handlers.registry import Registry, load_handler
 
 GRACE = 5.0
 """Seconds that a handler may go on after its time limit, or an isolated one after its cancellation."""
+
+Lend: TypeAlias = Callable[[str, Spec, Params], AbstractAsyncContextManager[Paths]]
+"""(workspace, type, parameters) -> copies of the collections that they refer to, while the context is open."""
 
 log = structlog.get_logger()
 
@@ -48,10 +52,20 @@ class Crew:
     thread, the worker is recycled.
     """
 
-    def __init__(self, registry: Registry, types: tuple[str, ...], config: Config, threads: int, scratch: Path) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        types: tuple[str, ...],
+        config: Config,
+        *,
+        threads: int,
+        scratch: Path,
+        lend: Lend,
+    ) -> None:
         self.specs: dict[str, Spec] = {type: registry[type] for type in types}
         self.recycling = False
         self._scratch = scratch
+        self._lend = lend
         self._handlers: dict[str, Handler] = {}
         self._turns = Turns(threads)
         self._children = Children(config, threads)
@@ -67,9 +81,9 @@ class Crew:
         """Call `stop` when this process is to end and start anew."""
         self._stops.append(stop)
 
-    def box(self, batch: str, record: Record, documents: Documents) -> RecordBox:
+    def box(self, batch: str, record: Record, references: References) -> RecordBox:
         """The box of one record; to be closed."""
-        return RecordBox(batch, record, documents, self._run_inside, self._scratch)
+        return RecordBox(batch, record, references, self._run_inside, self._scratch)
 
     async def call(self, type: str, params: Params, box: RecordBox) -> Facts:
         """Run a type's handler: `async def` on the event loop, `def` on a thread, an isolated one in its process.
@@ -80,7 +94,7 @@ class Crew:
         clock = box.clock = Clock(spec.time_limit, outer=box.outer.clock if box.outer is not None else None)
         caller = Caller(spec, box.batch, box.record.id, clock, box.close)
         if spec.isolate:
-            task = RunRecord(number(), box.record, params, box.documents, box.folder)
+            task = RunRecord(number(), box.record, params, box.references, box.folder)
             return await self._in_turn(caller, partial(self._isolated, caller, task, box.progress))
         run = self._handlers[type].run
         if inspect.iscoroutinefunction(run):
@@ -122,11 +136,12 @@ class Crew:
             checked = spec.endpoints[endpoint].model_validate(params)
         except ValidationError as error:
             raise RecordError(422, f"wrong parameters for {type}/{endpoint}") from error
-        inner = outer.inner(image)
-        try:
-            return await self.call(type, checked, inner)
-        finally:
-            inner.end()
+        async with self._lend(outer.references.workspace, spec, checked) as snapshots:
+            inner = outer.inner(image, snapshots)
+            try:
+                return await self.call(type, checked, inner)
+            finally:
+                inner.end()
 
     async def _in_turn(self, caller: Caller, start: Callable[[], Call]) -> Facts:
         try:

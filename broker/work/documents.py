@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeAlias
-
 import structlog
 from pydantic import BaseModel, ValidationError
 
 from broker.batches import Batch
 from broker.store.database import Database
 from broker.store.documents import document_body
+from broker.work.references import Documents
 from handlers.contract import Spec
-
-Documents: TypeAlias = Mapping[tuple[str, str], BaseModel]
-"""(kind, id) -> the document in its pinned version."""
 
 log = structlog.get_logger()
 

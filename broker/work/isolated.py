@@ -87,7 +87,10 @@ class IsolatedBox:
             self._channel.send(Progress(fraction))
 
     def document(self, ref: Ref) -> BaseModel:
-        return self._task.documents[ref.kind, ref.id]
+        return self._task.references.documents[ref.kind, ref.id]
+
+    def snapshot(self, kind: str, id: str) -> Path:
+        return self._task.references.snapshots[kind, id]
 
     def run(self, type: str, endpoint: str, image: bytes, params: Mapping[str, Any]) -> Awaitable[Facts]:
         raise RuntimeError(f"an isolated handler cannot run others, so not {type}/{endpoint}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel
-
+from broker.work.references import References
 from handlers.contract import Config, Facts, Params, Record
 
 
@@ -28,7 +27,7 @@ class RunRecord:
     number: int
     record: Record
     params: Params
-    documents: Mapping[tuple[str, str], BaseModel]
+    references: References
     scratch: Path
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import structlog
 from pydantic_core import to_json
 
-from broker.batches import Batch, Record, Result, new_id
+from broker.batches import OUTPUT, Batch, Record, Result, new_id
 from broker.errors import NotFound, Unavailable
 from broker.media.blobs import Blobs, output_key
 from broker.media.fetch import Fetcher
-from broker.media.links import OUTPUT, stored
+from broker.media.links import stored
 from broker.work.crew import Crew
-from broker.work.documents import Documents
+from broker.work.references import References
 from handlers import contract
 from handlers.contract import Facts, Output, RecordError, RetryableError
 
@@ -37,10 +37,10 @@ log = structlog.get_logger()
 
 
 class Inputs:
-    """What the records of one batch share: its documents, and its pictures, one fetch for each source."""
+    """What the records of one batch share: what they refer to, and its pictures, one fetch for each source."""
 
-    def __init__(self, blobs: Blobs, fetcher: Fetcher, documents: Documents, records: Sequence[Record]) -> None:
-        self.documents = documents
+    def __init__(self, blobs: Blobs, fetcher: Fetcher, references: References, records: Sequence[Record]) -> None:
+        self.references = references
         self._wanted = Counter(record.source for record in records)
         self._blobs = blobs
         self._fetcher = fetcher
@@ -93,7 +93,7 @@ class RecordRun:
         request_id = new_id()
         record = batch.records[place]
         try:
-            facts = await self._try(batch, place, await inputs.get(record), inputs.documents)
+            facts = await self._try(batch, place, await inputs.get(record), inputs.references)
             return Result(place, 200, "OK", request_id, facts)
         except RecordError as error:
             code, text = _refusal(error.code, error.text)
@@ -106,11 +106,11 @@ class RecordRun:
         log.info("record.failed", batch=batch.id, record=record.id, code=code, text=text)
         return Result(place, code, text, request_id)
 
-    async def _try(self, batch: Batch, place: int, image: bytes, documents: Documents) -> Facts:
+    async def _try(self, batch: Batch, place: int, image: bytes, references: References) -> Facts:
         """Call the handler, again after an error that may pass."""
         for tried in range(1, self.max_tries + 1):
             try:
-                return await self._call(batch, place, image, documents)
+                return await self._call(batch, place, image, references)
             except (RetryableError, OSError, MemoryError) as error:
                 log.warning("record.retry", batch=batch.id, record=batch.records[place].id, tried=tried, exc_info=True)
                 if tried < self.max_tries:
@@ -119,9 +119,9 @@ class RecordRun:
                     raise Unavailable() from error
         raise RecordError(500, f"the record failed {self.max_tries} times")
 
-    async def _call(self, batch: Batch, place: int, image: bytes, documents: Documents) -> Facts:
+    async def _call(self, batch: Batch, place: int, image: bytes, references: References) -> Facts:
         record = batch.records[place]
-        box = self.crew.box(batch.id, contract.Record(place, record.id, image, record.fields), documents)
+        box = self.crew.box(batch.id, contract.Record(place, record.id, image, record.fields), references)
         params = self.crew.specs[batch.type].endpoints[batch.endpoint].model_validate(batch.params)
         try:
             found = await self.crew.call(batch.type, params, box)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -26,6 +27,8 @@ from broker.work.beat import Heartbeat
 from broker.work.checkpoint import Checkpointer
 from broker.work.documents import load_documents
 from broker.work.record import Inputs, RecordRun, check_storable
+from broker.work.references import References
+from broker.work.snapshots import Snapshots
 
 PAUSE_MS = 2_000
 LONGEST_PAUSE_MS = 10_000
@@ -45,18 +48,18 @@ class Run:
     blobs: Blobs
     fetcher: Fetcher
     heartbeat: Heartbeat
+    snapshots: Snapshots
     run_record: RecordRun
     complete: Complete
     max_crashes: int
 
     async def __call__(self, claim: Claim) -> None:
         """Bring a claimed batch to DONE. What is no fault of a record gives the batch back instead."""
-        if not self.heartbeat.held.begin(claim.lease):
-            log.info("batch.dropped", batch=claim.id, reason="lost")
-            self.heartbeat.held.drop(claim.lease)
-            return
         try:
-            await self._run(claim)
+            if self.heartbeat.held.begin(claim.lease):
+                await self._run(claim)
+            else:
+                await self._give_back(claim, "lost", 0)  # it may be only in doubt, and nobody else's yet
         except asyncio.CancelledError:
             await asyncio.shield(self._give_back(claim, "stopped", 0))
             raise
@@ -76,24 +79,26 @@ class Run:
         known = {result.index for result in claim.results}
         places = [place for place in range(len(batch.records)) if place not in known]
         log.debug("batch.started", batch=batch.id, type=batch.type, lease_seq=batch.lease_seq, records=len(places))
-        spec = self.run_record.crew.specs[batch.type]
-        inputs = Inputs(
-            self.blobs,
-            self.fetcher,
-            await load_documents(self.database, spec, batch),
-            [batch.records[place] for place in places],
-        )
         checkpointer = Checkpointer(self.database, claim.lease, batch.run, len(places))
         run_records = self._one_by_one if claim.careful else self._at_once
-        try:
-            await run_records(claim, places, inputs, checkpointer)
-        finally:
-            inputs.close()
-            await checkpointer.close()
+        async with self._references(batch) as references:
+            inputs = Inputs(self.blobs, self.fetcher, references, [batch.records[place] for place in places])
+            try:
+                await run_records(claim, places, inputs, checkpointer)
+            finally:
+                inputs.close()
+                await checkpointer.close()
         stored, fresh = (*claim.results, *checkpointer.stored), checkpointer.fresh
         combined = await self._combine(batch, (*stored, *fresh))
         self.heartbeat.held.end(claim.lease)
         await self.complete(batch, stored, fresh, combined)
+
+    @asynccontextmanager
+    async def _references(self, batch: Batch) -> AsyncIterator[References]:
+        spec = self.run_record.crew.specs[batch.type]
+        documents = await load_documents(self.database, spec, batch)
+        async with self.snapshots.of_batch(spec, batch) as paths:
+            yield References(batch.workspace, documents, paths)
 
     async def _at_once(self, claim: Claim, places: Sequence[int], inputs: Inputs, checkpointer: Checkpointer) -> None:
         async def run(place: int) -> None:

@@ -1,10 +1,16 @@
-"""A type whose parameters refer to a stored document and whose handler also speaks about all records together.
+"""A type whose parameters refer to a stored document and whose handler also speaks about all records together; types
+that look into a collection of items.
 
 Lies here as pip leaves a package; on `sys.path` the broker finds its type.
 """
 
 from __future__ import annotations
 
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -58,4 +64,69 @@ SPEC = Spec(
     summary="Cooks by a recipe.",
     documents={"recipe": Recipe},
     references=recipe_of,
+)
+
+
+class Ingredient(BaseModel):
+    """The fields of an item."""
+
+    grams: int
+
+
+class Look(Params):
+    """pantry: id of the collection."""
+
+    pantry: str = "default"
+
+
+def pantry_of(params: Look) -> list[Ref]:
+    return [Ref("pantry", params.pantry)]
+
+
+def stock(path: Path) -> dict[str, int]:
+    """What a snapshot holds."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as connection:
+        rows = connection.execute("SELECT id, fields FROM items").fetchall()
+    return {id: Ingredient.model_validate_json(fields).grams for id, fields in rows}
+
+
+class Pantry:
+    def setup(self, config: Config) -> None:
+        """Nothing to prepare."""
+
+    def run(self, record: Record, params: Look, box: Box) -> Facts:
+        """What the collection holds; with a `gate`, once that file is there."""
+        path = box.snapshot("pantry", params.pantry)
+        gate = record.fields.get("gate")
+        while isinstance(gate, str) and not Path(gate).exists() and not box.cancelled:
+            box.progress(0.5)
+            time.sleep(0.01)
+        return {"stock": stock(path)}
+
+
+class Waiter:
+    def setup(self, config: Config) -> None:
+        """Nothing to prepare."""
+
+    async def run(self, record: Record, params: Params, box: Box) -> Facts:
+        """Asks the pantry that the record names."""
+        return await box.run("pantry", "look", record.image, {"pantry": record.fields["pantry"]})
+
+
+PANTRY = Spec(
+    type="pantry",
+    endpoints={"look": Look},
+    default_endpoint="look",
+    handler="recipe_types:Pantry",
+    summary="Says what there is.",
+    items={"pantry": Ingredient},
+    references=pantry_of,
+)
+ISOLATED = replace(PANTRY, type="pantry-isolated", isolate=True)
+WAITER = Spec(
+    type="waiter",
+    endpoints={"ask": Params},
+    default_endpoint="ask",
+    handler="recipe_types:Waiter",
+    summary="Asks what there is.",
 )

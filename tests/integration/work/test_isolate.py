@@ -18,6 +18,7 @@ from handlers.contract import Config, Facts, Output, Record, RecordError, Retrya
 from handlers.registry import Registry
 from tests.acceptance.processes import running_processes
 from tests.integration.running import until
+from tests.no_items import NO_REFERENCES, lend_nothing
 
 SLOW_TYPES = Path(__file__).parents[2] / "slow_types"
 TYPE = "slow-isolated"
@@ -50,12 +51,12 @@ class Bench:
         config = Config(folder, 1, 10**8, 10**8, 10**8)
         self.notes = folder / "notes"
         self.gate = folder / "gate"
-        self.crew = Crew(Registry.installed(), types, config, threads, folder)
+        self.crew = Crew(Registry.installed(), types, config, threads=threads, scratch=folder, lend=lend_nothing)
 
     async def run(self, act: str, type: str = TYPE, image: bytes = b"image", **fields: Any) -> Facts:
         """The facts of one record, whose files are gone when this returns."""
         fields |= {"act": act, "notes": str(self.notes), "gate": str(self.gate)}
-        box = self.crew.box("batch", Record(3, "r", image, fields), {})
+        box = self.crew.box("batch", Record(3, "r", image, fields), NO_REFERENCES)
         try:
             facts = await self.crew.call(type, self.crew.specs[type].endpoints["run"](), box)
             return {name: read(value) for name, value in facts.items()}

@@ -13,6 +13,7 @@ import pytest
 from broker.work.crew import Crew
 from handlers.contract import Config, Facts, Record
 from handlers.registry import Registry
+from tests.no_items import NO_REFERENCES, lend_nothing
 
 SLOW_TYPES = Path(__file__).parents[2] / "slow_types"
 PATIENCE = 30.0
@@ -39,11 +40,11 @@ def run(notes: Path, gate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ru
     monkeypatch.syspath_prepend(str(SLOW_TYPES))
     patient = replace(Registry.installed()["slow"], time_limit=600.0)
     config = Config(notes.parent, 1, 10**8, 10**8, 10**8)
-    crew = Crew(Registry({"slow": patient}), ("slow",), config, threads=1, scratch=notes.parent)
+    crew = Crew(Registry({"slow": patient}), ("slow",), config, threads=1, scratch=notes.parent, lend=lend_nothing)
 
     async def run(act: str, **fields: Any) -> Facts:
         fields |= {"act": act, "notes": str(notes), "gate": str(gate)}
-        box = crew.box("batch", Record(0, "r", b"image", fields), {})
+        box = crew.box("batch", Record(0, "r", b"image", fields), NO_REFERENCES)
         try:
             return await crew.call("slow", patient.endpoints["run"](), box)
         finally:

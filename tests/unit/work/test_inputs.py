@@ -9,6 +9,7 @@ from broker.media.blobs import open_blobs
 from broker.media.fetch import Fetcher
 from broker.net.addresses import Policy
 from broker.work.record import Inputs
+from tests.no_items import NO_REFERENCES
 
 
 async def test_a_picture_is_let_go_of_when_its_last_record_has_ended(tmp_path: Path) -> None:
@@ -16,7 +17,7 @@ async def test_a_picture_is_let_go_of_when_its_last_record_has_ended(tmp_path: P
     await blobs.put("in/a/b/0", b"picture")
     records = [Record("1", blob="in/a/b/0"), Record("2", blob="in/a/b/0")]
     fetcher = Fetcher(Policy(), max_bytes=100, timeout=1, pause=0)
-    inputs = Inputs(blobs, fetcher, {}, records)
+    inputs = Inputs(blobs, fetcher, NO_REFERENCES, records)
     first = await inputs.get(records[0])
     inputs.release(records[0])
     second = await inputs.get(records[1])

@@ -1,4 +1,4 @@
-"""The first schema: workspaces, tokens, batches, results, deliveries, attempts."""
+"""The first schema: workspaces, tokens, batches, results, deliveries, attempts, documents, items."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -240,6 +240,32 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("batch_id", "position", name=op.f("pk_results")),
     )
     op.create_table(
+        "collections",
+        sa.Column("workspace_id", ID, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_collections_workspace_id")),
+        sa.PrimaryKeyConstraint("workspace_id", "kind", "id", name=op.f("pk_collections")),
+    )
+    op.create_table(
+        "items",
+        sa.Column("workspace_id", ID, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("collection", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("fields", sa.Text(), nullable=True),
+        sa.Column("blob", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["workspace_id", "kind", "collection"],
+            ["collections.workspace_id", "collections.kind", "collections.id"],
+            name=op.f("fk_items_workspace_id_kind_collection"),
+        ),
+        sa.PrimaryKeyConstraint("workspace_id", "kind", "collection", "id", name=op.f("pk_items")),
+    )
+    op.create_index("ix_items_changes", "items", ["workspace_id", "kind", "collection", "revision", "id"], unique=False)
+    op.create_table(
         "token_grants",
         sa.Column("token_id", ID, nullable=False),
         sa.Column("workspace_id", ID, nullable=False),
@@ -264,6 +290,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("chores")
+    op.drop_index("ix_items_changes", table_name="items")
+    op.drop_table("items")
+    op.drop_table("collections")
     op.drop_table("attempts")
     op.drop_table("token_grants")
     op.drop_table("results")

@@ -1,0 +1,124 @@
+"""Local copies of collections of items, each kept up to date by what has changed since it was last asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from broker.batches import Batch
+from broker.store.database import Database
+from broker.store.items import Change, Collection, Mark, changes_after
+from broker.store.snapshot import change_snapshot, create_snapshot
+from broker.work.references import Paths
+from handlers.contract import Params, Spec
+
+PAGE = 1000
+IDLE_SECONDS = 600.0
+"""How long a copy that nobody asks for takes up room."""
+
+
+@dataclass(slots=True)
+class _Copy:
+    """mark: the last change in it. users: runs that may read it. used: when one last did, by `time.monotonic()`."""
+
+    path: Path
+    mark: Mark
+    users: int = 0
+    used: float = 0.0
+
+
+class Snapshots:
+    """One a worker process. A copy never changes: a newer one takes its place, and it goes with its last user."""
+
+    def __init__(self, database: Database, folder: Path, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._database = database
+        self._folder = folder
+        self._idle = idle_seconds
+        self._made = 0
+        self._copies: dict[Collection, _Copy] = {}
+        self._locks: defaultdict[Collection, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @asynccontextmanager
+    async def of_batch(self, spec: Spec, batch: Batch) -> AsyncIterator[Paths]:
+        """Those of a batch. None where its parameters cannot be read, as its records will say. Raises Unavailable."""
+        async with AsyncExitStack() as stack:
+            try:
+                params = spec.endpoints[batch.endpoint].model_validate(batch.params)
+            except (KeyError, ValidationError):
+                yield {}
+            else:
+                yield await stack.enter_async_context(self.of(batch.workspace, spec, params))
+
+    @asynccontextmanager
+    async def of(self, workspace: str, spec: Spec, params: Params) -> AsyncIterator[Paths]:
+        """Copies of the collections that a type's parameters refer to, as they are by now. Raises Unavailable."""
+        wanted = {(ref.kind, ref.id) for ref in spec.references(params) if ref.kind in spec.items}
+        async with AsyncExitStack() as stack:
+            yield {
+                (kind, id): await stack.enter_async_context(self._lent(Collection(workspace, kind, id)))
+                for kind, id in sorted(wanted)
+            }
+
+    @asynccontextmanager
+    async def _lent(self, collection: Collection) -> AsyncIterator[Path]:
+        async with self._locks[collection]:
+            copy = await self._newest(collection)
+            copy.users += 1
+        try:
+            yield copy.path
+        finally:
+            copy.users -= 1
+            copy.used = time.monotonic()
+            if self._copies.get(collection) is not copy:
+                self._discard(copy)
+
+    async def _newest(self, collection: Collection) -> _Copy:
+        old = self._copies.get(collection)
+        changes = await self._changes(collection, old.mark if old else Mark())
+        if old and not changes:
+            return old
+        new = await self._renewed(collection, old, changes)
+        self._copies[collection] = new
+        if old:
+            self._discard(old)
+        self._forget_idle()
+        return new
+
+    async def _renewed(self, collection: Collection, old: _Copy | None, changes: list[Change]) -> _Copy:
+        """It is complete when a page is not full: what was changed meanwhile has moved behind what was read."""
+        self._made += 1
+        new = _Copy(self._folder / f"items-{self._made}.sqlite3", Mark(), used=time.monotonic())
+        try:
+            await asyncio.to_thread(create_snapshot, new.path, old.path if old else None)
+            while changes:
+                await asyncio.to_thread(change_snapshot, new.path, changes)
+                new.mark = changes[-1].mark
+                changes = await self._changes(collection, new.mark) if len(changes) == PAGE else []
+        except BaseException:
+            self._discard(new)
+            raise
+        return new
+
+    async def _changes(self, collection: Collection, mark: Mark) -> list[Change]:
+        async with self._database.reading() as connection:
+            return await changes_after(connection, collection, mark, PAGE)
+
+    def _forget_idle(self) -> None:
+        """Those that were not asked for in a while."""
+        late = time.monotonic() - self._idle
+        for collection, copy in list(self._copies.items()):
+            if not copy.users and copy.used < late and not self._locks[collection].locked():
+                del self._copies[collection], self._locks[collection]
+                self._discard(copy)
+
+    def _discard(self, copy: _Copy) -> None:
+        if not copy.users:
+            with suppress(FileNotFoundError):
+                copy.path.unlink()
