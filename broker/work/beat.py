@@ -102,8 +102,9 @@ class Heartbeat:
         try:
             await self._beat(writer)
             while self._returns:
-                await writer.write(give_back_batches, self._returns[0])
-                log.info("batch.given_back", batch=self._returns.popleft().lease.batch, reason="let go")
+                held = await writer.write(give_back_batches, self._returns[0])
+                batch = self._returns.popleft().lease.batch
+                log.info("batch.given_back" if held else "batch.dropped", batch=batch, reason="let go")
             if time.monotonic() < self._doubts_until:
                 await self._return_strays(writer)
         except Unavailable:
