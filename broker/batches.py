@@ -46,11 +46,14 @@ class Refusal(StrEnum):
     NOT_PAUSED = "The batch is not paused."
     NOTHING_FAILED = "No record of the batch failed; ask for all records to run it again."
     INPUTS_EXPIRED = "A picture that was sent along is no longer kept."
+    OUTPUTS_EXPIRED = "A picture that a good record made is no longer kept; ask for all records to run it again."
     RELATED = "The batch is a part of a larger one, or has parts."
 
 
 CANCELLED_CODE = 499
 CANCELLED_TEXT = "cancelled"
+OUTPUT = "$output"
+"""The only key of what stands in facts for a stored output; its value is the blob's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,16 @@ class Result:
     @property
     def ok(self) -> bool:
         return 200 <= self.code < 300
+
+    @property
+    def has_outputs(self) -> bool:
+        return _has_output(self.facts)
+
+
+def _has_output(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return OUTPUT in value or any(map(_has_output, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_output, value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from broker.store.database import Database
 from broker.store.retries import EndedBatch, EndedFilter, RetryOrder, ended_batches, read_clock, retry_batches
 
 CHUNK = 100
+EXPIRED = (Refusal.INPUTS_EXPIRED, Refusal.OUTPUTS_EXPIRED)
 
 log = structlog.get_logger()
 
@@ -39,15 +40,16 @@ class Retry:
     async def __call__(self, id: str, workspaces: Collection[str], *, all_records: bool = False) -> Overview:
         """Queue a DONE batch again: its failed records, or all.
 
-        Raises NotFound, Gone (a picture that was sent along is no longer kept), Unavailable, and Conflict: not DONE,
-        no record failed, or a child or parent.
+        It is accepted already, so no limit of open batches holds it up. Raises NotFound, Unavailable, Gone (a picture
+        that is needed, or one that a good record made, is no longer kept) and Conflict: not DONE, no record failed, or
+        a child or parent.
         """
         found = await self.query.overview(id, workspaces)
         retried = await self.database.writer.write(retry_batches, RetryOrder(found.id, all_records))
         if retried is None:
             raise NotFound()
         if isinstance(retried, Refusal):
-            raise Gone(retried) if retried is Refusal.INPUTS_EXPIRED else Conflict(retried)
+            raise Gone(retried) if retried in EXPIRED else Conflict(retried)
         self._queued(retried)
         return retried
 

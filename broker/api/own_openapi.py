@@ -133,8 +133,8 @@ def _retry() -> Schema:
         "retryBatch",
         "Retry a batch",
         "Runs a batch that is `DONE` again: the records that failed, or all. The new run has a webhook of its own. "
-        "A 409 when it is not `DONE` or has nothing to run, a 410 when a picture that was sent along is no longer "
-        "kept.",
+        "A 409 when it is not `DONE` or has nothing to run, a 410 when a picture that was sent along, or one that a "
+        "good record made, is no longer kept; for the latter, ask for all.",
         RETRIED,
         RetryOptions,
     )

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from broker.batches import Batch, Result
+from broker.batches import OUTPUT, Batch, Result
 from broker.errors import Gone, NotFound
 from broker.secrets import Purpose, Vault
 
-OUTPUT = "$output"
 MAX_DIGITS = 12
 
 
@@ -24,9 +23,12 @@ class Links:
     output_hours: float
 
     def resolve(self, batch: Batch, result: Result) -> Result:
-        """The result with a link wherever its facts refer to an output. A link lives as long as its output."""
-        made = result.finished or time.time() * 1000
-        expires = int(made / 1000 + self.output_hours * 3600)
+        """The result with a link wherever its facts refer to an output. A link lives as long as its output.
+
+        A good record of an earlier run keeps its output for as long as this run's are kept.
+        """
+        since = max(result.finished or time.time() * 1000, batch.modified)
+        expires = int(since / 1000 + self.output_hours * 3600)
         base = self.public_url or batch.base_url
         return replace(result, facts=_replace_outputs(result.facts, lambda key: self.url(base, key, expires)))
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, and_, bindparam, delete, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker.batches import Outcome, Overview, Refusal, Status
+from broker.batches import Outcome, Overview, Refusal, Result, Status
 from broker.deliveries import State
 from broker.store.children import lock_batches
 from broker.store.clock import db_now
@@ -62,8 +62,9 @@ def _retry(connection: Connection, order: RetryOrder) -> Overview | Refusal | No
     row = connection.execute(_HEAD, {"batch": order.batch}).first()
     if row is None:
         return None
-    places = _places(connection, row, all_records=order.all_records)
-    refusal = _refusal(row, places)
+    kept = _kept(connection, order)
+    places = sorted(set(range(row.size)) - {result.index for result in kept})
+    refusal = _refusal(row, places, kept)
     if refusal is not None:
         return refusal
     connection.execute(_FORGET.where(_results.c.position.in_(places)), {"batch": order.batch})
@@ -73,14 +74,15 @@ def _retry(connection: Connection, order: RetryOrder) -> Overview | Refusal | No
     return overviews_of(connection, [order.batch])[order.batch]
 
 
-def _places(connection: Connection, row: Any, *, all_records: bool) -> list[int]:
-    """The places of the records that run again."""
-    kept = () if all_records else results_by_batch(connection, [row.id])[row.id]
-    good = {result.index for result in kept if result.ok}
-    return [place for place in range(row.size) if place not in good]
+def _kept(connection: Connection, order: RetryOrder) -> list[Result]:
+    """The results that the next run's event would show again: of the good records, unless all run again."""
+    if order.all_records:
+        return []
+    return [result for result in results_by_batch(connection, [order.batch])[order.batch] if result.ok]
 
 
-def _refusal(row: Any, places: Sequence[int]) -> Refusal | None:
+def _refusal(row: Any, places: Sequence[int], kept: Sequence[Result]) -> Refusal | None:
+    """places: of the records that are to run again."""
     if row.parent_id is not None or row.pending is not None:
         return Refusal.RELATED
     if row.status != Status.DONE:
@@ -90,12 +92,14 @@ def _refusal(row: Any, places: Sequence[int]) -> Refusal | None:
     records = load_records(row.records)
     if row.inputs_expired is not None and any(records[place].blob is not None for place in places):
         return Refusal.INPUTS_EXPIRED
+    if row.outputs_expired is not None and any(result.has_outputs for result in kept):
+        return Refusal.OUTPUTS_EXPIRED
     return None
 
 
 _HEAD = select(
-    *(_batches.c.id, _batches.c.status, _batches.c.size, _batches.c.records, _batches.c.inputs_expired),
-    *(_batches.c.parent_id, _batches.c.pending),
+    *(_batches.c.id, _batches.c.status, _batches.c.size, _batches.c.records),
+    *(_batches.c.parent_id, _batches.c.pending, _batches.c.inputs_expired, _batches.c.outputs_expired),
 ).where(_batches.c.id == bindparam("batch"))
 _FORGET = delete(_results).where(_results.c.batch_id == bindparam("batch"))
 _SUPERSEDE = (

@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from broker.batches import Result
-from broker.media.links import OUTPUT
+from broker.batches import OUTPUT, Result
 from tests.torture.content import Work
 from tests.torture.customer import Arrival
 from tests.torture.driver import Injected

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -56,6 +56,20 @@ async def back_date(database: Database, id: str, ms: int) -> None:
 async def run_again(database: Database, id: str) -> None:
     """Retry all records of a DONE batch."""
     assert isinstance(await database.writer.write(retry_batches, RetryOrder(id, all_records=True)), Overview)
+
+
+@asynccontextmanager
+async def refusing(database: Database, move: str) -> AsyncIterator[None]:
+    """A database that refuses every UPDATE or DELETE of a batch, with an IntegrityError."""
+    sqlite = database.engine.dialect.name == "sqlite"
+    refused = f"BEFORE {move} ON batches BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    if not sqlite:
+        body = "BEGIN RAISE check_violation USING MESSAGE = 'refused'; END"
+        await execute(database, f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$")
+        refused = f"BEFORE {move} ON batches FOR EACH ROW EXECUTE FUNCTION refuse()"
+    await execute(database, f"CREATE TRIGGER refuse {refused}")
+    yield
+    await execute(database, "DROP TRIGGER refuse" if sqlite else "DROP FUNCTION refuse() CASCADE")
 
 
 @contextmanager

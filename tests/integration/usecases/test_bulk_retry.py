@@ -5,18 +5,32 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from broker.batches import Outcome
+from broker.queue.connection import connect, disconnect, queue_name
 from broker.retry import CHUNK, Retried
 from broker.store.retries import read_clock
+from tests.integration.running import StartBroker, until
 from tests.integration.usecases.scene import BATCHES, Scene, fresh_batch, result
 
 FAILED = (Outcome.FAILED,)
+FAIL_AT_ONCE = {
+    "sqlite": [
+        "CREATE TRIGGER fail AFTER UPDATE ON batches WHEN OLD.status = 'DONE' AND NEW.status = 'CREATED' BEGIN "
+        "UPDATE batches SET status = 'DONE', outcome = 'failed', finished = NEW.modified + 1 WHERE id = NEW.id; END"
+    ],
+    "postgresql": [
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.status := 'DONE'; "
+        "NEW.outcome := 'failed'; NEW.finished := NEW.modified + 1; RETURN NEW; END $$",
+        "CREATE TRIGGER fail BEFORE UPDATE ON batches FOR EACH ROW "
+        "WHEN (OLD.status = 'DONE' AND NEW.status = 'CREATED') EXECUTE FUNCTION fail()",
+    ],
+}
 
 
 async def ended(scene: Scene, count: int, code: int = 500) -> list[str]:
-    ids = [await fresh_batch(scene) for _ in range(count)]
+    ids = await asyncio.gather(*[fresh_batch(scene) for _ in range(count)])
     while claims := await scene.claim(200):
         await asyncio.gather(*[scene.complete(one.batch, (), [result(0, code)]) for one in claims])
     return ids
@@ -82,22 +96,30 @@ async def test_refused_batches_are_counted_and_do_not_stop_it(scene: Scene) -> N
     assert await many(scene, Outcome.SUCCEEDED, all_records=True) == Retried(len(good), 0)
 
 
-async def test_batches_that_fail_again_meanwhile_do_not_run_for_ever(scene: Scene, second: Scene) -> None:
+async def test_batches_that_fail_again_meanwhile_do_not_run_for_ever(scene: Scene) -> None:
+    """As with workers that are quicker than the retry: the database itself fails each batch as soon as it waits."""
     ids = await ended(scene, CHUNK + 20)
-    over = asyncio.Event()
-
-    async def fail_all() -> None:
-        while not over.is_set():
-            claims = await second.claim(50)
-            await asyncio.gather(*[second.complete(one.batch, (), [result(0, 500)]) for one in claims])
-            await asyncio.sleep(0.005)
-
-    failing = asyncio.create_task(fail_all())
+    for statement in FAIL_AT_ONCE[scene.broker.core.database.engine.dialect.name]:
+        await scene.broker.store.change(text(statement))
     async with asyncio.timeout(60):
         assert await many(scene) == Retried(len(ids), 0)
-    over.set()
-    await failing
-    assert set((await runs(scene)).values()) == {2}
+    assert await runs(scene) == dict.fromkeys(ids, 2)
+
+
+async def test_every_batch_is_rung_for(start_broker: StartBroker, valkey_url: str) -> None:
+    """The workspace is paused, so that the sweep rings for none of them."""
+    scene = Scene(await start_broker(redis_url=valkey_url))
+    ids = await ended(scene, CHUNK + 3)
+    await scene.broker.web.pause.pause_workspace(scene.broker.tenant.workspace)
+    redis = connect(valkey_url)
+    await redis.flushall()
+    assert await many(scene) == Retried(len(ids), 0)
+
+    async def all_rung() -> bool:
+        return set(await redis.zrange(queue_name("upscaler"), 0, -1)) == {f"nudge:{id}".encode() for id in ids}
+
+    await until(all_rung)
+    await disconnect(redis)
 
 
 async def test_children_and_parents_are_left_alone(scene: Scene) -> None:

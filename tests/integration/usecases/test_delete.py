@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
-from broker.batches import new_id
+from broker.batches import Record, new_id
 from broker.deliveries import AttemptResult, State
 from broker.errors import Conflict, NotFound
-from broker.media.blobs import output_key
+from broker.media.blobs import input_key, output_key
 from broker.store.deliveries import record_attempts
+from broker.store.rows import dump_records
+from broker.work.orphans import Orphans
 from tests.integration.running import in_base64, photograph
-from tests.integration.store.rows import claim_due
+from tests.integration.store.ended import HOUR, id_from, refusing
+from tests.integration.store.rows import accept, claim_due
 from tests.integration.usecases.scene import BATCHES, Scene, told
 
 PICTURE = in_base64(photograph("chelsea-face.webp"))
@@ -130,10 +133,25 @@ async def test_delete_against_senders_raises_nothing(scene: Scene, second: Scene
     assert not any((await scene.everything()).values())
 
 
+async def test_rows_that_cannot_be_removed_keep_their_pictures(scene: Scene) -> None:
+    id = await with_pictures(scene)
+    before, blobs = await scene.everything(), scene.broker.blobs
+    async with refusing(scene.broker.core.database, "DELETE"):
+        with pytest.raises(IntegrityError):
+            await delete(scene, id)
+    assert (await scene.everything(), scene.broker.blobs) == (before, blobs)
+
+
 async def test_pictures_that_cannot_be_removed_now_do_not_keep_the_rows(scene: Scene) -> None:
     """As when the disk of the blobs is away; the search for orphans finds them later."""
-    id = await with_pictures(scene)
-    folder = scene.broker.core.blobs.folder
+    database, blobs, workspace = scene.broker.core.database, scene.broker.core.blobs, scene.broker.tenant.workspace
+    id = id_from(2 * HOUR)
+    sent, made = input_key(workspace, id, 0), output_key(workspace, id, 1, 0, "a.png")
+    for key in (sent, made):
+        await blobs.put(key, b"picture")
+    await accept(database, workspace, id=id, records=dump_records((Record("1", blob=sent),)))
+    await scene.finish_waiting(500)
+    folder = blobs.folder
     assert folder is not None
     away = folder.with_name("away")
     folder.rename(away)
@@ -141,5 +159,7 @@ async def test_pictures_that_cannot_be_removed_now_do_not_keep_the_rows(scene: S
     await delete(scene, id)
     assert not any((await scene.everything()).values())
     folder.unlink()
-    shutil.move(away, folder)
-    assert len(scene.broker.blobs) == 2
+    away.rename(folder)
+    assert scene.broker.blobs == [sent, made]
+    assert await Orphans(database, blobs).search() == 1
+    assert scene.broker.blobs == []

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from broker.batches import Counts, Overview, Status, new_id
+from broker.batches import Counts, Outcome, Overview, Status, new_id
 from broker.deliveries import AttemptResult, DueDelivery, State
 from broker.errors import Conflict, Gone, NotFound
+from broker.media.links import stored
 from broker.queue.connection import connect, disconnect, queue_name
+from broker.retry import Retried
 from broker.store.deliveries import record_attempts
 from broker.store.leases import GiveBack, give_back_batches
 from broker.store.tables import AttemptRow, table
 from tests.integration.receiver import Receiver
 from tests.integration.running import StartBroker, StartWorker, in_base64, photograph, until
 from tests.integration.store.rows import claim_due
-from tests.integration.usecases.scene import Scene, fresh_batch, result, told
+from tests.integration.usecases.scene import RESULTS, Scene, fresh_batch, result, told
 
 SLOW_TYPES = Path(__file__).parents[2] / "slow_types"
 PICTURE = in_base64(photograph("chelsea-face.webp"))
 ATTEMPTS = table(AttemptRow)
+OUTPUT = stored("out/w/b/1/0/made.jpg")
 
 
 async def retry(scene: Scene, id: str, *, all_records: bool = False) -> Overview:
@@ -144,6 +149,53 @@ async def test_picture_that_is_no_longer_kept_cannot_run_again(scene: Scene) -> 
     assert await scene.everything() == before
 
 
+@pytest.mark.parametrize("facts", [{"_url": OUTPUT}, {"faces": [{"crop": OUTPUT}]}], ids=["flat", "nested"])
+async def test_good_record_whose_picture_is_no_longer_kept_is_not_shown_again(
+    scene: Scene, facts: dict[str, Any]
+) -> None:
+    """Its link would be dead in the new event. One that made no picture stays, and where all run again nothing does."""
+    ids = []
+    for good in (facts, {"note": "$output", "size": [1, 2]}):
+        ids.append(await scene.accept(2))
+        (claimed,) = await scene.claim(1)
+        assert await scene.complete(claimed.batch, (), [result(0, **good), result(1, 500)])
+        await scene.change(ids[-1], outputs_expired=1)
+    pictured, plain = ids
+    before = await scene.everything()
+    with pytest.raises(Gone, match="ask for all records"):
+        await retry(scene, pictured)
+    assert await scene.everything() == before
+    assert (await retry(scene, plain)).counts == Counts(2, 1, 1, 0)
+    assert (await retry(scene, pictured, all_records=True)).counts == Counts(2, 0, 0, 0)
+
+
+async def test_links_to_pictures_of_an_earlier_run_live_as_long_as_the_batch_keeps_them(scene: Scene) -> None:
+    id = await scene.accept(2)
+    (claimed,) = await scene.claim()
+    assert await scene.complete(claimed.batch, (), [result(0, _url=OUTPUT), result(1, 500)])
+    long_ago = update(RESULTS).values(finished=RESULTS.c.finished - 71 * 3_600_000)
+    assert await scene.broker.store.change(long_ago) == 2
+    began = (await retry(scene, id)).modified
+    await scene.finish_waiting(200)
+    _, owed = await scene.deliveries(id)
+    for response in (json.loads(owed.body)["response"], (await scene.broker.details(id))["response"]):
+        (expires,) = parse_qs(urlsplit(response["records"][0]["_url"]).query)["expires"]
+        assert int(expires) >= began // 1000 + 72 * 3600
+
+
+async def test_retry_is_not_refused_for_the_limit_of_open_batches(start_broker: StartBroker) -> None:
+    """What was accepted once stays accepted, so that a retry in bulk does not stop half way."""
+    scene = Scene(await start_broker(max_queued=1))
+    ids = [await fresh_batch(scene) for _ in range(3)]
+    await scene.finish_waiting(500)
+    one, *others = ids
+    assert (await retry(scene, one)).run == 2
+    assert await scene.broker.web.retry.many(scene.broker.tenant.workspace, (Outcome.FAILED,), 0) == Retried(2, 0)
+    body = {"type": "upscaler", "records": [{"_url": "https://a.example.com/1.jpg"}]}
+    assert (await scene.broker.http.post("/account/v2/request", json=body)).status_code == 429
+    assert [(await scene.row(id)).status for id in (one, *others)] == ["CREATED"] * 3
+
+
 async def test_unsent_delivery_of_the_older_run_is_superseded(scene: Scene) -> None:
     id = await scene.done(500)
     await retry(scene, id)
@@ -205,8 +257,10 @@ async def test_late_worker_of_the_older_run_writes_nothing(scene: Scene) -> None
 
 
 async def test_nudge_is_rung_after_the_commit(start_broker: StartBroker, valkey_url: str) -> None:
+    """The workspace is paused, so that the sweep rings for nothing of it."""
     scene = Scene(await start_broker(redis_url=valkey_url))
     id = await scene.done(500)
+    await scene.broker.web.pause.pause_workspace(scene.broker.tenant.workspace)
     redis = connect(valkey_url)
     await redis.flushall()
     await retry(scene, id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -123,6 +124,12 @@ def test_every_output_in_nested_facts_becomes_a_link() -> None:
 def test_a_link_lives_as_long_as_its_output() -> None:
     resolved = LINKS.resolve(batch(), result({"url": stored(KEY)}, finished=1_700_000_000_999))
     assert parts(resolved.facts["url"])[2] == str(1_700_000_000 + 72 * 3600)
+
+
+def test_a_link_to_an_output_of_an_earlier_run_lives_as_long_as_those_of_the_last_one() -> None:
+    again = replace(batch(), run=2, modified=1_800_000_000_999)
+    resolved = LINKS.resolve(again, result({"url": stored(KEY)}, finished=1_700_000_000_000))
+    assert parts(resolved.facts["url"])[2] == str(1_800_000_000 + 72 * 3600)
 
 
 def test_a_link_to_an_output_just_made_lives_from_now() -> None:
