@@ -52,11 +52,12 @@ class Orphans:
 
     database: Database
     blobs: Blobs
+    pause_seconds: float = SECONDS
 
     async def run(self) -> None:
         """Search once an hour, in one process of the fleet, until cancelled."""
         while True:
-            await asyncio.sleep(SECONDS)
+            await asyncio.sleep(self.pause_seconds)
             try:
                 if await self.database.writer.write(take_turn, Turn("orphans", TURN_MS)):
                     log.info("orphans.searched", removed=await self.search())

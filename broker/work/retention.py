@@ -40,11 +40,12 @@ class Retention:
     input_ms: int
     output_ms: int
     batch_ms: int
+    pause_seconds: float = SECONDS
 
     async def run(self) -> None:
-        """Look every minute until cancelled."""
+        """Look every `pause_seconds` until cancelled."""
         while True:
-            await asyncio.sleep(SECONDS)
+            await asyncio.sleep(self.pause_seconds)
             await self.once()
 
     async def once(self) -> None:

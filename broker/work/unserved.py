@@ -24,11 +24,12 @@ class Unserved:
     """The use case. For web processes: they are there even when no worker is."""
 
     database: Database
+    pause_seconds: float = SECONDS
 
     async def run(self) -> None:
-        """Look every minute until cancelled; one process of the fleet does."""
+        """Look every `pause_seconds` until cancelled; one process of the fleet does."""
         while True:
-            await asyncio.sleep(SECONDS)
+            await asyncio.sleep(self.pause_seconds)
             try:
                 if await self.database.writer.write(take_turn, Turn("unserved", TURN_MS)):
                     await self.once()

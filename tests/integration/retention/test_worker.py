@@ -1,15 +1,16 @@
-"""Workers see to what is kept how long, as the settings say."""
+"""Which processes see to what is kept how long, and that they do as the settings say."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from broker.batches import Record
 from broker.errors import NotFound
 from broker.media.blobs import Blobs, input_key, output_key
 from broker.store.ends import finish_batches
 from broker.store.rows import dump_records
-from tests.integration.running import Broker, StartWorker
+from tests.integration.running import Broker, StartBroker, StartWorker
 from tests.integration.store.ended import HOUR, back_date, id_from
 from tests.integration.store.rows import accept, claim, finish, result, select
 
@@ -47,7 +48,15 @@ async def test_a_worker_keeps_each_thing_as_long_as_its_setting_says(broker: Bro
     assert not await exists(blobs, orphan)
 
 
-async def test_a_worker_does_so_unasked(start_worker: StartWorker) -> None:
+async def test_workers_are_caretakers_unasked_and_web_processes_of_what_outlives_workers(
+    start_broker: StartBroker, start_worker: StartWorker
+) -> None:
+    await start_broker()
+    web = caretakers()
+    assert web == {"Sweep.run": 1, "Unserved.run": 1}
     await start_worker()
-    tasks = {task.get_name() for task in asyncio.all_tasks()}
-    assert {"Retention.run", "Orphans.run"} <= tasks
+    assert caretakers() - web == {"Sweep.run": 1, "Retention.run": 1, "Orphans.run": 1, "Sender.run": 1}
+
+
+def caretakers() -> Counter[str]:
+    return Counter(name for task in asyncio.all_tasks() if (name := task.get_name()).endswith(".run"))
