@@ -8,10 +8,20 @@ from typing import Any
 
 from sqlalchemy import Row, select, update
 
+from broker.bootstrap.work import open_work
 from broker.queue.embedded import EmbeddedValkey
 from broker.store.tables import BatchRow, ResultRow, WorkspaceRow, table
 from tests.integration.net.servers import Web
-from tests.integration.running import Broker, StartBroker, StartWorker, Worker, in_base64, photograph, until
+from tests.integration.running import (
+    Broker,
+    StartBroker,
+    StartWorker,
+    Worker,
+    in_base64,
+    photograph,
+    settings_for,
+    until,
+)
 
 SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
 _batches = table(BatchRow)
@@ -60,6 +70,46 @@ async def test_sent_picture_that_cannot_be_read_gives_the_batch_back(broker: Bro
         await broker.store.change(update(_batches).values(due=0))
         records = (await broker.done(accepted["id"]))["response"]["records"]
         assert [record["_status"]["code"] for record in records] == [200, 200], instead
+
+
+async def test_batch_that_is_hindered_rests_two_seconds_then_longer_and_ten_at_most(
+    broker: Broker, images: Web, database_url: str, tmp_path: Path
+) -> None:
+    await broker.post({"type": "upscaler", "records": [{"_url": images.url("/face.webp")}]})
+    async with open_work(settings_for(tmp_path, database_url)) as work:
+        BlobFolder(broker).take_away("a file")
+        for claims, rest_ms in ((1, 2_000), (2, 4_000), (3, 8_000), (4, 10_000), (50, 10_000)):
+            await broker.store.change(update(_batches).values(due=0, lease_seq=claims - 1))
+            (claim,) = await work.claim(work.types, 1)
+            await work.run(claim)
+            batch = await broker.store.row(select(_batches))
+            # Both were read off the clock in one statement, one after the other.
+            assert rest_ms - 100 < batch.due - batch.modified < rest_ms + 500
+            assert (batch.status, batch.lease_seq, batch.crashes) == ("CREATED", claims, 0)
+
+
+async def test_batch_that_a_stop_gives_back_is_due_at_once(
+    hostile: Path, start_broker: StartBroker, database_url: str, tmp_path: Path
+) -> None:
+    """Nothing hindered it, so the next worker need not wait; nor after the many claims of a rolling deploy."""
+    broker = await start_broker()
+    ledger = tmp_path / "ledger"
+    record = {**SOURCE, "gate": str(tmp_path / "never"), "ledger": str(ledger)}
+    await broker.post({"type": "hostile-async", "endpoint": "gate", "records": [record]})
+    await broker.store.change(update(_batches).values(lease_seq=50))
+
+    async def began() -> bool:
+        return ledger.exists()
+
+    async with open_work(settings_for(tmp_path, database_url)) as work:
+        (claim,) = await work.claim(work.types, 1)
+        running = asyncio.create_task(work.run(claim))
+        await until(began)
+        running.cancel()
+        await asyncio.wait({running})
+    batch = await broker.store.row(select(_batches))
+    assert (batch.status, batch.lease_seq, batch.crashes) == ("CREATED", 51, 0)
+    assert batch.due <= batch.modified
 
 
 async def test_output_that_cannot_be_stored_gives_the_batch_back(broker: Broker, worker: Worker, images: Web) -> None:
