@@ -1,16 +1,25 @@
-"""What must not happen before the commit: a nudge for a batch that is not in SQL yet."""
+"""What comes first: the commit before its nudge, and a fresh batch before what is left of a large piece of work."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from arq import ArqRedis
+from sqlalchemy import func, select, update
 
 from broker.queue.connection import connect, disconnect, queue_name
-from tests.integration.running import ROOT, StartBroker, in_base64, photograph, until
+from broker.store.children import Expansion, NewChild, add_children
+from broker.store.tables import BatchRow, table
+from tests.integration.running import ROOT, Broker, StartBroker, StartWorker, in_base64, photograph, until
+from tests.integration.store.rows import claim, new_batch
 
-BODY = {"type": "upscaler", "records": [{"_base64": in_base64(photograph("chelsea-face.webp"))}]}
+SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
+BODY = {"type": "upscaler", "records": [SOURCE]}
+CHILDREN = 400
+_batches = table(BatchRow)
 
 
 async def waiting(redis: ArqRedis) -> int:
@@ -35,3 +44,39 @@ async def test_a_nudge_leaves_only_after_the_commit(start_broker: StartBroker, v
 
 async def _true(holds: bool) -> bool:
     return holds
+
+
+async def add_folder(broker: Broker, record: Mapping[str, Any]) -> None:
+    """A parent that waits for CHILDREN batches of one such record each, accepted before what comes now."""
+    await broker.post({"type": "hostile", "endpoint": "sleep", "records": [record]})
+    row = await broker.store.row(select(_batches))
+    await broker.store.change(update(_batches).values(records="[]", size=0))
+    (parent,) = await claim(broker.core.database, types=("hostile",))
+    like = {"type": row.type, "endpoint": row.endpoint, "records": row.records}
+    children = [NewChild(place, new_batch(broker.tenant.workspace, **like)) for place in range(CHILDREN)]
+    assert await broker.core.database.writer.write(add_children, Expansion(parent.lease, tuple(children), None))
+
+
+async def test_a_folder_of_images_delays_a_fresh_batch_by_at_most_one_of_its_batches(
+    hostile: Path, start_broker: StartBroker, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """The worker has one slot, which a child has when the fresh batch comes; no other child begins before that."""
+    broker = await start_broker()
+    ledger, aside = tmp_path / "ledger", tmp_path / "aside"
+    record = {**SOURCE, "seconds": 0.02, "ledger": str(ledger)}
+    await add_folder(broker, record)
+    await start_worker("hostile", worker_batches=1, worker_threads=1)
+
+    def begun() -> list[str]:
+        return ledger.read_text().splitlines() if ledger.exists() else []
+
+    await until(lambda: _true(len(begun()) > 2))
+    records = [{**record, "ledger": str(aside)}, record]
+    fresh = await broker.post({"type": "hostile", "endpoint": "sleep", "records": records})
+    before = len(begun())
+    await broker.done(fresh["id"])
+    place = begun().index("1 started")
+    assert set(begun()[:place]) == {"0 started"}
+    assert place - before <= 1
+    waiting = select(func.count()).where(_batches.c.parent_id.is_not(None), _batches.c.status == "CREATED")
+    assert (await broker.store.row(waiting))[0] > 0
