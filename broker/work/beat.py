@@ -84,10 +84,10 @@ class Heartbeat:
         self._started.set()
         writer = Writer(session)
         watching = asyncio.create_task(self._let_go_in_time())
-        pause = self._lease / 3
+        kept = True
         while not self._stopping or (self._returns and time.monotonic() < self._end):
-            await self._rest(pause)
-            pause = self._lease / 3 if await self._keep(writer) else min(self._lease / 10, RETRY_SECONDS)
+            await self._rest(self._lease / 3 if kept else min(self._lease / 10, RETRY_SECONDS))
+            kept = await self._keep(writer)
         watching.cancel()
         await writer.aclose()
 
