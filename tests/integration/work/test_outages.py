@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, select, update
+from structlog.testing import capture_logs
 
 from broker.bootstrap.work import open_work
 from broker.queue.embedded import EmbeddedValkey
+from broker.store.clock import db_now
 from broker.store.tables import BatchRow, ResultRow, WorkspaceRow, table
 from tests.integration.net.servers import Web
+from tests.integration.receiver import Receiver
 from tests.integration.running import (
     Broker,
     StartBroker,
@@ -22,8 +25,10 @@ from tests.integration.running import (
     settings_for,
     until,
 )
+from tests.integration.work.scene import Scene
 
 SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
+LOST = {"lease.let_go", "lease.lost", "batch.dropped", "batch.hindered"}
 _batches = table(BatchRow)
 
 
@@ -126,12 +131,29 @@ async def test_output_that_cannot_be_stored_gives_the_batch_back(broker: Broker,
     assert (batch.outcome, batch.crashes) == ("succeeded", 0)
 
 
-async def test_database_that_waits_a_while_costs_no_batch(broker: Broker, worker: Worker, images: Web) -> None:
-    accepted = await broker.post({"type": "upscaler", "records": [{"_url": images.url("/coffee.jpg")}]})
-    async with broker.store.locked():
-        await asyncio.sleep(0.5)
-    (record,) = (await broker.done(accepted["id"]))["response"]["records"]
-    assert record["_status"]["code"] == 200
+async def test_end_that_waits_for_the_database_for_a_lease_costs_no_second_run(
+    hostile: Path, start_broker: StartBroker, start_worker: StartWorker, receiver: Receiver, tmp_path: Path
+) -> None:
+    """The lease cannot be kept meanwhile, and is over by the clock; but the end is on its way, and nobody took it."""
+    scene = Scene(await start_broker(), tmp_path)
+    await start_worker(lease_seconds=3.0)
+    id = await scene.post(scene.held(), webhook={"endpoint": receiver.url()})
+    await scene.began(1)
+
+    async def over() -> bool:
+        return bool((await scene.broker.store.row(select(db_now() > claimed.lease_until)))[0])
+
+    with capture_logs() as logs:
+        async with scene.broker.store.locked():
+            claimed = await scene.batch()
+            scene.gate.touch()
+            await until(over)
+        records = (await scene.broker.done(id))["response"]["records"]
+    assert [record["_status"]["code"] for record in records] == [200]
+    batch = await scene.batch()
+    assert (batch.lease_seq, batch.crashes, scene.noted()["0 started"]) == (claimed.lease_seq, 0, 1)
+    assert len(await receiver.posted()) == 1
+    assert LOST.isdisjoint(line["event"] for line in logs)
 
 
 async def test_redis_that_dies_in_mid_work_costs_no_batch(
