@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -44,14 +46,25 @@ async def test_without_redis_work_is_found_in_sql(start_worker: StartWorker) -> 
     await until(lambda: ledger.ran_once(batches))
 
 
-async def test_an_idle_worker_asks_nobody(start_worker: StartWorker, redis: ArqRedis) -> None:
-    ledger = Ledger()
-    await start_worker(ledger)
-    before = await redis.info("stats")
-    await asyncio.sleep(0.3)
-    after = await redis.info("stats")
-    assert ledger.claims == 1
-    assert after["total_commands_processed"] - before["total_commands_processed"] <= 2  # its BLPOP, and INFO itself
+async def test_an_idle_worker_asks_redis_twice_and_sql_once_in_each_of_its_pauses(
+    start_worker: StartWorker, redis: ArqRedis
+) -> None:
+    """It runs one script that takes nudges and bells, claims, and waits for a bell as long as the pause is."""
+    ledger, pause, looks = Ledger(), 0.05, 8
+
+    async def commands() -> Counter[str]:
+        stats = await redis.info("commandstats")
+        return Counter({name.removeprefix("cmdstat_"): int(command["calls"]) for name, command in stats.items()})
+
+    await start_worker(ledger, idle_seconds=pause)
+    start, claims, before = time.monotonic(), ledger.claims, await commands()
+    await until(lambda: ledger.claims >= claims + looks)
+    asked = await commands() - before
+    assert asked.pop("info") == 1
+    in_script = {"time", "zrangebyscore", "lpop"}
+    assert set(asked) == {"blpop", "evalsha", *in_script}
+    assert all(looks - 2 <= calls <= looks + 2 for calls in asked.values())
+    assert time.monotonic() - start >= (looks - 1) * pause  # the first pause had begun
 
 
 async def test_doubled_nudges_run_a_batch_once(
