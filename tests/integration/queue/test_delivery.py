@@ -50,7 +50,7 @@ async def test_an_idle_worker_asks_redis_twice_and_sql_once_in_each_of_its_pause
     start_worker: StartWorker, redis: ArqRedis
 ) -> None:
     """It runs one script that takes nudges and bells, claims, and waits for a bell as long as the pause is."""
-    ledger, pause, looks = Ledger(), 0.05, 8
+    ledger, pause, looks = Ledger(), 0.25, 5
 
     async def commands() -> Counter[str]:
         stats = await redis.info("commandstats")
