@@ -1,25 +1,18 @@
-"""Leases: a beat extends, a give-back returns, the sweep rescues what is over, and a stale lease changes nothing."""
+"""Leases: a beat extends, a give-back returns, the sweep rescues what is over."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
-
-import pytest
 
 from broker.store.claims import Claim, overdue_batches
 from broker.store.database import Database
 from broker.store.ends import finish_batches
 from broker.store.leases import Beat, GiveBack, Lease, Strays, extend_leases, give_back_batches, return_strays
-from broker.store.results import Checkpoint, checkpoint_results
 from tests.integration.store.rows import (
     EXPIRED,
     MINUTE,
     accept,
     claim,
-    delivery,
-    everything,
     execute,
     finish,
     rescue,
@@ -27,60 +20,9 @@ from tests.integration.store.rows import (
     select,
 )
 
-Step: TypeAlias = Callable[[Database, Claim], Awaitable[object]]
-
-
-async def rescued(database: Database, _claimed: Claim) -> None:
-    assert await rescue(database)
-
-
-async def claimed_again(database: Database, claimed: Claim) -> None:
-    await rescued(database, claimed)
-    assert len(await claim(database, owner="the next")) == 1
-
-
-async def finished(database: Database, claimed: Claim) -> None:
-    assert await database.writer.write(finish_batches, finish(claimed, result(5)))
-
-
-async def cancelled(database: Database, _claimed: Claim) -> None:
-    await execute(database, "UPDATE batches SET status = 'DONE', outcome = 'cancelled', lease_seq = lease_seq + 1")
-
-
-async def extend(database: Database, claimed: Claim) -> bool:
-    return bool(await database.writer.write(extend_leases, Beat("worker", (claimed.lease,), MINUTE)))
-
-
-async def checkpoint(database: Database, claimed: Claim) -> bool:
-    return await database.writer.write(checkpoint_results, Checkpoint(claimed.lease, 1, (result(),)))
-
-
-async def end(database: Database, claimed: Claim) -> bool:
-    return bool(await database.writer.write(finish_batches, finish(claimed, result(), owed=delivery(claimed))))
-
 
 async def give_back(database: Database, claimed: Claim) -> bool:
     return await database.writer.write(give_back_batches, GiveBack(claimed.lease))
-
-
-@pytest.mark.parametrize("attempt", [extend, checkpoint, end, give_back])
-@pytest.mark.parametrize("loss", [rescued, claimed_again, finished, cancelled])
-async def test_a_stale_lease_changes_nothing(database: Database, workspace_id: str, loss: Step, attempt: Step) -> None:
-    await accept(database, workspace_id)
-    (claimed,) = await claim(database, lease_ms=EXPIRED)
-    await loss(database, claimed)
-    before = await everything(database)
-    assert await attempt(database, claimed) is False
-    assert await everything(database) == before
-
-
-@pytest.mark.parametrize("attempt", [extend, checkpoint, end, give_back])
-async def test_a_lease_that_is_held_may_do_all_of_it(database: Database, workspace_id: str, attempt: Step) -> None:
-    await accept(database, workspace_id)
-    (claimed,) = await claim(database)
-    before = await everything(database)
-    assert await attempt(database, claimed) is True
-    assert await everything(database) != before
 
 
 async def test_a_stale_finish_in_the_group_of_the_fresh_one_writes_nothing(
