@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from broker.store.batches import insert_batches
 from broker.store.database import Database, open_database
 from broker.store.ends import Ended, Finish, finish_batches
 from broker.store.workspaces import NewWorkspace, insert_workspaces
-from tests.databases import PostgresServer, remove_postgres, temporary_postgres_folder
+from tests.databases import PostgresServer, remove_postgres, run_aside, temporary_postgres_folder
+from tests.integration.running import PATIENCE
 from tests.integration.store.rows import TYPE, accept, claim, execute, finish, new_batch, result, select
 
 
@@ -192,12 +192,11 @@ async def test_a_frozen_server_is_given_up_after_a_while_and_used_again_at_once(
     with own_server.frozen():
         begun = asyncio.create_task(accept(database, workspace))
         await asyncio.sleep(0.1)
+        pinged = asyncio.create_task(database.ping())
         with pytest.raises(Unavailable):
             await accept(database, workspace)
-        with pytest.raises(Unavailable):
-            await database.ping()
-        with pytest.raises(Unavailable):
-            await begun
+        assert not begun.done()
+        assert {type(end) for end in await asyncio.gather(begun, pinged, return_exceptions=True)} == {Unavailable}
     for _ in range(3):
         kept += await accept(database, workspace)
         await database.ping()
@@ -300,15 +299,27 @@ async def stored(database: Database) -> set[str]:
     return {row[0] for row in await select(database, "SELECT id FROM batches")}
 
 
-async def test_a_process_frozen_amid_a_transaction_does_not_keep_its_rows(postgresql: Database, workspace: str) -> None:
+async def gone(url: str, backend: int) -> None:
+    """Until the server has ended a session."""
+    connection = await asyncpg.connect(url)
+    async with asyncio.timeout(PATIENCE):
+        while await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", backend):
+            await asyncio.sleep(0.02)
+    await connection.close()
+
+
+async def test_a_process_frozen_amid_a_transaction_does_not_keep_its_rows(
+    postgresql: Database, postgresql_url: str, workspace: str
+) -> None:
     """Its server ends the transaction; when the process wakes, its write has failed and the next one works."""
     assert await settings(postgresql, "idle_in_transaction_session_timeout") == ["10s"]
     (id,) = await accept(postgresql, workspace)
 
     def freeze(connection: Connection, items: Sequence[str]) -> list[None]:
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 200"))
+        backend = connection.scalar(text("SELECT pg_backend_pid()"))
         connection.execute(text("UPDATE batches SET type = 'frozen'"))
-        time.sleep(1)
+        run_aside(gone(postgresql_url, backend))  # the process is frozen meanwhile: its event loop stands still
         connection.execute(text("UPDATE batches SET type = 'thawed'"))
         return [None] * len(items)
 
