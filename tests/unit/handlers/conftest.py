@@ -44,6 +44,9 @@ class FolderBox:
     def document(self, ref: Ref) -> BaseModel:
         raise KeyError(ref)
 
+    def snapshot(self, kind: str, id: str) -> Path:
+        raise KeyError(kind, id)
+
     async def run(self, type: str, endpoint: str, image: bytes, params: Mapping[str, JSON]) -> Facts:
         raise AssertionError("no handler under test runs another one")
 
