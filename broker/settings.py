@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,6 +20,8 @@ CommaList = Annotated[tuple[str, ...], NoDecode]
 PREFIX = "BROKER_"
 CLIENT_NAMES = frozenset({"BROKER_URL", "BROKER_TOKEN"})
 """What the commands that talk to a broker read."""
+# Labels of letters, digits, hyphens and underscores, the last one no number. ASCII: other names are written xn--…
+_NAME = re.compile(r"([a-z0-9_-]{1,63}\.)*(?!([0-9]+|0x[0-9a-f]*)\.?\Z)[a-z0-9_-]{1,63}\.?", re.ASCII | re.IGNORECASE)
 MEGABYTE = 1024 * 1024
 IPV4_LOOPBACK: Network = ipaddress.ip_network("127.0.0.0/8")
 IPV6_LOOPBACK: Network = ipaddress.ip_network("::1/128")
@@ -44,6 +47,9 @@ class Settings(BaseSettings):
 
     allow_networks: CommaList = Field(
         (), description="CIDRs of private networks that downloads and webhooks may reach."
+    )
+    allow_hosts: CommaList = Field(
+        (), description="Names that may lead to private addresses, on any port, but to no cloud's metadata."
     )
     allow_ports: CommaList = Field(
         ("80", "443", "8080", "8443"), description="Ports that downloads and webhooks may use elsewhere."
@@ -84,7 +90,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="json, pretty, or auto = by terminal.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
 
-    @field_validator("trusted_proxies", "allow_networks", "allow_ports", "webhook_schedule", mode="before")
+    @field_validator(
+        "trusted_proxies", "allow_networks", "allow_hosts", "allow_ports", "webhook_schedule", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -96,6 +104,14 @@ class Settings(BaseSettings):
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:
             ipaddress.ip_network(network)
+        return value
+
+    @field_validator("allow_hosts")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not a host name (addresses belong in BROKER_ALLOW_NETWORKS)")
         return value
 
     @field_validator("allow_ports")
@@ -173,6 +189,10 @@ class Settings(BaseSettings):
     @cached_property
     def ports(self) -> frozenset[int]:
         return frozenset(int(port) for port in self.allow_ports)
+
+    @cached_property
+    def hosts(self) -> frozenset[str]:
+        return frozenset(name.lower().removesuffix(".") for name in self.allow_hosts)
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

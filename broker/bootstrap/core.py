@@ -58,5 +58,5 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             links=Links(foundation.vault, settings.public_url, settings.output_hours),
             nudger=nudger,
             bell=bell,
-            policy=Policy(settings.networks, settings.ports),
+            policy=Policy(settings.networks, settings.ports, settings.hosts),
         )

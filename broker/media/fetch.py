@@ -10,7 +10,8 @@ import httpx
 
 from broker.errors import AddressRefused, Invalid
 from broker.net.body import CODINGS, DamagedBody, inflate, read_up_to
-from broker.net.guard import Resolver, guarded_client, system_resolver
+from broker.net.connect import Resolver, system_resolver
+from broker.net.guard import guarded_client
 from broker.net.urls import parse_url
 from handlers.contract import RecordError
 

@@ -85,22 +85,31 @@ class Policy:
 
     networks: those of the operator's own that may be reached, on any port, although the table forbids them.
     ports: those that may be used at every other address.
+    hosts: names, in lower case, that may lead to any address and port but to metadata.
     """
 
     networks: tuple[Network, ...] = ()
     ports: frozenset[int] = frozenset({80, 443, 8080, 8443})
+    hosts: frozenset[str] = frozenset()
 
-    def check(self, address: Address, port: int) -> None:
-        """Raise AddressRefused, whose message names neither, unless a connection may be opened there.
+    def trusts(self, host: str) -> bool:
+        """Whether the operator has opened this very name; those below it are others."""
+        return host.lower().removesuffix(".") in self.hosts
 
-        An IPv6 address that carries IPv4 addresses is judged together with each of them.
+    def check(self, address: Address, port: int, host: str = "") -> None:
+        """Raise AddressRefused, whose message names nothing, unless a connection may be opened there.
+
+        An IPv6 address that carries IPv4 addresses is judged together with each of them. host: the name that led here.
         """
         if isinstance(address, IPv6Address) and address.scope_id is not None:
             raise AddressRefused
-        if not all(self._allows(face, port) for face in _faces(address)):
+        trusted = self.trusts(host)
+        if not all(self._allows(face, port, trusted) for face in _faces(address)):
             raise AddressRefused
 
-    def _allows(self, address: Address, port: int) -> bool:
+    def _allows(self, address: Address, port: int, trusted: bool) -> bool:
+        if trusted and address not in METADATA:
+            return True
         if any(address in network for network in self.networks if _may_open(network, address)):
             return True
         return port in self.ports and _is_public(address)

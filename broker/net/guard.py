@@ -1,34 +1,26 @@
-"""The HTTP client for customers' URLs: it looks a name up once, checks every answer and connects to one of them."""
+"""The HTTP client for customers' URLs: it connects only where the guard lets it."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import httpcore
 import httpx
 
 from broker.errors import AddressRefused
+from broker.net.connect import Guard, Resolver, system_resolver
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from broker.net.addresses import Address, Policy
+    from broker.net.addresses import Policy
 
-Resolver: TypeAlias = "Callable[[str, int], Iterable[str]]"
-"""(host, port) -> its addresses as text. Blocks; is called in a thread. Raises OSError for a name that has none."""
-
-LOOKUP_THREADS = 32
-LOOKUP_SECONDS = 5.0
 CONNECT_SECONDS = 10.0
-MAX_ADDRESSES = 3
 MAX_CONNECTIONS = 100
 KEEPALIVE_SECONDS = 5.0
 
@@ -54,12 +46,6 @@ _HTTPX_ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
 def system_ssl_context() -> ssl.SSLContext:
     """Certificates that everybody trusts; one for all clients, as reading them takes 60 ms."""
     return httpx.create_ssl_context()
-
-
-def system_resolver(host: str, port: int) -> list[str]:
-    """The operating system's answers, in its order of preference."""
-    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
 def guarded_client(
@@ -116,17 +102,14 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Opens TCP connections to checked addresses. TLS and Host above it go on with the name.
+    """Opens TCP connections where a Guard lets it. TLS and Host above it go on with the name.
 
     inner: what opens the connection once its address is checked.
     """
 
     def __init__(self, policy: Policy, resolver: Resolver, inner: httpcore.AsyncNetworkBackend | None = None) -> None:
-        self._policy = policy
-        self._resolver = resolver
+        self._guard = Guard(policy, resolver)
         self._inner = inner or httpcore.AnyIOBackend()
-        # Not the loop's own threads: a handful of stalled lookups would stop everything else that uses those.
-        self._threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="lookup")
 
     async def connect_tcp(
         self,
@@ -136,22 +119,11 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Raise AddressRefused if any answer for `host` is refused; else connect to the first that takes it, of three.
+        async def dial(address: str, seconds: float | None) -> tuple[httpcore.AsyncNetworkStream, str]:
+            stream = await self._inner.connect_tcp(address, port, seconds, local_address, socket_options)
+            return stream, stream.get_extra_info("server_addr")[0]
 
-        timeout: seconds for all the tries together, the lookup's own 5 s not counted.
-        """
-        addresses = await self._lookup(host, port)
-        for address in addresses:
-            self._policy.check(address, port)
-        candidates = addresses[:MAX_ADDRESSES]
-        share = None if timeout is None else timeout / len(candidates)
-        *others, last = candidates
-        for address in others:
-            try:
-                return await self._connect(address, port, share, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._connect(last, port, share, local_address, socket_options)
+        return await self._guard.connect(host, port, dial, timeout)
 
     async def connect_unix_socket(
         self,
@@ -165,36 +137,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _lookup(self, host: str, port: int) -> list[Address]:
-        lookup = asyncio.get_running_loop().run_in_executor(self._threads, self._resolver, host, port)
-        try:
-            async with asyncio.timeout(LOOKUP_SECONDS):
-                answers = await lookup
-        except TimeoutError as error:
-            raise httpcore.ConnectTimeout("the name was not found in time") from error
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError("the name was not found") from error
-        addresses = [ip_address(answer) for answer in answers]
-        if not addresses:
-            raise httpcore.ConnectError("the name has no address")
-        return addresses
-
-    async def _connect(
-        self,
-        address: Address,
-        port: int,
-        timeout: float | None,
-        local_address: str | None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None,
-    ) -> httpcore.AsyncNetworkStream:
-        stream = await self._inner.connect_tcp(str(address), port, timeout, local_address, socket_options)
-        peer = stream.get_extra_info("server_addr")
-        if ip_address(peer[0]) != address:
-            await stream.aclose()
-            raise AddressRefused
-        return stream
+        self._guard.close()
 
 
 class _Response(httpx.Response):

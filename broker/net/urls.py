@@ -24,7 +24,7 @@ _NAME = re.compile(rf"(?=.{{1,254}}\Z)(?!(.*\.)?{_NUMBER}\.?\Z)({_LABEL}\.)*{_LA
 # What nearly all customers send: a short lower-case name that ends in letters, so is no address in any spelling, and
 # visible ASCII after it. All parsers agree on it, so none is asked: 1 µs in place of 25.
 _PLAIN = re.compile(
-    r"(https?)://(?=[^/?#:]{1,63}(?:[/?#:]|\Z))(?:[a-z0-9_]+(?:-[a-z0-9_]+)*\.)+(?!localhost\b)[a-z]{2,}"
+    r"(https?)://(?=[^/?#:]{1,63}(?:[/?#:]|\Z))((?:[a-z0-9_]+(?:-[a-z0-9_]+)*\.)+(?!localhost\b)[a-z]{2,})"
     r"(?::([1-9][0-9]{1,3}))?(?:[/?#][!-~]*)?"
 )
 
@@ -33,18 +33,19 @@ def check_url(url: str, policy: Policy) -> None:
     """Raise Invalid, whose message the customer may read, if the URL can be known to be of no use.
 
     Nothing is looked up. An address in place of a name is judged here, port included. With a name, the port is judged
-    here only if no network of the operator's is open, for in such a network any port may be used.
+    here only if neither it nor any network is opened by the operator, for there any port may be used.
     """
     if len(url) <= MAX_LENGTH and (plain := _PLAIN.fullmatch(url)):
-        _check_port(int(plain[2] or DEFAULT_PORTS[plain[1]]), policy)
+        _check_port(plain[2], int(plain[3] or DEFAULT_PORTS[plain[1]]), policy)
         return
     parsed = parse_url(url)
     port = port_of(parsed)
-    address = literal(parsed.raw_host.decode("ascii"))
+    host = parsed.raw_host.decode("ascii")
+    address = literal(host)
     if address is not None:
-        _check_literal(address, port, policy)
+        _check_literal(address, port, host, policy)
     else:
-        _check_port(port, policy)
+        _check_port(host, port, policy)
 
 
 def parse_url(url: str) -> httpx.URL:
@@ -92,13 +93,13 @@ def _is_host(host: str) -> bool:
     return literal(host) is not None or _NAME.fullmatch(host) is not None
 
 
-def _check_port(port: int, policy: Policy) -> None:
-    if not policy.networks and port not in policy.ports:
+def _check_port(host: str, port: int, policy: Policy) -> None:
+    if not policy.networks and port not in policy.ports and not policy.trusts(host):
         raise Invalid(f"Port {port} is not allowed.")
 
 
-def _check_literal(address: Address, port: int, policy: Policy) -> None:
+def _check_literal(address: Address, port: int, host: str, policy: Policy) -> None:
     try:
-        policy.check(address, port)
+        policy.check(address, port, host)
     except AddressRefused as refused:
         raise Invalid(refused.message) from None

@@ -68,6 +68,11 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, written:
     assert settings.networks == settings.proxies == tuple(map(ipaddress.ip_network, read))
 
 
+def test_open_hosts_are_compared_in_lower_case_without_the_last_dot(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(monkeypatch, allow_hosts="MinIO.internal., localhost,s3-1,xn--4ca.test")
+    assert load().hosts == {"minio.internal", "localhost", "s3-1", "xn--4ca.test"}
+
+
 def test_keys_are_separated_by_commas_the_writing_one_first(monkeypatch: pytest.MonkeyPatch) -> None:
     environment(monkeypatch, secret_key=" new , old,,")
     assert load().keys == ("new", "old")
@@ -95,6 +100,11 @@ def test_a_slash_at_the_end_of_the_public_url_is_dropped(monkeypatch: pytest.Mon
     [
         *[("allow_networks", bad) for bad in ("10.0.0.1/8", "10.0.0.0/33", "example.com", "10.0.0.0/8,nonsense")],
         *[("trusted_proxies", bad) for bad in ("::1/64", "localhost")],
+        *[
+            ("allow_hosts", bad)
+            for bad in ("10.0.0.1", "::1", "10.1", "0x7f", "a.0x7f.", "*.test", "a:80", "http://a", "a..b")
+        ],
+        *[("allow_hosts", bad) for bad in ("ä.test", "a b", ".", "a,b,1", "a" * 64)],
         *[("allow_ports", bad) for bad in ("0", "65536", "-1", "http", "80,8o80", "80.0", "٨٠")],
         *[("webhook_schedule", bad) for bad in ("", "-1", "604801", "nan", "inf", "soon", "0,,x")],
         *[("public_url", bad) for bad in ("b.example", "ftp://b", "https://", "http://b/?a=1", "http://b/#x", "//b")],

@@ -12,13 +12,13 @@ import pytest
 
 from broker.media.fetch import Fetcher
 from broker.net.addresses import Policy
-from broker.net.guard import system_resolver
+from broker.net.connect import system_resolver
 from tests.integration.net.servers import Names, Web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from broker.net.guard import Resolver
+    from broker.net.connect import Resolver
 
 MakeFetcher: TypeAlias = Callable[..., Fetcher]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
 
-    from broker.net.guard import Resolver
+    from broker.net.connect import Resolver
 
 Writing: TypeAlias = Callable[[asyncio.StreamWriter], Awaitable[None]]
 Answer: TypeAlias = bytes | Writing

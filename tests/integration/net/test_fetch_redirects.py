@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.net.guard import system_resolver
+from broker.net.connect import system_resolver
 from handlers.contract import RecordError
 from tests.integration.net.servers import redirect, reply, stall
 

@@ -14,13 +14,14 @@ import pytest
 from broker.errors import AddressRefused
 from broker.net.addresses import Policy
 from broker.net.body import read_up_to
+from broker.net.connect import LOOKUP_THREADS, LOOKUPS_A_DOMAIN
 from broker.net.guard import MAX_CONNECTIONS, GuardedBackend, guarded_client
 from tests.integration.net.servers import Web, not_heard, redirect, reply, stall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from broker.net.guard import Resolver
+    from broker.net.connect import Resolver
     from tests.integration.net.servers import Writing
 
 
@@ -120,6 +121,52 @@ async def test_a_stalled_lookup_stops_neither_other_lookups_nor_other_threads(on
         assert await asyncio.to_thread(lambda: "still free") == "still free"
         assert not any(task.done() for task in stalled)
         release.set()
+
+
+async def test_a_domain_whose_lookups_stall_holds_no_more_than_its_share_of_threads(
+    only_site: Policy, site: Web
+) -> None:
+    site.answers["/"] = [reply(200, b"fine")]
+    release = threading.Event()
+    stalled: list[str] = []
+
+    def resolver(host: str, port: int) -> list[str]:
+        if host.endswith("stalled.test"):
+            stalled.append(host)
+            release.wait(60)
+        return [site.host]
+
+    urls = [site.url(host=f"{label}.stalled.test") for label in range(LOOKUP_THREADS * 2)]
+    async with guarded_client(only_site, resolver=resolver) as client:
+        try:
+            late = asyncio.gather(*map(client.get, urls), return_exceptions=True)
+            assert (await client.get(site.url(host="quick.test"))).content == b"fine"
+            outcomes = await late  # none of them is waited for any longer, but their threads are still held
+            assert {type(outcome) for outcome in outcomes} == {httpx.ConnectTimeout}
+            assert len(stalled) == LOOKUPS_A_DOMAIN
+            with pytest.raises(httpx.ConnectTimeout):
+                await client.get(urls[0])
+            assert (await client.get(site.url(host="quick.test"))).content == b"fine"
+        finally:
+            release.set()
+        assert (await client.get(urls[0])).content == b"fine"
+
+
+async def test_an_open_host_leads_to_a_private_address_and_no_other_does(site: Web) -> None:
+    site.answers["/"] = [reply(200, b"fine")]
+    policy = Policy(hosts=frozenset({"minio.internal"}))
+    async with guarded_client(policy, resolver=lambda host, port: [site.host]) as client:
+        assert (await client.get(site.url(host="minio.internal"))).content == b"fine"
+        with pytest.raises(AddressRefused):
+            await client.get(site.url(host="other.internal"))
+    assert site.connections == 1
+
+
+async def test_an_open_host_does_not_lead_to_metadata() -> None:
+    policy = Policy(hosts=frozenset({"minio.internal"}))
+    async with guarded_client(policy, resolver=lambda host, port: ["10.0.0.1", "169.254.169.254"]) as client:
+        with pytest.raises(AddressRefused):
+            await client.get("http://minio.internal/")
 
 
 async def test_a_lookup_that_takes_too_long_is_a_connect_timeout(only_site: Policy) -> None:

@@ -98,9 +98,9 @@ def policy(*networks: str, ports: frozenset[int] = frozenset({80, 443})) -> Poli
     return Policy(tuple(ip_network(network) for network in networks), ports)
 
 
-def is_allowed(by: Policy, address: str, port: int = 80) -> bool:
+def is_allowed(by: Policy, address: str, port: int = 80, host: str = "") -> bool:
     try:
-        by.check(ip_address(address), port)
+        by.check(ip_address(address), port, host)
     except AddressRefused:
         return False
     return True
@@ -184,6 +184,35 @@ def test_local_nat64_in_an_unknown_form_stays_closed() -> None:
 
 def test_opening_loopback_v6_needs_nothing_else() -> None:
     assert is_allowed(policy("::1/128"), "::1", 8000)
+
+
+OPEN_HOST = Policy(hosts=frozenset({"minio.internal"}))
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "::1", "fd12::7", "::ffff:10.0.0.1", "64:ff9b::a00:1"])
+def test_an_open_host_may_lead_to_any_address_and_port(address: str) -> None:
+    assert is_allowed(OPEN_HOST, address, 9000, "minio.internal")
+    assert is_allowed(OPEN_HOST, address, 9000, "MINIO.internal.")
+
+
+@pytest.mark.parametrize(
+    "host", ["", "internal", "a.minio.internal", "minio.internal.test", "minio.internal..", "10.0.0.1"]
+)
+def test_an_open_host_opens_no_other(host: str) -> None:
+    assert not is_allowed(OPEN_HOST, "10.0.0.1", 80, host)
+    assert not is_allowed(OPEN_HOST, "8.8.8.8", 9000, host)
+
+
+@pytest.mark.parametrize(
+    "address", [*FORBIDDEN["metadata"], "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1"]
+)
+def test_an_open_host_does_not_lead_to_metadata(address: str) -> None:
+    assert not is_allowed(OPEN_HOST, address, 80, "minio.internal")
+
+
+@pytest.mark.parametrize("address", FORBIDDEN["scoped"])
+def test_an_open_host_does_not_lead_to_scoped_addresses(address: str) -> None:
+    assert not is_allowed(OPEN_HOST, address, 80, "minio.internal")
 
 
 @pytest.mark.parametrize("address", ["fe80::1%eth0", "::1%lo", "::ffff:127.0.0.1%1"])

@@ -71,6 +71,7 @@ def test_good_urls(url: str) -> None:
         "[::1]",
         "[::]",
         "[::1%lo]",
+        "[2606:4700::1%25lo]",
         "[::1%25lo]",
         "[fe80::1%25eth0]",
         "[::ffff:127.0.0.1]",
@@ -103,6 +104,14 @@ def test_the_port_of_a_name_is_judged_here_only_if_no_network_is_open() -> None:
     assert complaint("http://example.com:9999/", CLOSED) == "Port 9999 is not allowed."
     assert complaint("http://example.com:9999/", LOCAL) is None
     assert complaint("https://example.com/", Policy(ports=frozenset({80}))) == "Port 443 is not allowed."
+
+
+@pytest.mark.parametrize("host", ["minio.internal", "MINIO.internal", "minio.internal.", "localhost", "localhost."])
+def test_an_open_host_may_use_any_port(host: str) -> None:
+    opened = Policy(hosts=frozenset({"minio.internal", "localhost"}))
+    assert complaint(f"http://{host}:9000/", opened) is None
+    assert complaint(f"http://a.{host}:9000/", opened) is not None
+    assert complaint("http://127.0.0.1/", opened) == "address not allowed"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +200,7 @@ _RESTS = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7F), max_size
 
 
 @given(scheme=st.sampled_from(["http", "https"]), host=_HOSTS, mark=st.sampled_from(["", "/", "?", "#"]), rest=_RESTS)
-@pytest.mark.parametrize("policy", [CLOSED, LOCAL])
+@pytest.mark.parametrize("policy", [CLOSED, LOCAL, Policy(hosts=frozenset({"a.com", "com", "localhost"}))])
 def test_a_url_judged_at_sight_is_judged_as_by_the_parser(
     policy: Policy, scheme: str, host: str, mark: str, rest: str
 ) -> None:

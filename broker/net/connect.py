@@ -1,0 +1,117 @@
+"""The way from a name to a connection: looked up once, every answer checked, one of those connected to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from weakref import WeakValueDictionary
+
+import httpcore
+
+from broker.errors import AddressRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from broker.net.addresses import Address, Policy
+
+Resolver: TypeAlias = "Callable[[str, int], Iterable[str]]"
+"""(host, port) -> its addresses as text. Blocks; is called in a thread. Raises OSError for a name that has none."""
+
+LOOKUP_THREADS = 32
+LOOKUPS_A_DOMAIN = 8
+LOOKUP_SECONDS = 5.0
+MAX_ADDRESSES = 3
+
+
+class Connection(Protocol):
+    async def aclose(self) -> None: ...
+
+
+C = TypeVar("C", bound=Connection)
+Dial: TypeAlias = Callable[[str, float | None], Awaitable[tuple[C, str]]]
+"""(address, seconds) -> an open connection and the address at its other end. Raises httpcore's ConnectError and
+ConnectTimeout."""
+
+
+def system_resolver(host: str, port: int) -> list[str]:
+    """The operating system's answers, in its order of preference."""
+    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+
+
+class Guard:
+    """Decides where a name leads, whatever dials. Its failures are httpcore's, a refusal is AddressRefused."""
+
+    def __init__(self, policy: Policy, resolver: Resolver = system_resolver) -> None:
+        self._policy = policy
+        self._resolver = resolver
+        # Not the loop's own threads: a handful of stalled lookups would stop everything else that uses those.
+        self._threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="lookup")
+        self._domains: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    async def connect(self, host: str, port: int, dial: Dial[C], timeout: float | None) -> C:
+        """Raise AddressRefused if any answer for `host` is refused; else dial up to three until one takes it.
+
+        timeout: seconds for all the tries together, the lookup's own 5 s not counted.
+        """
+        addresses = await self._lookup(host, port)
+        for address in addresses:
+            self._policy.check(address, port, host)
+        candidates = addresses[:MAX_ADDRESSES]
+        share = None if timeout is None else timeout / len(candidates)
+        *others, last = candidates
+        for address in others:
+            try:
+                return await _dial(dial, address, share)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return await _dial(dial, last, share)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _lookup(self, host: str, port: int) -> list[Address]:
+        domain = self._domains.setdefault(_domain(host), asyncio.Semaphore(LOOKUPS_A_DOMAIN))
+        try:
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                await domain.acquire()
+                answers = await asyncio.wrap_future(self._start_lookup(host, port, domain))
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout("the name was not found in time") from error
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError("the name was not found") from error
+        addresses = [ip_address(answer) for answer in answers]
+        if not addresses:
+            raise httpcore.ConnectError("the name has no address")
+        return addresses
+
+    def _start_lookup(self, host: str, port: int, domain: asyncio.Semaphore) -> Future[Iterable[str]]:
+        """A lookup that nobody waits for any more keeps its thread, and so its domain's turn, until it ends."""
+        loop = asyncio.get_running_loop()
+
+        def end(_: Future[Iterable[str]]) -> None:
+            with suppress(RuntimeError):  # the loop has ended before the lookup
+                loop.call_soon_threadsafe(domain.release)
+
+        lookup = self._threads.submit(self._resolver, host, port)
+        lookup.add_done_callback(end)
+        return lookup
+
+
+def _domain(host: str) -> str:
+    """What shares its lookups: about what one owner registers. One whose name servers stall delays only itself."""
+    return ".".join(host.lower().rstrip(".").split(".")[-2:])
+
+
+async def _dial(dial: Dial[C], address: Address, timeout: float | None) -> C:
+    connection, peer = await dial(str(address), timeout)
+    if ip_address(peer) != address:
+        await connection.aclose()
+        raise AddressRefused
+    return connection
