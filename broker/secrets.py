@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -27,6 +28,9 @@ from broker.errors import Misconfigured
 
 KEY_FILE = "secret_key"
 MIN_KEY_LENGTH = 32
+SECRET_PREFIX, PRIVATE_PREFIX, PUBLIC_PREFIX = "whsec_", "whsk_", "whpk_"
+"""How Standard Webhooks 1.0 shows a shared secret and the halves of a key pair; base64 follows."""
+
 _VERSION = b"\x01"
 _ID_BYTES, _NONCE_BYTES = 4, 12
 _HEAD_BYTES = len(_VERSION) + _ID_BYTES
@@ -144,5 +148,12 @@ def token_hash(token: str) -> str:
 
 
 def new_webhook_secret() -> str:
-    """A signing secret as Standard Webhooks 1.0 shows it: `whsec_` and base64 of 32 random bytes."""
-    return "whsec_" + base64.b64encode(os.urandom(32)).decode()
+    """A shared signing secret as Standard Webhooks 1.0 shows it: `whsec_` and base64 of 32 random bytes."""
+    return SECRET_PREFIX + base64.b64encode(os.urandom(32)).decode()
+
+
+def new_webhook_key_pair() -> str:
+    """An ed25519 key pair as Standard Webhooks 1.0 shows it: `whsk_` and base64 of seed and public key, 64 bytes."""
+    key = Ed25519PrivateKey.generate()
+    pair = key.private_bytes_raw() + key.public_key().public_bytes_raw()
+    return PRIVATE_PREFIX + base64.b64encode(pair).decode()

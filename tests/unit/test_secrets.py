@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.errors import Misconfigured
 from broker.secrets import (
@@ -18,6 +19,7 @@ from broker.secrets import (
     Vault,
     key_of_folder,
     new_token,
+    new_webhook_key_pair,
     new_webhook_secret,
     token_hash,
 )
@@ -167,3 +169,11 @@ def test_a_webhook_secret_has_the_standard_form() -> None:
     assert secret.startswith("whsec_")
     assert len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) == 32
     assert secret != new_webhook_secret()
+
+
+def test_a_webhook_key_pair_has_the_standard_form() -> None:
+    pair = new_webhook_key_pair()
+    assert pair.startswith("whsk_")
+    key = base64.b64decode(pair.removeprefix("whsk_"), validate=True)
+    assert Ed25519PrivateKey.from_private_bytes(key[:32]).public_key().public_bytes_raw() == key[32:]
+    assert pair != new_webhook_key_pair()
