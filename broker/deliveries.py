@@ -7,6 +7,8 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -14,7 +16,12 @@ EVENT_DONE = "batch.done"
 MAX_HEADERS = 50
 MAX_HEADER_BYTES = 4096
 JITTER = 0.2
+LEAST_PAUSE = 60.0
+"""Seconds that pass after a 429 or a timeout."""
 
+_BUSY = frozenset({429, 502, 503, 504})
+_NO_MORE = frozenset({"abort-message", "disable"})
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VISIBLE = re.compile(r"[\x20-\x7e\t]*")
 _FORBIDDEN_NAMES = frozenset(
@@ -104,11 +111,42 @@ class AttemptResult:
     hurry: bool = False
 
 
-def verdict(status_code: int) -> Verdict:
-    """Judge an answer by its status alone: 2xx is done, 410 is never again, everything else (3xx too) is later."""
+def verdict(status_code: int, wish: str = "") -> Verdict:
+    """Judge an answer: 2xx is done, 410 is never again, everything else (3xx too) is later.
+
+    wish: its header `webhook-delivery`, by which a receiver that refuses a message can ask for no more tries of it
+    (`abort-message`) or of any (`disable`), as Svix has it.
+    """
     if 200 <= status_code < 300:
         return Verdict.DONE
-    return Verdict.NEVER if status_code == 410 else Verdict.LATER
+    wishes = {word.strip().lower() for word in wish.split(",")}
+    return Verdict.NEVER if status_code == 410 or wishes & _NO_MORE else Verdict.LATER
+
+
+@dataclass(frozen=True, slots=True)
+class Slowdown:
+    """What an answer does to the pause after it: it lasts `least` seconds, or what the receiver `asked` for."""
+
+    least: float = 0.0
+    asked: float | None = None
+
+
+def slowdown(status_code: int, retry_after: str, now: float) -> Slowdown:
+    """429 waits at least a minute; 429, 502, 503 and 504 may say how long in `Retry-After`. now: seconds since 1970."""
+    if status_code not in _BUSY:
+        return Slowdown()
+    return Slowdown(LEAST_PAUSE if status_code == 429 else 0.0, parse_retry_after(retry_after, now))
+
+
+def parse_retry_after(value: str, now: float) -> float | None:
+    """Seconds from `now` on, from seconds or an HTTP date (RFC 9110 10.2.3); None for anything else."""
+    if _SECONDS.fullmatch(value):
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now)
 
 
 def endpoint_of(workspace: str, url: str) -> str:
@@ -118,11 +156,19 @@ def endpoint_of(workspace: str, url: str) -> str:
     return hashlib.sha256(place.encode()).hexdigest()[:32]
 
 
-def pause_before(step: int, schedule: Sequence[float], spread: random.Random) -> float | None:
-    """Seconds before the schedule's try number `step` (from 1), with jitter; None when it has no such try."""
+def pause_before(
+    step: int, schedule: Sequence[float], spread: random.Random, slow: Slowdown | None = None
+) -> float | None:
+    """Seconds before the schedule's try number `step` (from 1), with jitter; None when it has no such try.
+
+    What a receiver asks for counts between that and twice that. No slowdown takes longer than the longest pause of a
+    schedule that is in a hurry.
+    """
     if step > len(schedule):
         return None
-    return schedule[step - 1] * spread.uniform(1 - JITTER, 1 + JITTER)
+    slow = slow or Slowdown()
+    pause = max(schedule[step - 1] * spread.uniform(1 - JITTER, 1 + JITTER), min(slow.least, max(schedule)))
+    return pause if slow.asked is None else min(max(slow.asked, pause), 2 * pause)
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:

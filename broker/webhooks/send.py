@@ -1,45 +1,40 @@
-"""Sending deliveries: claim what is due, sign, POST, judge the answer, record the attempt."""
+"""Sending deliveries: claim what is due, POST it, judge the answer, record the attempt."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import httpx
 import structlog
 
-from broker.deliveries import AttemptResult, DueDelivery, State, Verdict, pause_before, verdict
-from broker.errors import AddressRefused, Unavailable
-from broker.net.body import read_up_to
-from broker.secrets import Purpose, Vault
+from broker.deliveries import (
+    LEAST_PAUSE,
+    AttemptResult,
+    DueDelivery,
+    Slowdown,
+    State,
+    Verdict,
+    pause_before,
+    slowdown,
+    verdict,
+)
+from broker.errors import Unavailable
+from broker.secrets import Vault
 from broker.store.database import Database
 from broker.store.deliveries import DueOrder, claim_deliveries, record_attempts
 from broker.webhooks.keys import SigningSecrets
-from broker.webhooks.signing import signed_headers
+from broker.webhooks.post import REFUSED, TIMED_OUT, Answer, Poster
 
 SLOTS = 32
 LOOK_SECONDS = 1.0
 LEASE_MARGIN = 10.0
-RESPONSE_BYTES = 20_000
-REFUSED = "address not allowed"
-NOT_SENT = "could not be sent"
 INSTANT_SECONDS = 1.0
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one POST brought: an HTTP status, or a short error that may be shown to the customer."""
-
-    status_code: int | None = None
-    error: str | None = None
-    excerpt: str = ""
-    connection_died: bool = False
 
 
 @dataclass(slots=True)
@@ -51,13 +46,14 @@ class Sender:
     client: httpx.AsyncClient
     schedule: Sequence[float]
     timeout: float
-    keys: SigningSecrets = field(init=False)
+    _poster: Poster = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: set[asyncio.Task[None]] = field(default_factory=set)
     _spread: random.Random = field(default_factory=random.SystemRandom)
 
     def __post_init__(self) -> None:
-        self.keys = SigningSecrets(self.database, self.vault)
+        keys = SigningSecrets(self.database, self.vault)
+        self._poster = Poster(self.vault, keys, self.client, self.timeout)
 
     def wake(self) -> None:
         """A delivery may be due."""
@@ -105,7 +101,7 @@ class Sender:
     async def _deliver(self, delivery: DueDelivery) -> None:
         started = time.monotonic()
         try:
-            answer = await self._answer(delivery)
+            answer = await self._poster.post(delivery)
             result = self._judge(delivery, answer, int((time.monotonic() - started) * 1000))
             await self.database.writer.write(record_attempts, result, weight=500 + len(result.response))
         except Unavailable:
@@ -121,40 +117,6 @@ class Sender:
             error=answer.error,
             ms=result.duration_ms,
         )
-
-    async def _answer(self, delivery: DueDelivery) -> Answer:
-        """What came of one POST; what is wrong on our side counts as a try too, so that every delivery ends."""
-        try:
-            return await self._post(delivery)
-        except Unavailable:
-            raise
-        except Exception:
-            log.exception("delivery.crashed", delivery=delivery.id, batch=delivery.batch)
-            return Answer(error=NOT_SENT)
-
-    async def _post(self, delivery: DueDelivery) -> Answer:
-        target = json.loads(self.vault.open(Purpose.WEBHOOK_TARGET, delivery.target))
-        secrets = await self.keys.of(delivery.workspace)
-        ours = {
-            **signed_headers(secrets, delivery.id, int(time.time()), delivery.body),
-            "content-type": "application/json",
-        }
-        try:
-            async with asyncio.timeout(self.timeout):
-                return await self._exchange(target["url"], {**_foreign(target["headers"], ours), **ours}, delivery.body)
-        except AddressRefused:
-            return Answer(error=REFUSED)
-        except (TimeoutError, httpx.TimeoutException):
-            return Answer(error="timeout")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return Answer(
-                error=_name(error), connection_died=isinstance(error, httpx.NetworkError | httpx.ProtocolError)
-            )
-
-    async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
-        async with self.client.stream("POST", url, headers=headers, content=body) as response:
-            excerpt = await read_up_to(response, RESPONSE_BYTES)
-            return Answer(response.status_code, None, excerpt.decode("utf-8", "replace").replace("\0", ""))
 
     def _judge(self, delivery: DueDelivery, answer: Answer, duration_ms: int) -> AttemptResult:
         hurry = answer.connection_died and duration_ms < INSTANT_SECONDS * 1000 and not delivery.hurried
@@ -176,24 +138,14 @@ class Sender:
         """The state after this try, and the seconds until the next."""
         if answer.error == REFUSED:
             return State.REFUSED, 0.0
-        judged = Verdict.LATER if answer.status_code is None else verdict(answer.status_code)
+        judged = Verdict.LATER if answer.status_code is None else verdict(answer.status_code, answer.wish)
         if judged is not Verdict.LATER:
             return (State.DELIVERED if judged is Verdict.DONE else State.STOPPED), 0.0
-        pause = pause_before(delivery.step + 1, self.schedule, self._spread)
+        pause = pause_before(delivery.step + 1, self.schedule, self._spread, _slowdown(answer))
         return (State.EXHAUSTED, 0.0) if pause is None else (State.PENDING, pause)
 
 
-def _foreign(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
-    """The customer's headers but those that we set, however they are spelt; accepting refuses them already."""
-    return {name: value for name, value in theirs.items() if name.lower() not in ours}
-
-
-def _name(error: Exception) -> str:
-    """A short word for a transport error; its own text may hold addresses."""
-    names = {
-        httpx.ConnectError: "connection failed",
-        httpx.ReadError: "connection lost",
-        httpx.WriteError: "connection lost",
-        httpx.RemoteProtocolError: "invalid answer",
-    }
-    return next((text for kind, text in names.items() if isinstance(error, kind)), NOT_SENT)
+def _slowdown(answer: Answer) -> Slowdown:
+    if answer.status_code is None:
+        return Slowdown(least=LEAST_PAUSE if answer.error == TIMED_OUT else 0.0)
+    return slowdown(answer.status_code, answer.retry_after, time.time())

@@ -8,12 +8,16 @@ import pytest
 
 from broker.deliveries import (
     JITTER,
+    LEAST_PAUSE,
     MAX_HEADER_BYTES,
     MAX_HEADERS,
+    Slowdown,
     Verdict,
     check_headers,
     endpoint_of,
+    parse_retry_after,
     pause_before,
+    slowdown,
     verdict,
 )
 
@@ -102,6 +106,65 @@ def test_a_410_is_never_tried_again() -> None:
 )
 def test_every_other_answer_is_tried_again_redirects_too(status: int) -> None:
     assert verdict(status) is Verdict.LATER
+
+
+@pytest.mark.parametrize("wish", ["abort-message", "disable", "Disable ", "other, ABORT-MESSAGE"])
+def test_a_receiver_that_refuses_may_wish_for_no_more_tries(wish: str) -> None:
+    assert verdict(500, wish) is verdict(404, wish) is Verdict.NEVER
+    assert verdict(200, wish) is Verdict.DONE
+
+
+@pytest.mark.parametrize("wish", ["", "abort", "abort-message2", "x-disable", "abort-message disable"])
+def test_any_other_wish_is_ignored(wish: str) -> None:
+    assert verdict(500, wish) is Verdict.LATER
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        *(("0", 0.0), ("120", 120.0), ("120.5", 120.5), ("Wed, 21 Oct 2015 07:28:30 GMT", 30.0)),
+        *(("Wed, 21 Oct 2015 07:27:00 GMT", 0.0), ("Wednesday, 21-Oct-15 07:28:30 GMT", 30.0)),
+        *(("Wed Oct 21 07:28:30 2015", 30.0), ("Wed, 21 Oct 2015 09:28:30 +0200", 30.0)),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str, seconds: float) -> None:
+    assert parse_retry_after(value, 1445412480.0) == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", " ", "-1", "+1", "1e3", "soon", "12 s", "0x10", "1_000", "inf", "nan", "1" * 40, "\u0661\u0662", "12\n"),
+        *("Wed, 99 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 99999 07:28:00 GMT", "21 Oct", "a, b c d e:f:g h", ",", "\0"),
+    ],
+    ids=repr,
+)
+def test_a_malformed_retry_after_is_ignored(value: str) -> None:
+    assert parse_retry_after(value, 1445412480.0) is None
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_busy_receiver_is_heard_between_the_schedule_s_pause_and_twice_that(status: int) -> None:
+    spread = random.Random(7)
+    for asked, factors in ((1, (0.8, 1.2)), (450, (450 / 300, 450 / 300)), (10**6, (1.6, 2.4))):
+        slow = slowdown(status, str(asked), 0.0)
+        pauses = [pause_before(3, SCHEDULE, spread, slow) or 0.0 for _ in range(500)]
+        assert all(factors[0] * 300 <= pause <= factors[1] * 300 for pause in pauses), asked
+
+
+@pytest.mark.parametrize("status", [200, 301, 400, 410, 500, 501])
+def test_any_other_receiver_has_no_say_in_the_pause(status: int) -> None:
+    assert slowdown(status, "450", 0.0) == Slowdown()
+
+
+def test_too_many_requests_wait_a_minute_unless_the_whole_schedule_is_quicker() -> None:
+    spread = random.Random(7)
+    slow = slowdown(429, "", 0.0)
+    assert pause_before(2, SCHEDULE, spread, slow) == LEAST_PAUSE == 60.0
+    assert pause_before(2, SCHEDULE, spread, slowdown(503, "", 0.0)) != LEAST_PAUSE
+    assert pause_before(1, (0.0, 2.0), spread, slow) == 2.0
+    assert pause_before(2, SCHEDULE, spread, slowdown(429, "90", 0.0)) == 90.0
+    assert pause_before(2, SCHEDULE, spread, slowdown(429, "900", 0.0)) == 120.0
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])

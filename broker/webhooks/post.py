@@ -1,0 +1,109 @@
+"""One try at a webhook: open the target, sign, POST within the deadline, keep what may be shown of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+import structlog
+
+from broker.deliveries import DueDelivery
+from broker.errors import AddressRefused, Unavailable
+from broker.net.body import read_up_to
+from broker.secrets import Purpose, Vault
+from broker.webhooks.keys import SigningSecrets
+from broker.webhooks.signing import signed_headers
+
+RESPONSE_BYTES = 20_000
+REFUSED = "address not allowed"
+TIMED_OUT = "timeout"
+NOT_SENT = "could not be sent"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one POST brought: an HTTP status, or a short error that may be shown to the customer.
+
+    wish, retry_after: the headers `webhook-delivery` and `Retry-After` as they came, empty where there are none.
+    """
+
+    status_code: int | None = None
+    error: str | None = None
+    excerpt: str = ""
+    connection_died: bool = False
+    wish: str = ""
+    retry_after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Poster:
+    """timeout: seconds for everything from the connection to the last byte of the answer."""
+
+    vault: Vault
+    keys: SigningSecrets
+    client: httpx.AsyncClient
+    timeout: float
+
+    async def post(self, delivery: DueDelivery) -> Answer:
+        """What came of one POST; what is wrong on our side counts as a try too, so that every delivery ends.
+
+        Raises Unavailable when the database is away.
+        """
+        try:
+            return await self._post(delivery)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("delivery.crashed", delivery=delivery.id, batch=delivery.batch)
+            return Answer(error=NOT_SENT)
+
+    async def _post(self, delivery: DueDelivery) -> Answer:
+        target = json.loads(self.vault.open(Purpose.WEBHOOK_TARGET, delivery.target))
+        secrets = await self.keys.of(delivery.workspace)
+        ours = {
+            **signed_headers(secrets, delivery.id, int(time.time()), delivery.body),
+            "content-type": "application/json",
+        }
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self._exchange(target["url"], {**_foreign(target["headers"], ours), **ours}, delivery.body)
+        except AddressRefused:
+            return Answer(error=REFUSED)
+        except (TimeoutError, httpx.TimeoutException):
+            return Answer(error=TIMED_OUT)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return Answer(
+                error=_name(error), connection_died=isinstance(error, httpx.NetworkError | httpx.ProtocolError)
+            )
+
+    async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
+        async with self.client.stream("POST", url, headers=headers, content=body) as response:
+            excerpt = await read_up_to(response, RESPONSE_BYTES)
+            return Answer(
+                response.status_code,
+                excerpt=excerpt.decode("utf-8", "replace").replace("\0", ""),
+                wish=response.headers.get("webhook-delivery", ""),
+                retry_after=response.headers.get("retry-after", ""),
+            )
+
+
+def _foreign(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+    """The customer's headers but those that we set, however they are spelt; accepting refuses them already."""
+    return {name: value for name, value in theirs.items() if name.lower() not in ours}
+
+
+def _name(error: Exception) -> str:
+    """A short word for a transport error; its own text may hold addresses."""
+    names = {
+        httpx.ConnectError: "connection failed",
+        httpx.ReadError: "connection lost",
+        httpx.WriteError: "connection lost",
+        httpx.RemoteProtocolError: "invalid answer",
+    }
+    return next((text for kind, text in names.items() if isinstance(error, kind)), NOT_SENT)

@@ -1,0 +1,83 @@
+"""What a receiver's answer does to the tries that follow it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Row, select
+
+from broker.store.tables import AttemptRow, DeliveryRow, table
+from tests.integration.net.servers import Answer, reply, stall
+from tests.integration.receiver import Receiver
+from tests.integration.running import Broker, StartBroker, StartWorker, in_base64, photograph, until
+
+SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
+TWO_HOURS = 7200.0
+_deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
+
+
+@pytest.fixture
+async def broker(start_broker: StartBroker) -> Broker:
+    return await start_broker()
+
+
+async def announced(broker: Broker, receiver: Receiver) -> Row[Any]:
+    """The delivery of a batch that is done, once the answer to its first try is judged; `pause`: seconds to the next.
+
+    Both ends of the pause are the database's times, and the try's duration lies between them.
+    """
+    await broker.post({"type": "upscaler", "records": [SOURCE], "webhook": {"endpoint": receiver.url()}})
+    pause = ((_deliveries.c.due - _attempts.c.started - _attempts.c.duration_ms) / 1000.0).label("pause")
+    judged = (
+        select(_deliveries.c.state, _attempts.c.status_code, _attempts.c.error, pause)
+        .join(_attempts, _attempts.c.delivery_id == _deliveries.c.id)
+        .where(_attempts.c.duration_ms.is_not(None))
+    )
+
+    async def first() -> Row[Any] | None:
+        rows = await broker.store.rows(judged)
+        return rows[0] if rows else None
+
+    return await until(first)
+
+
+@pytest.mark.parametrize(
+    ("answer", "least", "most"),
+    [
+        pytest.param(reply(500, headers={"Retry-After": "9000"}), 0.8, 1.2, id="500"),
+        pytest.param(reply(503), 0.8, 1.2, id="503"),
+        pytest.param(reply(503, headers={"Retry-After": "9000"}), 1.25, 1.25, id="503-in-9000-s"),
+        pytest.param(reply(429, headers={"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}), 1.6, 2.4, id="429-in-ages"),
+        pytest.param(reply(504, headers={"Retry-After": "later"}), 0.8, 1.2, id="504-later"),
+    ],
+)
+async def test_the_pause_is_the_schedule_s_or_what_a_busy_receiver_asks_for_within_twice_that(
+    broker: Broker, start_worker: StartWorker, receiver: Receiver, answer: Answer, least: float, most: float
+) -> None:
+    await start_worker(webhook_schedule=("0", str(TWO_HOURS)))
+    receiver.answers = [answer]
+    delivery = await announced(broker, receiver)
+    assert delivery.state == "pending"
+    assert least * TWO_HOURS - 1 <= delivery.pause <= most * TWO_HOURS + 60
+
+
+@pytest.mark.parametrize("answer", [reply(429), stall], ids=["429", "timeout"])
+async def test_a_receiver_that_is_overwhelmed_has_a_minute_at_least(
+    broker: Broker, start_worker: StartWorker, receiver: Receiver, answer: Answer
+) -> None:
+    await start_worker(webhook_schedule=("0", "5", "300"), webhook_timeout=0.5)
+    receiver.answers = [answer]
+    delivery = await announced(broker, receiver)
+    assert (delivery.state, delivery.error) == ("pending", "timeout" if answer is stall else None)
+    assert 59 <= delivery.pause <= 119
+
+
+@pytest.mark.parametrize("wish", ["abort-message", "disable"])
+async def test_a_receiver_that_wants_no_more_gets_no_more(
+    broker: Broker, start_worker: StartWorker, receiver: Receiver, wish: str
+) -> None:
+    await start_worker()
+    receiver.answers = [reply(400, headers={"Webhook-Delivery": wish}), reply(200)]
+    delivery = await announced(broker, receiver)
+    assert (delivery.state, delivery.status_code) == ("stopped", 400)
