@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from broker.batches import new_id
 from broker.errors import Conflict, NotFound
+from broker.rotate import Rotate
 from broker.secrets import Vault, new_token, new_webhook_secret, token_hash
 from broker.store.database import Database
 from broker.store.workspaces import (
@@ -15,10 +16,10 @@ from broker.store.workspaces import (
     Workspace,
     insert_tokens,
     insert_workspaces,
-    secrets_of,
     workspace_by_name,
 )
-from broker.webhooks.keys import open_secrets, seal_secrets
+from broker.webhooks.keys import SigningSecret, seal_secrets
+from broker.webhooks.signing import verifier_of
 
 SCOPES = ("submit", "read", "storage", "admin")
 
@@ -32,7 +33,7 @@ class Provision:
 
     async def workspace(self, name: str) -> Workspace:
         """Make a workspace with a signing secret of its own. Raises Conflict when the name is taken."""
-        secrets = seal_secrets(self.vault, (new_webhook_secret(),))
+        secrets = seal_secrets(self.vault, [SigningSecret(new_webhook_secret())])
         if not await self.database.writer.write(insert_workspaces, NewWorkspace(new_id(), name, secrets)):
             raise Conflict(f"there is a workspace {name!r} already")
         return await self.find(name)
@@ -63,8 +64,7 @@ class Provision:
         return token
 
     async def webhook_secrets(self, workspace: str) -> tuple[str, ...]:
-        """The signing secrets of the workspace of this name, the newest first."""
+        """What receivers verify webhooks of the workspace of this name with, the newest first."""
         found = await self.find(workspace)
-        async with self.database.reading() as connection:
-            box = await secrets_of(connection, found.id)
-        return open_secrets(self.vault, box) if box else ()
+        secrets = await Rotate(self.database, self.vault).secrets(found.id)
+        return tuple(verifier_of(one.secret) for one in secrets)

@@ -71,7 +71,7 @@ class ChoreRow(SQLModel, table=True):
 
 
 class WorkspaceRow(SQLModel, table=True):
-    """A tenant. `secrets` is an encrypted list of webhook signing secrets, the newest first."""
+    """A tenant. `secrets` is an encrypted list of webhook signing secrets and until when each signs, newest first."""
 
     __tablename__ = "workspaces"
 

@@ -62,6 +62,23 @@ class NewToken:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredSecrets:
+    """The encrypted signing secrets of a workspace, and the time of looking in ms since 1970."""
+
+    box: bytes
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Store `box` as a workspace's signing secrets, provided that they are still `known`."""
+
+    workspace: str
+    known: bytes
+    box: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Claim nothing of a workspace while it is paused."""
 
@@ -94,6 +111,20 @@ def hold_workspaces(connection: Connection, holds: Sequence[Hold]) -> list[bool]
     )
     return [
         connection.scalar(statement, {"workspace": hold.workspace, "hold": hold.paused}) is not None for hold in holds
+    ]
+
+
+def replace_secrets(connection: Connection, replacements: Sequence[Replacement]) -> list[bool]:
+    """Replace signing secrets; False for those that somebody else has replaced meanwhile."""
+    statement = (
+        update(_workspaces)
+        .where(_workspaces.c.id == bindparam("workspace"), _workspaces.c.secrets == bindparam("known"))
+        .values(secrets=bindparam("box"))
+        .returning(_workspaces.c.id)
+    )
+    return [
+        connection.scalar(statement, {"workspace": one.workspace, "known": one.known, "box": one.box}) is not None
+        for one in replacements
     ]
 
 
@@ -166,10 +197,10 @@ async def workspace_by_name(connection: AsyncConnection, name: str) -> Workspace
     return _workspace(row) if row else None
 
 
-async def secrets_of(connection: AsyncConnection, workspace: str) -> bytes | None:
-    """The encrypted signing secrets of a workspace."""
-    value: bytes | None = await connection.scalar(select(_workspaces.c.secrets).where(_workspaces.c.id == workspace))
-    return value
+async def secrets_of(connection: AsyncConnection, workspace: str) -> StoredSecrets | None:
+    statement = select(_workspaces.c.secrets, db_now().label("now")).where(_workspaces.c.id == workspace)
+    row = (await connection.execute(statement)).first()
+    return StoredSecrets(row.secrets, row.now) if row else None
 
 
 async def _granted(connection: AsyncConnection, token: str) -> list[str]:

@@ -13,12 +13,14 @@ from broker.store.database import Database
 from broker.store.workspaces import (
     NewToken,
     NewWorkspace,
+    Replacement,
     Token,
     insert_tokens,
     insert_workspaces,
     list_tokens,
     list_workspaces,
     remember_facts,
+    replace_secrets,
     revoke_tokens,
     secrets_of,
     token_by_hash,
@@ -61,7 +63,9 @@ async def test_workspaces_are_found_by_name_and_listed(database: Database) -> No
         assert (one.id, one.name, one.secrets, one.paused) == (ids[0], "one", b"one", False)
         assert await workspace_by_name(connection, "three") is None
         assert [found.id for found in await list_workspaces(connection)] == ids
-        assert await secrets_of(connection, ids[1]) == b"two"
+        stored = await secrets_of(connection, ids[1])
+        assert stored is not None
+        assert (stored.box, stored.now >= one.created) == (b"two", True)
         assert await secrets_of(connection, new_id()) is None
 
 
@@ -71,6 +75,17 @@ async def test_a_workspace_name_is_taken_once_even_at_the_same_time(database: Da
     assert sorted(made) == [False] * 4 + [True]
     async with database.reading() as connection:
         assert [one.id for one in await list_workspaces(connection)] == [rows[made.index(True)].id]
+
+
+async def test_secrets_are_replaced_only_by_who_knows_them(database: Database) -> None:
+    ours, theirs = [await workspace(database, name) for name in ("ours", "theirs")]
+    both = [Replacement(ours, b"ours", new) for new in (b"first", b"second")]
+    assert sorted(await asyncio.gather(*[database.writer.write(replace_secrets, one) for one in both])) == [False, True]
+    assert not await database.writer.write(replace_secrets, Replacement(new_id(), b"", b"new"))
+    async with database.reading() as connection:
+        boxes = {one.id: one.secrets for one in await list_workspaces(connection)}
+    assert boxes[ours] in (b"first", b"second")
+    assert boxes[theirs] == b"theirs"
 
 
 async def test_a_token_is_found_by_its_hash_until_it_is_revoked(database: Database, workspace_id: str) -> None:
