@@ -63,12 +63,12 @@ def json_answer(body: bytes, status_code: int = 200, headers: Mapping[str, str] 
 async def read_json_body(request: Request) -> bytes:
     """The raw JSON body. Raises UnsupportedMediaType, and TooLarge as soon as the limit is passed."""
     _check_media_type(request)
-    return await _read_body(request, web_of(request).core.settings.max_body_bytes)
+    return await read_body(request, web_of(request).core.settings.max_body_bytes)
 
 
 async def read_optional_json_body(request: Request, cap: int) -> bytes:
     """The same of a body that may be missing, and then needs no content type; at most `cap` bytes."""
-    body = await _read_body(request, cap)
+    body = await read_body(request, cap)
     if body:
         _check_media_type(request)
     return body
@@ -80,7 +80,8 @@ def _check_media_type(request: Request) -> None:
         raise UnsupportedMediaType()
 
 
-async def _read_body(request: Request, cap: int) -> bytes:
+async def read_body(request: Request, cap: int) -> bytes:
+    """The raw body. Raises TooLarge as soon as `cap` bytes are passed, and Invalid when it ends early."""
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > cap:
         raise TooLarge()

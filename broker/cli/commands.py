@@ -19,6 +19,7 @@ COMMANDS = (
     Deferred("migrate", "broker.cli.migrate:migrate", "Bring the database to this version's schema."),
     Deferred("submit", "broker.cli.submit:submit", "Submit pictures."),
     Deferred("watch", "broker.cli.follow:watch", "Follow batches until they are DONE."),
+    Deferred("listen", "broker.cli.listen:listen_to_webhooks", "Receive webhooks, show and verify them."),
     Deferred("batches", "broker.cli.batches:batches", "Batches: how they stand, cancel, retry, pause."),
     Deferred("openapi", "broker.cli.openapi:openapi", "Print the OpenAPI 3.1 document of this installation."),
     Deferred("workspace", "broker.cli.admin:workspaces", "Tenants."),
