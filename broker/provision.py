@@ -31,6 +31,10 @@ class Provision:
     database: Database
     vault: Vault
 
+    @property
+    def rotate(self) -> Rotate:
+        return Rotate(self.database, self.vault)
+
     async def workspace(self, name: str) -> Workspace:
         """Make a workspace with a signing secret of its own. Raises Conflict when the name is taken."""
         secrets = seal_secrets(self.vault, [SigningSecret(new_webhook_secret())])
@@ -66,5 +70,5 @@ class Provision:
     async def webhook_secrets(self, workspace: str) -> tuple[str, ...]:
         """What receivers verify webhooks of the workspace of this name with, the newest first."""
         found = await self.find(workspace)
-        secrets = await Rotate(self.database, self.vault).secrets(found.id)
+        secrets = await self.rotate.secrets(found.id)
         return tuple(verifier_of(one.secret) for one in secrets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from broker.api.own_options import BulkRetryOptions, Options, RetryOptions
+from broker.api.own_options import BulkRetryOptions, Options, RetryOptions, RotateOptions
 from broker.api.ximilar_examples import ID
 
 JSON = dict[str, Any]
@@ -13,6 +13,7 @@ JSON = dict[str, Any]
 REQUESTS: Mapping[type[Options], Mapping[str, JSON]] = {
     RetryOptions: {"What failed": {}, "All records": {"all": True}},
     BulkRetryOptions: {"What failed since a certain time": {"outcome": "failed", "since": "2022-03-02T00:00:00Z"}},
+    RotateOptions: {"A shared secret": {}, "A key pair": {"kind": "v1a"}},
 }
 """Options -> what an example of them shows, and the body."""
 
@@ -55,3 +56,14 @@ RETRIED: JSON = {
 PAUSED: JSON = {**WAITING, "status": "PAUSED"}
 RETRIED_MANY: JSON = {"retried": 12, "refused": 1}
 WORKSPACE: JSON = {"workspace": "88431559-20ea-4d43-98a6-7a1cb38160e3", "paused": True}
+SECRETS: JSON = {
+    "workspace": "88431559-20ea-4d43-98a6-7a1cb38160e3",
+    "secrets": [
+        {"kind": "v1a", "secret": "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=", "signs_until": None},
+        {
+            "kind": "v1",
+            "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "signs_until": "2022-03-03T13:38:22.784000Z",
+        },
+    ],
+}

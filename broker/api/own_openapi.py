@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, get_args
 
-from broker.api.description import Section, answer, parameter, secured
+from broker.api.description import Section, answer, parameter
 from broker.api.own import ROOT
 from broker.api.own_examples import (
     CANCELLED,
     JSON,
     PAGE,
     PAUSED,
-    REQUESTS,
     RETRIED,
     RETRIED_MANY,
     WAITING,
     WITH_RECORDS,
     WORKSPACE,
 )
+from broker.api.own_operations import operation, options
 from broker.api.own_options import BulkRetryOptions, Options, RetryOptions
 from broker.api.own_wire import (
     MAX_PAGE_SIZE,
@@ -37,6 +38,7 @@ from broker.dialects.ximilar.wire import TYPES
 from handlers.registry import Registry
 
 TAG = "Batches"
+_operation = partial(operation, TAG)
 _WORKSPACE = parameter(
     "workspace",
     {"type": "string", "format": "uuid"},
@@ -129,7 +131,7 @@ def _cancel() -> Schema:
 
 
 def _retry() -> Schema:
-    operation = _acting(
+    acting = _acting(
         "retryBatch",
         "Retry a batch",
         "Runs a batch that is `DONE` again: the records that failed, or all. The new run has a webhook of its own. "
@@ -138,7 +140,7 @@ def _retry() -> Schema:
         RETRIED,
         RetryOptions,
     )
-    return {**operation, "responses": dict(sorted({**operation["responses"], **errors(410)}.items()))}
+    return {**acting, "responses": dict(sorted({**acting["responses"], **errors(410)}.items()))}
 
 
 def _pause() -> Schema:
@@ -159,12 +161,10 @@ def _resume() -> Schema:
     )
 
 
-def _acting(
-    operation_id: str, summary: str, description: str, example: JSON, options: type[Options] = Options
-) -> Schema:
+def _acting(operation_id: str, summary: str, description: str, example: JSON, taken: type[Options] = Options) -> Schema:
     return {
         **_operation(operation_id, "submit", summary, description),
-        **_options(options),
+        **options(taken),
         "responses": {
             "200": answer("How the batch stands then.", ref("Batch"), batch=example),
             **errors(400, 401, 403, 404, 409, 413, 415, 503),
@@ -180,7 +180,7 @@ def _retry_many() -> Schema:
             "Retry many batches",
             "Runs again all batches of one workspace that ended in a certain way since a certain time.",
         ),
-        **_options(BulkRetryOptions),
+        **options(BulkRetryOptions),
         "responses": {
             "200": answer("How many.", ref("Retried"), retried=RETRIED_MANY),
             **errors(400, 401, 403, 413, 415, 503),
@@ -196,38 +196,11 @@ def _workspace(verb: str, effect: str, *, paused: bool) -> Schema:
             f"{verb.capitalize()} a workspace",
             f"{effect} Batches are accepted all the time.",
         ),
-        **_options(Options),
+        **options(Options),
         "responses": {
             "200": answer("The workspace.", ref("WorkspaceState"), state={**WORKSPACE, "paused": paused}),
             **errors(400, 401, 403, 413, 415, 503),
         },
-    }
-
-
-def _operation(operation_id: str, right: str, summary: str, description: str) -> Schema:
-    return {
-        "tags": [TAG],
-        "operationId": operation_id,
-        "summary": summary,
-        "description": f"{description} Needs the right `{right}`.",
-        "security": secured(right),
-    }
-
-
-def _options(model: type[Options]) -> Schema:
-    """The options of a POST, in both forms that they may have."""
-    examples = {
-        summary.lower().replace(" ", "_"): {"summary": summary, "value": value}
-        for summary, value in REQUESTS.get(model, {}).items()
-    }
-    body = {"schema": ref(model.__name__), **({"examples": examples} if examples else {})}
-    properties = model_schemas("", (model,), "validation")[model.__name__]["properties"]
-    return {
-        "requestBody": {"required": False, "content": {"application/json": body}},
-        "parameters": [
-            parameter(name, {key: part for key, part in schema.items() if key != "description"}, schema["description"])
-            for name, schema in properties.items()
-        ],
     }
 
 

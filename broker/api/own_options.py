@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from broker.api.http import read_optional_json_body
-from broker.api.own_wire import OutcomeWord
+from broker.api.own_wire import OutcomeWord, SecretKindWord
 from broker.api.parameters import comma_separated
 from broker.dialects.parsing import parse_json
 from broker.errors import Invalid
@@ -94,6 +94,12 @@ class BulkRetryOptions(RetryOptions):
     since: Moment = Field(
         default=0, description="Batches that were done then or later: ISO 8601 with a zone, or ms since 1970."
     )
+
+
+class RotateOptions(Options):
+    """What the next signing secret is."""
+
+    kind: SecretKindWord = Field("v1", description="`v1`: a shared secret; `v1a`: an ed25519 key pair.")
 
 
 T = TypeVar("T", bound=Options)

@@ -11,12 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from broker.batches import Overview, Record, Result
 from broker.dialects.ximilar.codec import utc_time
 from broker.dialects.ximilar.wire import Time
+from broker.webhooks.keys import MAX_OLD, SigningSecret
+from broker.webhooks.signing import verifier_of
 
 PAGE_SIZE = 20
 MAX_PAGE_SIZE = 200
 
 StatusWord = Literal["CREATED", "PROCESSING", "PAUSED", "DONE"]
 OutcomeWord = Literal["succeeded", "partial", "failed", "cancelled"]
+SecretKindWord = Literal["v1", "v1a"]
 Address = Annotated[str, Field(json_schema_extra={"format": "uri"})]
 
 
@@ -101,6 +104,37 @@ class WorkspaceState(_Exact):
 
     workspace: UUID = Field(description="The workspace.")
     paused: bool = Field(description="Whether its batches wait.")
+
+
+class WebhookSecret(_Exact):
+    """What a receiver verifies webhooks with."""
+
+    kind: SecretKindWord = Field(description="The version before its signatures; `v1`: HMAC, `v1a`: ed25519.")
+    secret: str = Field(
+        pattern="^(whsec_|whpk_)", description="The shared secret `whsec_…`, or of a key pair its public key `whpk_…`."
+    )
+    signs_until: Time | None = Field(description="When it stops signing, in UTC; null: not before the next rotation.")
+
+
+class WebhookSecrets(_Exact):
+    """The signing secrets of a workspace."""
+
+    workspace: UUID = Field(description="The workspace.")
+    secrets: list[WebhookSecret] = Field(
+        min_length=1, max_length=MAX_OLD + 1, description="Those in force, the newest first; all of them sign."
+    )
+
+    @classmethod
+    def of(cls, workspace: str, secrets: Sequence[SigningSecret]) -> Self:
+        shown = [
+            {
+                "kind": one.kind.value,
+                "secret": verifier_of(one.secret),
+                "signs_until": None if one.until is None else utc_time(one.until),
+            }
+            for one in secrets
+        ]
+        return cls.model_validate({"workspace": workspace, "secrets": shown})
 
 
 def _values(overview: Overview) -> dict[str, object]:

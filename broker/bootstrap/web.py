@@ -16,6 +16,7 @@ from broker.delete import Delete
 from broker.pause import Pause
 from broker.query import Query
 from broker.retry import Retry
+from broker.rotate import Rotate
 from broker.settings import Settings
 from broker.wait import Wait
 from broker.work.unserved import Unserved
@@ -33,6 +34,7 @@ class Web:
     retry: Retry
     pause: Pause
     delete: Delete
+    rotate: Rotate
 
 
 @asynccontextmanager
@@ -55,6 +57,7 @@ async def open_web(settings: Settings) -> AsyncIterator[Web]:
             retry=Retry(query, core.database, core.nudger),
             pause=Pause(query, core.database, core.nudger),
             delete=Delete(query, core.database, core.blobs),
+            rotate=Rotate(core.database, core.vault),
         )
         # The sweep here too: who runs no batches outlives those that end workers.
         async with running(new_sweep(core, complete).run), running(Unserved(core.database).run):

@@ -17,6 +17,7 @@ from broker.provision import SCOPES, Provision
 from broker.settings import load
 from broker.store.database import Database
 from broker.store.workspaces import Hold, hold_workspaces, list_tokens, list_workspaces, revoke_tokens
+from broker.webhooks.signing import Kind, verifier_of
 
 workspaces = typer.Typer(help="Tenants.", no_args_is_help=True)
 tokens = typer.Typer(help="API tokens.", no_args_is_help=True)
@@ -77,8 +78,17 @@ def revoke_token(id: Annotated[str, typer.Argument(help="The token's id, from `t
 
 @webhook_secrets.command("show")
 def show_webhook_secret(workspace: InWorkspace = "default") -> None:
-    """Print the secret that receivers verify signatures with."""
-    run(_show_webhook_secret(workspace))
+    """Print what receivers verify signatures with, each with its kind and until when it signs."""
+    run(_show_webhook_secrets(workspace))
+
+
+@webhook_secrets.command("rotate")
+def rotate_webhook_secret(
+    workspace: InWorkspace = "default",
+    ed25519: Annotated[bool, typer.Option("--ed25519", help="A key pair; prints its public key.")] = False,
+) -> None:
+    """Sign with a new secret; prints it. The old one signs along for 24 hours."""
+    run(_rotate_webhook_secret(workspace, Kind.ED25519 if ed25519 else Kind.SYMMETRIC))
 
 
 @asynccontextmanager
@@ -133,7 +143,16 @@ async def _revoke_token(id: str) -> None:
     typer.echo("revoked")
 
 
-async def _show_webhook_secret(workspace: str) -> None:
+async def _show_webhook_secrets(workspace: str) -> None:
     async with _opened() as (_, provision):
-        for secret in await provision.webhook_secrets(workspace):
-            typer.echo(secret)
+        found = await provision.find(workspace)
+        for one in await provision.rotate.secrets(found.id):
+            until = "signs" if one.until is None else f"signs along until {day(one.until)} UTC"
+            typer.echo(f"{verifier_of(one.secret)}  {one.kind}  {until}")
+
+
+async def _rotate_webhook_secret(workspace: str, kind: Kind) -> None:
+    async with _opened() as (_, provision):
+        found = await provision.find(workspace)
+        newest, *_ = await provision.rotate(found.id, kind)
+    typer.echo(verifier_of(newest.secret))

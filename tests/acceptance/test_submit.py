@@ -22,7 +22,7 @@ HELP = [
     *([name] for name in ("up", "demo", "web", "worker", "migrate", "submit", "watch", "openapi")),
     *(["workspace", *sub] for sub in ([], ["create"], ["list"])),
     *(["token", *sub] for sub in ([], ["create"], ["list"], ["revoke"])),
-    *(["webhook-secret", *sub] for sub in ([], ["show"])),
+    *(["webhook-secret", *sub] for sub in ([], ["show"], ["rotate"])),
 ]
 
 

@@ -43,6 +43,8 @@ def routes(id: str) -> list[tuple[str, str, str]]:
         ("POST", f"{LIST}/retry", "submit"),
         ("POST", "/api/workspace/pause", "admin"),
         ("POST", "/api/workspace/resume", "admin"),
+        ("GET", "/api/webhook-secret", "admin"),
+        ("POST", "/api/webhook-secret", "admin"),
     ]
 
 
