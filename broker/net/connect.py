@@ -26,6 +26,7 @@ Resolver: TypeAlias = "Callable[[str, int], Iterable[str]]"
 LOOKUP_THREADS = 32
 LOOKUPS_A_DOMAIN = 8
 LOOKUP_SECONDS = 5.0
+CONNECT_SECONDS = 10.0
 MAX_ADDRESSES = 3
 
 

@@ -12,7 +12,7 @@ import httpcore
 import httpx
 
 from broker.errors import AddressRefused
-from broker.net.connect import Guard, Resolver, system_resolver
+from broker.net.connect import CONNECT_SECONDS, Guard, Resolver, system_resolver
 
 if TYPE_CHECKING:
     import ssl
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from broker.net.addresses import Policy
 
-CONNECT_SECONDS = 10.0
 MAX_CONNECTIONS = 100
 KEEPALIVE_SECONDS = 5.0
 
