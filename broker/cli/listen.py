@@ -52,7 +52,7 @@ def listen_to_webhooks(
         typer.Option(metavar="whsec_…", help="Verify with it; default: those of the data folder's first workspace."),
     ] = None,
     status: Annotated[int, typer.Option(min=200, max=599, help="Answer with this HTTP status.")] = 200,
-    delay: Annotated[float, typer.Option(min=0, help="Answer after so many seconds.")] = 0,
+    delay: Annotated[float, typer.Option(min=0, max=3600, help="Answer after so many seconds.")] = 0,
     forward: Annotated[
         str | None, typer.Option(metavar="URL", help="Send on what comes; answer what that did.")
     ] = None,

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from broker.cli.listen_screen import links_of, plain, records_of
+from broker.cli.listen_screen import links_of, plain, records_of, scalar
 
 MAX_PICTURES = 100
 MAX_BYTES = 256 * 1024 * 1024
@@ -53,10 +53,10 @@ class Pictures:
 
     async def save(self, event: Any) -> AsyncIterator[str]:
         """A line for each picture, saved or not; the same result again is saved under the same names."""
-        id = event.get("id") if isinstance(event, dict) else None
+        id = scalar(event.get("id")) if isinstance(event, dict) else ""
         links = [(number, link) for number, record in enumerate(records_of(event), 1) for _, link in links_of(record)]
         for place, (number, link) in enumerate(links[:MAX_PICTURES], 1):
-            path = self.folder / safe_name(str(id), number, place, link)
+            path = self.folder / safe_name(id, number, place, link)
             try:
                 await self._save(link, path)
             except NotSaved as reason:

@@ -63,6 +63,11 @@ def plain(text: str, most: int = MAX_TEXT) -> str:
     return shown if len(text) <= most else shown + "…"
 
 
+def scalar(value: Any) -> str:
+    """A value of JSON that should be a word or a number; what is neither may be nested deeper than can be shown."""
+    return str(value) if isinstance(value, str | int | float) else "…"
+
+
 def custom_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The customer's own headers; a value that looks like a secret is masked."""
     for name, value in headers.items():
@@ -85,7 +90,9 @@ def body_lines(body: bytes) -> Iterator[str]:
         start = plain(body[: 4 * MAX_TEXT].decode("utf-8", "replace"))
         yield f"{len(body)} bytes that are no JSON object: {start}" if body else "no body"
         return
-    yield "  ".join(f"{name} {plain(str(event[name]))}" for name in ("id", "type", "status") if name in event) or "{…}"
+    yield (
+        "  ".join(f"{name} {plain(scalar(event[name]))}" for name in ("id", "type", "status") if name in event) or "{…}"
+    )
     records = records_of(event)
     for number, record in enumerate(records[:MAX_RECORDS], 1):
         yield f"record {number}  {_code(record)}"
@@ -119,4 +126,4 @@ def _code(record: Any) -> str:
     status = record.get("_status") if isinstance(record, dict) else None
     if not isinstance(status, dict):
         return "without _status"
-    return plain(f"{status.get('code', '')} {status.get('text', '')}".strip())
+    return plain(f"{scalar(status.get('code', ''))} {scalar(status.get('text', ''))}".strip())

@@ -26,6 +26,11 @@ from tests.acceptance.receiver import Receiver
 SECRET, OTHER_SECRET = "whsec_" + "A" * 43 + "=", "whsec_" + "B" * 42 + "A="
 
 
+NESTED = b'{"id":%b,"status":%b,"response":{"records":[{"_status":{"code":%b,"text":[]}}]}}' % (
+    (b"[" * 900 + b"]" * 900,) * 3
+)
+
+
 @dataclass(frozen=True)
 class Listening:
     """A `broker listen` that is ready."""
@@ -124,7 +129,14 @@ def test_an_unusable_database_is_told_and_nothing_is_checked(commands: Commands)
 
 def test_a_body_of_any_kind_is_shown_and_answered(commands: Commands) -> None:
     listening = listen(commands, "--save", "pictures")
-    for body in (b"", b"\xff\x00\x1b[2J", b"[1]", b"[" * 100_000, b'{"response":{"records":[1,{"_status":7},null]}}'):
+    for body in (
+        b"",
+        b"\xff\x00\x1b[2J",
+        b"[1]",
+        b"[" * 100_000,
+        b'{"response":{"records":[1,{"_status":7},null]}}',
+        NESTED,
+    ):
         assert listening.post(body, **{"Content-Type": "text/plain"}).status_code == 200
     assert httpx.get(listening.url + "any/where", trust_env=False).status_code == 200
     said = listening.said
@@ -133,6 +145,7 @@ def test_a_body_of_any_kind_is_shown_and_answered(commands: Commands) -> None:
     assert "\x1b[2J" not in said
     assert "100000 bytes that are no JSON object" in said
     assert said.count("without _status") == 3
+    assert "  id …  status …\n  record 1  … …\n" in said
     assert "GET /any/where" in said
 
 
@@ -219,6 +232,15 @@ def test_a_wrong_option_is_named(options: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["listen", "--port", "0", *options])
     assert isinstance(result.exception, Invalid)
     assert result.exception.message == message
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--delay", "nan"), ("--delay", "inf"), ("--delay", "-1"), ("--status", "101"), ("--port", "65536")],
+)
+def test_a_number_out_of_its_range_is_refused(option: str, value: str) -> None:
+    result = CliRunner().invoke(app, ["listen", option, value])
+    assert (result.exit_code, option in result.output) == (2, True)
 
 
 def test_a_port_that_is_taken_is_a_message(commands: Commands, receiver: Receiver) -> None:
