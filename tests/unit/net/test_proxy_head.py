@@ -177,11 +177,23 @@ def test_without_the_secret_all_is_a_407(line: str, key: str) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_refused_or_read(head: bytes) -> None:
+def test_no_bytes_without_the_secret_are_a_request(head: bytes) -> None:
     with pytest.raises(Refused):
         read_request(head, SECRET)
-    with pytest.raises(Refused):
-        read_response(head)
+
+
+@given(
+    st.sampled_from([b"", b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nX-A:"]), st.binary(max_size=99)
+)
+def test_any_bytes_are_a_502_or_one_answer_in_lines(first: bytes, rest: bytes) -> None:
+    try:
+        onward = read_response(first + rest + b"\r\n\r\n").onward
+    except Refused as refused:
+        assert refused.status == 502
+    else:
+        assert onward.count(b"\r\n\r\n") == 1
+        assert onward.endswith(b"\r\n\r\n")
+        assert onward.count(b"\n") == onward.count(b"\r") == onward.count(b"\r\n")
 
 
 @pytest.mark.parametrize(
