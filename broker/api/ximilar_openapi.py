@@ -173,7 +173,7 @@ def _event() -> Schema:
             "Names the event: the same in every try, so that you can tell a repetition.",
         ),
         "webhook-timestamp": ({"type": "string", "pattern": "^[0-9]+$"}, "When it was sent, in seconds since 1970."),
-        "webhook-signature": ({"type": "string"}, "One or several signatures `v1,<base64>`, with spaces between them."),
+        "webhook-signature": ({"type": "string"}, "Signatures `v1,<base64>` or `v1a,<base64>`, with spaces between."),
     }
     return {
         "tags": [TAG],

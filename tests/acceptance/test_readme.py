@@ -103,7 +103,8 @@ def test_the_tour_shows_what_it_says(place: Path) -> None:
     assert '"status":"DONE","outcome":"cancelled"' in said
     assert "1 retried, 0 refused" in said
     assert "shows more" in said
-    assert "whsec_" in said
+    assert len(set(re.findall(r"^(whsec_\S+|whpk_\S+)  v1a?  signs", said, re.MULTILINE))) == 3
+    assert len(re.findall(r"signs along until \d{4}-\d\d-\d\d \d\d:\d\d UTC$", said, re.MULTILINE)) == 2
     submitted = json.loads((place / "submitted.json").read_text())
     assert set(submitted) == {"id", "request", "type", "status", "created", "workspace"}
     assert len(list((place / "output").iterdir())) == 3
