@@ -87,7 +87,9 @@ def _check(secrets: Sequence[str], forward: str | None) -> None:
     try:
         Judge(secrets).check()
     except ValueError as error:
-        raise Invalid("--secret: `whsec_` and base64 is needed, as `broker webhook-secret show` prints it") from error
+        raise Invalid(
+            "--secret: `whsec_` or `whpk_` and base64 is needed, as `broker webhook-secret show` prints it"
+        ) from error
     if forward is None:
         return
     try:

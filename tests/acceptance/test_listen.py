@@ -222,7 +222,10 @@ def test_sigterm_ends_it_with_status_0(commands: Commands) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--secret", "whsec_n"], "--secret: `whsec_` and base64 is needed, as `broker webhook-secret show` prints it"),
+        (
+            ["--secret", "whsec_n"],
+            "--secret: `whsec_` or `whpk_` and base64 is needed, as `broker webhook-secret show` prints it",
+        ),
         (["--forward", "localhost:80"], "--forward localhost:80: an http(s) URL is needed"),
         (["--forward", "http://[::1"], "--forward http://[::1: an http(s) URL is needed"),
         (["--forward", "http:///x"], "--forward http:///x: an http(s) URL is needed"),

@@ -13,7 +13,8 @@ from broker.cli.listen_forward import end_to_end
 from broker.cli.listen_pictures import safe_name
 from broker.cli.listen_screen import MASK, Screen, body_lines, custom_headers, links_of, plain
 from broker.cli.listen_seen import REMEMBERED, Arrival, Judge, Memory, Signature
-from broker.webhooks.signing import signed_headers
+from broker.secrets import new_webhook_key_pair
+from broker.webhooks.signing import signed_headers, verifier_of
 
 SECRET, OTHER = "whsec_" + "A" * 43 + "=", "whsec_" + "B" * 42 + "A="
 NOW = 1_800_000_000.0
@@ -42,7 +43,14 @@ def test_a_signature_is_judged_with_its_reason() -> None:
     assert Judge(()).judge(signed(b"{}", SECRET)) == (Signature.NOT_CHECKED, "")
 
 
-@pytest.mark.parametrize("secret", ["whsec_n", "whsec_AAAAA"])
+def test_a_public_key_verifies_what_its_private_one_signed() -> None:
+    pair, other = new_webhook_key_pair(), new_webhook_key_pair()
+    Judge((verifier_of(pair),)).check()
+    assert Judge((verifier_of(pair),)).judge(signed(b"{}", pair)) == (Signature.RIGHT, "")
+    assert Judge((verifier_of(other),)).judge(signed(b"{}", pair))[0] is Signature.WRONG
+
+
+@pytest.mark.parametrize("secret", ["whsec_n", "whsec_AAAAA", "whpk_AAAA"])
 def test_a_secret_that_is_none_is_found_before_the_first_webhook(secret: str) -> None:
     Judge((SECRET, OTHER)).check()
     with pytest.raises(ValueError, match=r"."):
