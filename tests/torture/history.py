@@ -13,7 +13,8 @@ from broker.store.database import Database
 
 TABLE = "torture_history"
 _COLUMNS = (
-    "what, batch_id, position, run, seq, batch_seq, old_status, status, old_run, old_seq, crashes, suspect, owner, at"
+    "what, batch_id, position, run, seq, batch_seq, old_status, status, old_run, old_seq, crashes, suspect, owner,"
+    " outcome, at"
 )
 _NOW = {
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
@@ -26,29 +27,29 @@ _EVENTS = {
     "accepted": (
         "AFTER INSERT ON batches",
         "'batch', NEW.id, NULL, NEW.run, NEW.lease_seq, NULL, NULL, NEW.status, NULL, NULL, NEW.crashes, NEW.suspect,"
-        " NEW.lease_owner",
+        " NEW.lease_owner, NEW.outcome",
     ),
     "moved": (
         "AFTER UPDATE OF status, run, lease_seq, crashes, suspect ON batches",
         "'batch', NEW.id, NULL, NEW.run, NEW.lease_seq, NULL, OLD.status, NEW.status, OLD.run, OLD.lease_seq,"
-        " NEW.crashes, NEW.suspect, coalesce(NEW.lease_owner, OLD.lease_owner)",
+        " NEW.crashes, NEW.suspect, coalesce(NEW.lease_owner, OLD.lease_owner), NEW.outcome",
     ),
     "stored": (
         "AFTER INSERT ON results",
         "'result', NEW.batch_id, NEW.position, NEW.run, NEW.lease_seq,"
         " (SELECT lease_seq FROM batches WHERE id = NEW.batch_id), NULL,"
-        " (SELECT status FROM batches WHERE id = NEW.batch_id), NULL, NULL, NULL, NULL, NULL",
+        " (SELECT status FROM batches WHERE id = NEW.batch_id), NULL, NULL, NULL, NULL, NULL, NULL",
     ),
     "rewritten": (
         "AFTER UPDATE ON results",
         "'result', NEW.batch_id, NEW.position, NEW.run, NEW.lease_seq,"
         " (SELECT lease_seq FROM batches WHERE id = NEW.batch_id), NULL,"
-        " (SELECT status FROM batches WHERE id = NEW.batch_id), OLD.run, OLD.lease_seq, NULL, NULL, NULL",
+        " (SELECT status FROM batches WHERE id = NEW.batch_id), OLD.run, OLD.lease_seq, NULL, NULL, NULL, NULL",
     ),
     "owed": (
         "AFTER INSERT ON deliveries",
         "'delivery', NEW.batch_id, NULL, NEW.run, NULL, (SELECT lease_seq FROM batches WHERE id = NEW.batch_id), NULL,"
-        " (SELECT status FROM batches WHERE id = NEW.batch_id), NULL, NULL, NULL, NULL, NULL",
+        " (SELECT status FROM batches WHERE id = NEW.batch_id), NULL, NULL, NULL, NULL, NULL, NULL",
     ),
 }
 
@@ -57,7 +58,8 @@ _EVENTS = {
 class Line:
     """One change. what: batch | result | delivery. seq: the batch's lease_seq after it, or the result's own.
 
-    batch_seq, status: the batch's when a result or delivery was stored. old_*: before it. at: ms since 1970.
+    batch_seq, status: the batch's when a result or delivery was stored. old_*: before it. owner: of the lease, or of
+    the one that the change ended, whoever made the change. outcome: of a batch that is DONE. at: ms since 1970.
     """
 
     what: str
@@ -73,6 +75,7 @@ class Line:
     crashes: int | None
     suspect: int | None
     owner: str | None
+    outcome: str | None
     at: int
 
     @property

@@ -59,6 +59,7 @@ RESULTS = (
     Result(1, 422, REFUSED.proof, "r"),
 )
 CLAIM = line("batch", "PROCESSING", old_status="CREATED", old_run=1, old_seq=0, seq=1)
+END = line("batch", "DONE", old_status="PROCESSING", old_run=1, old_seq=1, seq=1, outcome="partial")
 STORE = line("result", "PROCESSING", seq=1, batch_seq=1, position=0)
 
 
@@ -76,7 +77,7 @@ def sound(tmp_path: Path) -> Evidence:
             line("batch", "CREATED", seq=0),
             CLAIM,
             STORE,
-            line("batch", "DONE", old_status="PROCESSING", old_run=1, old_seq=1, seq=1),
+            END,
             line("delivery", "DONE"),
         ],
         arrivals=[arrival(3000)],
@@ -141,6 +142,9 @@ SPOILT: list[tuple[Word, Spoil]] = [
     (Word.ILLEGAL_MOVE, with_line(CLAIM, old_status="DONE")),
     (Word.ILLEGAL_MOVE, with_line(CLAIM, seq=0)),
     (Word.ILLEGAL_MOVE, with_line(CLAIM, run=2)),
+    (Word.ILLEGAL_MOVE, with_line(END, seq=2)),
+    (Word.ILLEGAL_MOVE, with_line(END, outcome="cancelled")),
+    (Word.ILLEGAL_MOVE, with_line(END, outcome="cancelled", seq=3)),
     (Word.ILLEGAL_MOVE, with_line(line("delivery", "PROCESSING"))),
     (Word.EXIT_STATUS, with_exit(1, asked=False)),
     (Word.EXIT_STATUS, with_exit(-15, asked=True)),
@@ -166,6 +170,10 @@ def test_a_granted_cancellation_explains_cancelled_records(sound: Evidence) -> N
     told = {"_id": "1-0", "_status": {"code": CANCELLED_CODE, "text": CANCELLED_TEXT}}
     details = {ID: {"response": {"records": [told, shown()[1]]}}}
     assert check(replace(ended, posted=[Posted(WORK, ids=[ID], cancelled=True)], details=details)) == []
+
+
+def test_a_cancellation_raises_the_fence(sound: Evidence) -> None:
+    assert check(with_line(END, outcome="cancelled", seq=2)(sound)) == []
 
 
 @pytest.mark.parametrize("mood", [Mood.FAIL, Mood.HANG, Mood.RESET, Mood.LATE])
