@@ -70,7 +70,7 @@ async def _up(settings: Settings, listening: socket.socket, workers: int) -> Non
         await _provision(settings)
         if not stopping.is_set():
             supervisor.children += _children(settings, redis_url, listening, workers)
-            await _run(settings, redis_url, address_of(listening), supervisor, valkey, stopping)
+            await _run(settings, redis_url, listening, supervisor, valkey, stopping)
     finally:
         valkey.stop()
         (settings.data_dir / URL_FILE).unlink(missing_ok=True)
@@ -79,11 +79,12 @@ async def _up(settings: Settings, listening: socket.socket, workers: int) -> Non
 async def _run(
     settings: Settings,
     redis_url: str,
-    url: str,
+    listening: socket.socket,
     supervisor: Supervisor,
     valkey: EmbeddedValkey,
     stopping: asyncio.Event,
 ) -> None:
+    url = address_of(listening)
     (settings.data_dir / URL_FILE).write_text(url + "\n")  # before web answers, for who waits for that
     supervisor.start()
     try:
@@ -93,6 +94,7 @@ async def _run(
     finally:
         if not stopping.is_set():
             log.warning("up.stopping")
+        listening.close()  # web closes its own; who connects while workers drain is refused and does not hang
         clean = await supervisor.stop(settings.grace_seconds + settings.webhook_timeout + STOP_MARGIN)
     if not clean:
         raise Misconfigured("a process did not end in good order; its log says more")

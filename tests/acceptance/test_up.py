@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.acceptance.broker import Up, is_up, start_up
+from tests.acceptance.nap import Nap
 from tests.acceptance.processes import Commands, Seen, until
 
 NEVER_BOUND = "redis://127.0.0.1:1"
@@ -132,6 +135,22 @@ def test_sigterm_to_every_process_at_once_still_drains(commands: Commands) -> No
         os.kill(pid, 15)
     assert up.running.wait() == 0
     assert_stopped(up, children)
+
+
+def test_while_it_drains_a_new_connection_is_refused_at_once(sleepy_commands: Commands, tmp_path: Path) -> None:
+    """A proxy can then ask another broker; it would hang in a backlog that nobody empties, and be reset at the end."""
+    nap = Nap(tmp_path)
+    up = start_up(sleepy_commands.with_environment(BROKER_GRACE_SECONDS="600"))
+    address = urlsplit(up.url)
+    nap.submit(up.api, quick=0)
+    until(lambda: nap.runs == [0], "the record has begun")
+    up.running.signal(signal.SIGTERM)
+    until(lambda: up.running.child("web") is None, "web has ended")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((address.hostname, address.port)).close()
+    assert up.running.child("worker") is not None
+    nap.open_gate()
+    assert up.running.wait() == 0
 
 
 def test_a_stop_while_it_starts_leaves_nothing_behind(commands: Commands) -> None:
