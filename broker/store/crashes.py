@@ -17,7 +17,6 @@ from sqlalchemy import (
     Update,
     bindparam,
     case,
-    or_,
     select,
     update,
 )
@@ -33,6 +32,8 @@ from broker.store.tables import BatchRow, Id, ResultRow, table
 GIVEN_UP_CODE = 500
 MAX_DOUBTS = 10
 """Leases of one announced record that may end unwatched: where it takes down the whole machine, nobody can watch."""
+MAX_BLIND = 10
+"""Crashes beyond those of a record that a batch may cause before any record is announced."""
 GIVEN_UP_TEXT = "the image could not be processed: every try ended unexpectedly"
 
 _batches, _results = table(BatchRow), table(ResultRow)
@@ -114,6 +115,11 @@ class _Fall:
     def used_up(self) -> bool:
         return self.doubts >= MAX_DOUBTS or (self.certain and self.crashes >= self.max_crashes)
 
+    @property
+    def blind(self) -> bool:
+        """It happens each time before a record is announced, so that no run will ever show whose doing it is."""
+        return self.certain and self.crashes >= self.max_crashes + MAX_BLIND
+
 
 def rescue_batches(connection: Connection, orders: Sequence[RescueOrder]) -> list[Look]:
     """PROCESSING -> CREATED where the lease is over. A record that used up its crashes gets its error result."""
@@ -179,9 +185,9 @@ def _return(connection: Connection, falls: Sequence[_Fall]) -> list[Rescued]:
     left = _places_left(connection, [fall.row for fall in falls if fall.used_up])
     rescued = []
     for fall in falls:
-        guilty = _guilty(fall.row, left[fall.row.id]) if fall.used_up else None
+        guilty = _guilty(fall, left[fall.row.id]) if fall.used_up else None
         if guilty is not None:
-            _give_up(connection, fall.row, guilty, last=left[fall.row.id] == {guilty})
+            _give_up(connection, fall, guilty, last=left[fall.row.id] == {guilty})
         rescued.append(Rescued(fall.row.id, fall.row.type, fall.crashes, guilty))
     return rescued
 
@@ -204,11 +210,14 @@ def _return_statement(dialect: str) -> Update:
     )
 
 
-def _guilty(row: Any, left: set[int]) -> int | None:
-    """The announced record, or the only one that is left; nobody knows it of several that ran at once."""
-    if row.suspect in left:
-        return int(row.suspect)
-    return next(iter(left)) if len(left) == 1 else None
+def _guilty(fall: _Fall, left: set[int]) -> int | None:
+    """The announced record, or the only one that is left; nobody knows it of several that ran at once.
+
+    Where none is ever announced they are given up one after the other: a batch has to end.
+    """
+    if fall.row.suspect in left:
+        return int(fall.row.suspect)
+    return min(left) if len(left) == 1 or (left and fall.blind) else None
 
 
 def _places_left(connection: Connection, rows: Sequence[Any]) -> defaultdict[str, set[int]]:
@@ -222,20 +231,23 @@ def _places_left(connection: Connection, rows: Sequence[Any]) -> defaultdict[str
     return left
 
 
-def _give_up(connection: Connection, row: Any, place: int, *, last: bool) -> None:
+def _give_up(connection: Connection, fall: _Fall, place: int, *, last: bool) -> None:
     """Its result is an error. What is left of the batch goes on with care: there may be another one like it."""
+    row = fall.row
+    crashes = 1 if row.suspect == place else fall.crashes
     result = Result(place, GIVEN_UP_CODE, GIVEN_UP_TEXT, new_id())
     insert_results(connection, [(Lease(row.id, row.lease_seq), row.run, result)])
     connection.execute(
         update(_batches)
         .where(_batches.c.id == row.id)
-        .values(crashes=0 if last else 1, doubts=0, suspect=None, due=db_now())
+        .values(crashes=0 if last else crashes, doubts=0, suspect=None, due=db_now())
     )
 
 
 def announce_records(connection: Connection, announcements: Sequence[Announcement]) -> list[bool]:
-    """Say which record of a batch runs next; False where the lease was lost. Another record than before is not yet
-    blamed for more than the crash that began it all.
+    """Say which record of a batch runs next; False where the lease was lost.
+
+    Unless it is the same as before it is not yet blamed for more than the crash that began it all.
     """
     lock_held(connection, [announcement.lease for announcement in announcements])
     rows = [[item.lease.batch, item.lease.seq, item.place] for item in announcements]
@@ -247,7 +259,7 @@ def announce_records(connection: Connection, announcements: Sequence[Announcemen
 @lru_cache
 def _announce_statement(dialect: str) -> ReturningUpdate[Any]:
     mine = given(dialect, id=Id, seq=BigInteger, place=Integer)
-    same = or_(_batches.c.suspect.is_(None), _batches.c.suspect == mine.c.place)
+    same = _batches.c.suspect == mine.c.place
     return (
         update(_batches)
         .where(_batches.c.id == mine.c.id, _batches.c.lease_seq == mine.c.seq, *LEASED)

@@ -45,6 +45,12 @@ class Checkpointer:
             self._timer = None
             await self._flush()
 
+    async def keep(self) -> None:
+        """Store all that is fresh, since the run ends here and another one does the rest."""
+        await self.close()
+        if self.fresh:
+            await self._flush()
+
     async def close(self) -> None:
         """End the timer. A flush that has begun is waited for, so that `stored` and `fresh` are exact.
 

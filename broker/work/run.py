@@ -85,9 +85,12 @@ class Run:
             inputs = Inputs(self.blobs, self.fetcher, references, [batch.records[place] for place in places])
             try:
                 await run_records(claim, places, inputs, checkpointer)
+                await checkpointer.close()
+            except BaseException:
+                await asyncio.shield(checkpointer.keep())
+                raise
             finally:
                 inputs.close()
-                await checkpointer.close()
         stored, fresh = (*claim.results, *checkpointer.stored), checkpointer.fresh
         combined = await self._combine(batch, (*stored, *fresh))
         self.heartbeat.held.end(claim.lease)

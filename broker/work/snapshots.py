@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+import structlog
 
 from broker.batches import Batch
 from broker.store.database import Database
@@ -22,6 +22,8 @@ from handlers.contract import Params, Spec
 PAGE = 1000
 IDLE_SECONDS = 600.0
 """How long a copy that nobody asks for takes up room."""
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -47,23 +49,27 @@ class Snapshots:
 
     @asynccontextmanager
     async def of_batch(self, spec: Spec, batch: Batch) -> AsyncIterator[Paths]:
-        """Those of a batch. None where its parameters cannot be read, as its records will say. Raises Unavailable."""
-        async with AsyncExitStack() as stack:
-            try:
-                params = spec.endpoints[batch.endpoint].model_validate(batch.params)
-            except (KeyError, ValidationError):
-                yield {}
-            else:
-                yield await stack.enter_async_context(self.of(batch.workspace, spec, params))
+        """Those of a batch. None where its references cannot be told, as its records will say. Raises Unavailable."""
+        try:
+            wanted = _wanted(spec, spec.endpoints[batch.endpoint].model_validate(batch.params))
+        except Exception:  # a type's own code; no record has begun that could have it as its result
+            log.exception("batch.references_failed", batch=batch.id, type=batch.type)
+            wanted = []
+        async with self._all(batch.workspace, wanted) as paths:
+            yield paths
 
     @asynccontextmanager
     async def of(self, workspace: str, spec: Spec, params: Params) -> AsyncIterator[Paths]:
         """Copies of the collections that a type's parameters refer to, as they are by now. Raises Unavailable."""
-        wanted = {(ref.kind, ref.id) for ref in spec.references(params) if ref.kind in spec.items}
+        async with self._all(workspace, _wanted(spec, params)) as paths:
+            yield paths
+
+    @asynccontextmanager
+    async def _all(self, workspace: str, wanted: Sequence[tuple[str, str]]) -> AsyncIterator[Paths]:
         async with AsyncExitStack() as stack:
             yield {
                 (kind, id): await stack.enter_async_context(self._lent(Collection(workspace, kind, id)))
-                for kind, id in sorted(wanted)
+                for kind, id in wanted
             }
 
     @asynccontextmanager
@@ -122,3 +128,7 @@ class Snapshots:
         if not copy.users:
             with suppress(FileNotFoundError):
                 copy.path.unlink()
+
+
+def _wanted(spec: Spec, params: Params) -> list[tuple[str, str]]:
+    return sorted({(ref.kind, ref.id) for ref in spec.references(params) if ref.kind in spec.items})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from handlers.contract import Output, Params, RecordError, RetryableError, Spec
+from handlers.contract import Output, Params, RecordError, Ref, RetryableError, Spec
 
 if TYPE_CHECKING:
     from handlers.contract import Box, Config, Facts, Record
@@ -35,6 +35,18 @@ class Renamed(Params):
 
 class Relay(Params):
     """None either: the record names the type and endpoint that run inside it."""
+
+
+class Trap(Params):
+    """trap: a file; once it is there, nobody can tell what these parameters refer to."""
+
+    trap: str
+
+
+def references(params: Any) -> list[Ref]:
+    if isinstance(params, Trap) and Path(params.trap).exists():
+        raise ValueError("trapped")
+    return []
 
 
 def echo(record: Record, params: Any, box: Box) -> Facts:
@@ -164,6 +176,8 @@ class Hostile:
     def run(self, record: Record, params: Any, box: Box) -> Facts:
         if isinstance(params, Renamed):
             return renamed(record, params, box)
+        if isinstance(params, Trap):
+            return echo(record, params, box)
         return ACTIONS[type(params).__name__](record, params, box)
 
 
@@ -198,10 +212,11 @@ def _spec(type: str, handler: type, time_limit: float, **more: type[Params]) -> 
         handler=f"{__name__}:{handler.__name__}",
         summary="Does harm.",
         time_limit=time_limit,
+        references=references,
     )
 
 
-HOSTILE = _spec("hostile", Hostile, 60.0, renamed=Renamed)
+HOSTILE = _spec("hostile", Hostile, 60.0, renamed=Renamed, trap=Trap)
 SLOW = _spec("hostile-slow", Hostile, 0.5)
 ASYNC = _spec("hostile-async", HostileAsync, 60.0, relay=Relay)
 ASYNC_SLOW = _spec("hostile-async-slow", HostileAsync, 0.5)

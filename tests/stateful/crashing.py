@@ -11,6 +11,7 @@ from broker.batches import Status
 from broker.store.crashes import (
     GIVEN_UP_CODE,
     GIVEN_UP_TEXT,
+    MAX_BLIND,
     MAX_DOUBTS,
     Crash,
     Look,
@@ -105,7 +106,8 @@ def _fall(
     left = [place for place in range(batch.size) if place not in known]
     guilty = None
     if doubts >= MAX_DOUBTS or (certain and crashes >= max_crashes):
-        guilty = batch.suspect if batch.suspect in left else left[0] if len(left) == 1 else None
+        blind = certain and crashes >= max_crashes + MAX_BLIND
+        guilty = batch.suspect if batch.suspect in left else left[0] if len(left) == 1 or (left and blind) else None
     demand(told == Rescued(batch.id, batch.type, crashes, guilty), f"{told} about {batch} with {left} left")
     fallen = replace(waiting(batch, board.now, pause_ms), crashes=crashes, doubts=doubts)
     if guilty is None:
@@ -120,5 +122,6 @@ def _fall(
         request_id=ANY_ID,
         finished=About(board.now),
     )
-    rest = replace(fallen, crashes=0 if left == [guilty] else 1, doubts=0, suspect=None, due=About(board.now))
+    blamed = 1 if batch.suspect == guilty else crashes
+    rest = replace(fallen, crashes=0 if left == [guilty] else blamed, doubts=0, suspect=None, due=About(board.now))
     return board.put(rest, result)

@@ -178,6 +178,5 @@ def announced(board: Board, item: Announcement, told: bool) -> Board:
     demand(told == (batch is not None), f"{told} about {item.lease}")
     if batch is None:
         return board
-    same = batch.suspect is None or batch.suspect == item.place
-    crashes, doubts = (batch.crashes, batch.doubts) if same else (1, 0)
+    crashes, doubts = (batch.crashes, batch.doubts) if batch.suspect == item.place else (1, 0)
     return board.put(replace(batch, suspect=item.place, crashes=crashes, doubts=doubts))

@@ -10,6 +10,7 @@ from broker.store.claims import Careful, Claim, Claimed, ClaimOrder, claim_batch
 from broker.store.crashes import (
     GIVEN_UP_CODE,
     GIVEN_UP_TEXT,
+    MAX_BLIND,
     MAX_DOUBTS,
     Announcement,
     Crash,
@@ -96,6 +97,27 @@ async def test_of_several_records_none_is_guilty_before_it_was_announced(databas
     await accept(database, workspace_id, size=2)
     assert (await crash_of(database, None, max_crashes=1)).given_up is None
     assert (await crash_of(database, 0, max_crashes=1)).given_up == 0
+
+
+async def test_a_batch_that_never_comes_to_a_record_has_an_end_all_the_same(
+    database: Database, workspace_id: str
+) -> None:
+    await accept(database, workspace_id, size=3)
+    for _ in range(3 + MAX_BLIND - 1):
+        assert (await crash_of(database, None)).given_up is None
+    assert [(await crash_of(database, None)).given_up for _ in range(3)] == [0, 1, 2]
+    assert [position for position, _, _ in await results(database)] == [0, 1, 2]
+    assert await standing(database) == ("CREATED", 0, None)
+
+
+async def test_a_record_is_not_blamed_for_crashes_before_it_was_announced(
+    database: Database, workspace_id: str
+) -> None:
+    await accept(database, workspace_id, size=2)
+    for _ in range(5):
+        await crash_of(database, None)
+    assert (await crash_of(database, 0)).given_up is None
+    assert (await crash_of(database, 0)).given_up == 0
 
 
 async def test_a_record_that_is_checkpointed_is_not_guilty_of_what_came_after(

@@ -96,3 +96,17 @@ async def test_cancelling_whoever_closes_it_reaches_them_and_not_the_flush(
     await again
     assert ([result.index for result in checkpointer.stored], checkpointer.fresh) == ([0], [])
     assert await select(database, "SELECT position FROM results") == [(0,)]
+
+
+async def test_the_end_of_a_run_keeps_at_once_what_has_finished(
+    database: Database, checkpointer: Checkpointer, door: Door
+) -> None:
+    door.open.set()
+    checkpointer.add(result(0))
+    checkpointer.add(result(1))
+    await checkpointer.keep()
+    assert ([result.index for result in checkpointer.stored], checkpointer.fresh) == ([0, 1], [])
+    assert door.writes == 1
+    assert await select(database, "SELECT position FROM results ORDER BY position") == [(0,), (1,)]
+    await checkpointer.keep()
+    assert door.writes == 1

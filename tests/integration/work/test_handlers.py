@@ -219,3 +219,17 @@ async def test_handlers_inside_handlers_do_not_wait_for_each_other_for_ever(
         *(broker.run("hostile-async", *[{**SOURCE, **keys}] * 3, endpoint="relay") for _ in range(4))
     )
     assert {code for records in results for code, _ in statuses(records)} == {200}
+
+
+async def test_references_that_cannot_be_told_any_more_cost_no_batch_its_end(
+    broker: Broker, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """A type's own code failed before any record began; the worker goes on, and so do the records."""
+    trap = tmp_path / "trap"
+    batch = await broker.post({"type": "hostile", "endpoint": "trap", "trap": str(trap), "records": [SOURCE, SOURCE]})
+    trap.touch()
+    await start_worker("hostile")
+    records = (await broker.done(batch["id"]))["response"]["records"]
+    assert [record["_status"]["code"] for record in records] == [200, 200]
+    row = await broker.store.row(select(table(BatchRow).c.crashes))
+    assert row.crashes == 0
