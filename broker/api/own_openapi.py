@@ -53,8 +53,8 @@ def section(registry: Registry) -> Section:
     return Section(
         tag=TAG,
         description="Whatever dialect a batch came in: see how it stands, cancel it, run it again, hold it back. "
-        "The options of a POST are keys of a JSON body, or query parameters; all have defaults, so that the body "
-        "may be missing.",
+        "The options of a POST are keys of a JSON body, or query parameters; where none is required, the body may be "
+        "missing.",
         paths={
             f"{ROOT}/batches": {"get": _list(registry)},
             one: {"parameters": [_ID], "get": _show(), "delete": _delete()},
@@ -178,7 +178,7 @@ def _retry_many() -> Schema:
             "retryBatches",
             "submit",
             "Retry many batches",
-            "Runs again all batches of one workspace that ended in a certain way since a certain time.",
+            "Runs again all batches of one workspace that ended in one of the named ways, since a certain time or ever.",
         ),
         **options(BulkRetryOptions),
         "responses": {

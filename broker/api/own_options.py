@@ -1,4 +1,4 @@
-"""The options of our own POSTs: keys of a JSON body that may be missing, or query parameters. Strictly read."""
+"""The options of our own POSTs: keys of a JSON body, or query parameters. Strictly read."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ LATEST = 253_402_300_799_999
 _NO_TIME = "A time in ISO 8601 with its zone, or milliseconds since 1970, is required."
 _MESSAGES = {
     "extra_forbidden": "Unknown option.",
+    "missing": "This field is required.",
     "bool_type": "Must be true or false.",
     "string_type": "Not a valid string.",
     "list_type": "Expected a list of items.",
@@ -90,7 +91,7 @@ class RetryOptions(Options):
 class BulkRetryOptions(RetryOptions):
     """Which batches are retried, and how."""
 
-    outcome: Outcomes = Field(default=["failed", "partial"], description="Batches that ended in one of these ways.")
+    outcome: Outcomes = Field(description="Batches that ended in one of these ways. Required, here or in the query.")
     since: Moment = Field(
         default=0, description="Batches that were done then or later: ISO 8601 with a zone, or ms since 1970."
     )

@@ -16,6 +16,7 @@ from tests.integration.running import Broker
 LIST = "/api/batches"
 NO_CHOICE = '"{}" is not a valid choice.'
 TIME = ["A time in ISO 8601 with its zone, or milliseconds since 1970, is required."]
+REQUIRED = ["This field is required."]
 TRUTH = ["Must be true or false."]
 UNKNOWN = ["Unknown option."]
 NOT_PROVIDED = {"detail": "Authentication credentials were not provided."}
@@ -46,6 +47,11 @@ def routes(id: str) -> list[tuple[str, str, str]]:
         ("GET", "/api/webhook-secret", "admin"),
         ("POST", "/api/webhook-secret", "admin"),
     ]
+
+
+def needed(path: str) -> dict[str, Any]:
+    """The options without which a route answers 400."""
+    return {"outcome": "failed"} if path.rstrip("/") == f"{LIST}/retry" else {}
 
 
 async def everything(broker: Broker) -> list[tuple[Any, ...]]:
@@ -79,7 +85,7 @@ async def test_every_route_needs_its_right(broker: Broker, id: str) -> None:
 async def test_the_right_alone_is_enough(broker: Broker, id: str) -> None:
     for method, path, right in routes(id):
         token = await broker.store.token("default", [right])
-        answer = await broker.http.request(method, path, headers={"Authorization": f"JWT {token}"})
+        answer = await broker.http.request(method, path, headers={"Authorization": f"JWT {token}"}, params=needed(path))
         assert answer.status_code in {200, 204, 409}, (method, path, answer.text)
 
 
@@ -101,10 +107,11 @@ async def test_bulk_retry_and_workspace_pause_stay_in_the_callers_workspace(brok
     before = await everything(broker)
     for path in (f"{LIST}/retry", "/api/workspace/pause", "/api/workspace/resume"):
         for workspace in (broker.tenant.workspace, new_id(), "no UUID", ""):
-            for sent in both_ways(workspace=workspace):
+            for sent in both_ways(workspace=workspace, **needed(path)):
                 answer = await broker.http.post(path, headers=headers, **sent)
                 assert (answer.status_code, answer.json()) == (403, NO_WORKSPACE), (path, sent)
-    assert (await broker.http.post(f"{LIST}/retry", headers=headers)).json() == {"retried": 0, "refused": 0}
+    answer = await broker.http.post(f"{LIST}/retry?outcome=failed", headers=headers)
+    assert answer.json() == {"retried": 0, "refused": 0}
     assert await everything(broker) == before
     answer = await broker.http.post("/api/workspace/pause", headers=headers)
     assert answer.json() == {"workspace": other.workspace, "paused": True}
@@ -138,7 +145,7 @@ async def test_bad_option_of_a_retry_is_a_400_that_names_it(
 ) -> None:
     before = await everything(broker)
     for path in (f"{LIST}/{id}/retry", f"{LIST}/retry"):
-        answer = await broker.http.post(path, json=options)
+        answer = await broker.http.post(path, json={**options, **needed(path)})
         assert (answer.status_code, answer.json()) == (400, problem), path
     assert await everything(broker) == before
 
@@ -153,7 +160,10 @@ async def test_bad_option_of_a_retry_is_a_400_that_names_it(
         ({"outcome": 1}, {"outcome": ["Expected a list of items."]}),
         ({"outcome": {"failed": 1}}, {"outcome": ["Expected a list of items."]}),
         ({"outcome": None}, {"outcome": ["Expected a list of items."]}),
-        *(({"since": since}, {"since": TIME}) for since in NO_TIMES),
+        ({}, {"outcome": REQUIRED}),
+        ({"since": 0, "all": True}, {"outcome": REQUIRED}),
+        ({"since": -1}, {"outcome": REQUIRED, "since": TIME}),
+        *(({"outcome": "failed", "since": since}, {"since": TIME}) for since in NO_TIMES),
         ({"outcome": "x", "since": -1, "y": 0}, {"outcome": [NO_CHOICE.format("x")], "since": TIME, "y": UNKNOWN}),
     ],
 )
@@ -163,6 +173,15 @@ async def test_bad_option_of_a_bulk_retry_is_a_400_that_names_it(
     before = await everything(broker)
     answer = await broker.http.post(f"{LIST}/retry", json=options)
     assert (answer.status_code, answer.json()) == (400, problem)
+    assert await everything(broker) == before
+
+
+async def test_bulk_retry_that_names_no_outcome_is_a_400_and_reruns_nothing(broker: Broker, id: str) -> None:
+    """Or a POST without a body would run again all that ever failed."""
+    before = await everything(broker)
+    for path in (f"{LIST}/retry", f"{LIST}/retry/", f"{LIST}/retry?all=true&since=0"):
+        answer = await broker.http.post(path)
+        assert (answer.status_code, answer.json()) == (400, {"outcome": REQUIRED}), path
     assert await everything(broker) == before
 
 
@@ -181,7 +200,9 @@ async def test_bad_query_of_a_post_is_a_400_that_names_it(broker: Broker, id: st
         "outcome=failed&outcome=x": {"outcome": [NO_CHOICE.format("x")]},
         "page=1": {"page": UNKNOWN},
     }.items():
-        answer = await broker.http.post(f"{LIST}/retry?{query}")
+        answer = await broker.http.post(
+            f"{LIST}/retry?{query}", json={} if "outcome" in query else {"outcome": "failed"}
+        )
         assert (answer.status_code, answer.json()) == (400, problem), query
     assert await everything(broker) == before
 
@@ -252,7 +273,7 @@ async def test_slash_forms_answer_alike_and_other_methods_are_a_405(broker: Brok
         bare, slashed = [await broker.http.get(path + slash) for slash in ("", "/")]
         assert (bare.status_code, bare.content) == (200, slashed.content)
     for path in (f"{LIST}/{id}/pause/", f"{LIST}/{id}/resume/", f"{LIST}/retry/", "/api/workspace/resume/"):
-        assert (await broker.http.post(path)).status_code == 200, path
+        assert (await broker.http.post(path, params=needed(path))).status_code == 200, path
 
 
 async def test_unknown_path_is_a_404(broker: Broker, id: str) -> None:
