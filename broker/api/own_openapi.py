@@ -178,7 +178,7 @@ def _retry_many() -> Schema:
             "retryBatches",
             "submit",
             "Retry many batches",
-            "Runs again all batches of one workspace that ended in one of the named ways, since a certain time or ever.",
+            "Runs again all of a workspace that ended in one of the named ways, since a certain time or ever.",
         ),
         **options(BulkRetryOptions),
         "responses": {
