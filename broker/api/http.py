@@ -62,16 +62,25 @@ def json_answer(body: bytes, status_code: int = 200, headers: Mapping[str, str] 
 
 async def read_json_body(request: Request) -> bytes:
     """The raw JSON body. Raises UnsupportedMediaType, and TooLarge as soon as the limit is passed."""
+    _check_encoding(request)
     _check_media_type(request)
     return await read_body(request, web_of(request).core.settings.max_body_bytes)
 
 
 async def read_optional_json_body(request: Request, cap: int) -> bytes:
     """The same of a body that may be missing, and then needs no content type; at most `cap` bytes."""
+    _check_encoding(request)
     body = await read_body(request, cap)
     if body:
         _check_media_type(request)
     return body
+
+
+def _check_encoding(request: Request) -> None:
+    """No coding is undone, so that a small body is not a large one."""
+    listed = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
+    if {coding.strip() for coding in listed} - {"", "identity"}:
+        raise UnsupportedMediaType("Unsupported content encoding; send the body uncompressed.")
 
 
 def _check_media_type(request: Request) -> None:

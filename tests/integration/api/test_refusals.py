@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -130,6 +131,26 @@ async def test_other_content_types_are_unsupported(broker: Broker) -> None:
     for kind in ("application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.api+json"):
         answer = await broker.http.post(ROOT, content=raw, headers={"Content-Type": kind})
         assert answer.status_code == 201, kind
+
+
+@pytest.mark.parametrize("path", [ROOT, "/api/batches/retry", "/api/webhook-secret"])
+async def test_compressed_body_is_unsupported(broker: Broker, path: str) -> None:
+    raw = b'{"type":"upscaler","records":[{"_url":"https://a.example.com/"}]}'
+    token = await broker.store.token("default", ["submit", "admin"])
+    sent = {"Content-Type": "application/json", "Authorization": f"Token {token}"}
+    for coding in ("gzip", "GZIP", "br", "x-unknown", "identity, gzip", "gzip, identity", "deflate"):
+        for content in (gzip.compress(raw), raw, b"{"):
+            answer = await broker.http.post(path, content=content, headers={**sent, "Content-Encoding": coding})
+            expected = {"detail": "Unsupported content encoding; send the body uncompressed."}
+            assert (answer.status_code, answer.json()) == (415, expected), coding
+    assert await kept(broker) == (0, 0)
+
+
+async def test_body_of_the_identity_encoding_is_accepted(broker: Broker) -> None:
+    raw = b'{"type":"upscaler","records":[{"_url":"https://a.example.com/"}]}'
+    for coding in ("identity", "Identity", "", "identity, identity"):
+        sent = {"Content-Type": "application/json", "Content-Encoding": coding}
+        assert (await broker.http.post(ROOT, content=raw, headers=sent)).status_code == 201, coding
 
 
 async def test_body_over_the_cap_is_too_large(start_broker: StartBroker) -> None:
