@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from broker.errors import Misconfigured, Unavailable
@@ -30,14 +30,21 @@ async def open_foundation(settings: Settings) -> AsyncIterator[Foundation]:
     vault = open_vault(settings)
     database = open_database(settings.database_url, settings.data_dir)
     try:
-        try:
+        with needing_database():
             await check_migrated(database)
             await check_key(database, vault)
-        except Unavailable as error:
-            raise Misconfigured("the database cannot be reached; see BROKER_DATABASE_URL") from error
         yield Foundation(database, vault)
     finally:
         await database.aclose()
+
+
+@contextmanager
+def needing_database() -> Iterator[None]:
+    """Raises Misconfigured where the database cannot be reached: a process does not start without it."""
+    try:
+        yield
+    except Unavailable as error:
+        raise Misconfigured("the database cannot be reached; see BROKER_DATABASE_URL") from error
 
 
 def open_vault(settings: Settings) -> Vault:

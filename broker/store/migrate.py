@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,9 @@ from broker.errors import Unavailable
 from broker.store.database import Database
 
 TRIES = 12
-"""Each waits about five seconds for its turn, as any write does; where there is no database, all fail at once."""
+"""Each waits about five seconds for its turn, as any write does; where there is no database, it fails at once."""
+PAUSE = 1.0
+"""Seconds between tries: a database that is just starting is waited for."""
 LOCK = 7163840021
 """Any number will do, as long as nobody else in the database locks with it."""
 
@@ -38,12 +41,13 @@ def downgrade(connection: Connection, targets: Sequence[str]) -> list[None]:
 async def migrate(database: Database) -> None:
     """Bring the database to the newest schema. Several processes may do so at once: they wait for each other.
 
-    Raises Unavailable when that takes a minute, or when there is no database.
+    Raises Unavailable when that takes a minute, or when there is no database for some seconds.
     """
     for _ in range(TRIES - 1):
         with suppress(Unavailable):
             await database.writer.write(upgrade, "head")
             return
+        await asyncio.sleep(PAUSE)
     await database.writer.write(upgrade, "head")
 
 
