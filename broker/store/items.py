@@ -27,7 +27,9 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """fields: JSON that the kind's model has accepted; None removes the item. blob: the key of its picture."""
+    """fields: JSON, stored as it is: who puts an item has had the kind's model accept it. None removes the item.
+    blob: the key of its picture; not one of a batch (`in/…`, `out/…`), which goes when the batch does.
+    """
 
     id: str
     fields: str | None
@@ -119,6 +121,14 @@ async def changes_after(connection: AsyncConnection, collection: Collection, mar
     }
     rows = await connection.execute(_CHANGES, values)
     return [Change(Mark(row.revision, row.id), row.fields) for row in rows]
+
+
+async def stand_still(connection: AsyncConnection) -> None:
+    """From its next read on, a connection that has read nothing sees the state of one moment, until it is closed."""
+    if connection.dialect.name == "postgresql":
+        await connection.execution_options(isolation_level="REPEATABLE READ")
+    else:
+        await connection.exec_driver_sql("BEGIN")
 
 
 _whole = [_items.c[name] == bindparam(name) for name in ("workspace_id", "kind", "collection")]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import structlog
 
 from broker.batches import Batch
 from broker.store.database import Database
-from broker.store.items import Change, Collection, Mark, changes_after
+from broker.store.items import Change, Collection, Mark, changes_after, stand_still
 from broker.store.snapshot import change_snapshot, create_snapshot
 from broker.work.references import Paths
 from handlers.contract import Params, Spec
@@ -45,7 +46,8 @@ class Snapshots:
         self._idle = idle_seconds
         self._made = 0
         self._copies: dict[Collection, _Copy] = {}
-        self._locks: defaultdict[Collection, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[Collection, asyncio.Lock] = WeakValueDictionary()
+        self._long_read = asyncio.Lock()
 
     @asynccontextmanager
     async def of_batch(self, spec: Spec, batch: Batch) -> AsyncIterator[Paths]:
@@ -74,9 +76,7 @@ class Snapshots:
 
     @asynccontextmanager
     async def _lent(self, collection: Collection) -> AsyncIterator[Path]:
-        async with self._locks[collection]:
-            copy = await self._newest(collection)
-            copy.users += 1
+        copy = await self._taken(collection)
         try:
             yield copy.path
         finally:
@@ -84,6 +84,14 @@ class Snapshots:
             copy.used = time.monotonic()
             if self._copies.get(collection) is not copy:
                 self._discard(copy)
+            self._forget_idle()
+
+    async def _taken(self, collection: Collection) -> _Copy:
+        """The newest copy, with one user more. A collection's lock is there as long as somebody asks for a copy."""
+        async with self._locks.setdefault(collection, asyncio.Lock()):
+            copy = await self._newest(collection)
+            copy.users += 1
+        return copy
 
     async def _newest(self, collection: Collection) -> _Copy:
         old = self._copies.get(collection)
@@ -94,40 +102,72 @@ class Snapshots:
         self._copies[collection] = new
         if old:
             self._discard(old)
-        self._forget_idle()
         return new
 
     async def _renewed(self, collection: Collection, old: _Copy | None, changes: list[Change]) -> _Copy:
-        """It is complete when a page is not full: what was changed meanwhile has moved behind what was read."""
+        """`old` with `changes`, its first page, and with what comes behind them.
+
+        A page that is not full is the end of the changes, as one statement has seen them: the state of one moment.
+        """
         self._made += 1
         new = _Copy(self._folder / f"items-{self._made}.sqlite3", Mark(), used=time.monotonic())
         try:
-            await asyncio.to_thread(create_snapshot, new.path, old.path if old else None)
-            while changes:
-                await asyncio.to_thread(change_snapshot, new.path, changes)
-                new.mark = changes[-1].mark
-                changes = await self._changes(collection, new.mark) if len(changes) == PAGE else []
+            await _in_thread(partial(create_snapshot, new.path, old.path if old else None))
+            await self._bring_in(new, changes)
+            if len(changes) == PAGE:
+                await self._bring_in_rest(collection, new)
         except BaseException:
             self._discard(new)
             raise
         return new
+
+    async def _bring_in_rest(self, collection: Collection, new: _Copy) -> None:
+        """All pages of one moment, however fast the collection changes meanwhile.
+
+        Without that, a load that goes on would always leave one more full page. To stop at a revision instead would
+        lose the items that moved beyond it while earlier pages were read; at a later moment they are behind the mark.
+        One at a time: it keeps one of the process's few connections for long.
+        """
+        async with self._long_read, self._database.reading() as connection:
+            await stand_still(connection)
+            while changes := await changes_after(connection, collection, new.mark, PAGE):
+                await self._bring_in(new, changes)
+
+    async def _bring_in(self, new: _Copy, changes: list[Change]) -> None:
+        if changes:
+            await _in_thread(partial(change_snapshot, new.path, changes))
+            new.mark = changes[-1].mark
 
     async def _changes(self, collection: Collection, mark: Mark) -> list[Change]:
         async with self._database.reading() as connection:
             return await changes_after(connection, collection, mark, PAGE)
 
     def _forget_idle(self) -> None:
-        """Those that were not asked for in a while."""
+        """Those that nobody has, asks for, or asked for in a while."""
         late = time.monotonic() - self._idle
         for collection, copy in list(self._copies.items()):
-            if not copy.users and copy.used < late and not self._locks[collection].locked():
-                del self._copies[collection], self._locks[collection]
+            if not copy.users and copy.used < late and collection not in self._locks:
+                del self._copies[collection]
                 self._discard(copy)
 
     def _discard(self, copy: _Copy) -> None:
         if not copy.users:
             with suppress(FileNotFoundError):
                 copy.path.unlink()
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Over only when the thread is, also if it is cancelled: nobody would remove a file that it makes after that."""
+    thread = asyncio.get_running_loop().run_in_executor(None, work)
+    cancelled: asyncio.CancelledError | None = None
+    while not thread.done():
+        try:
+            await asyncio.wait({thread})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    failed = thread.exception()
+    if outcome := cancelled or failed:
+        raise outcome
 
 
 def _wanted(spec: Spec, params: Params) -> list[tuple[str, str]]:

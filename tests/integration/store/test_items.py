@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from broker.store.database import Database, open_database
-from broker.store.items import Change, Collection, Item, Mark, Put, changes_after, put_items
+from broker.store.items import Change, Collection, Item, Mark, Put, changes_after, put_items, stand_still
 
 PAGE = 100
 
@@ -90,3 +90,21 @@ async def test_writers_of_many_processes_share_collections_and_no_change_hides_f
     for writer in others:
         await writer.aclose()
     assert seen == [{f"{name}-{number}" for name in ("one", "two") for number in range(rounds)}] * 2
+
+
+async def test_a_reader_that_stands_still_comes_to_an_end_and_misses_nothing_while_all_items_change(
+    database: Database, workspace_id: str
+) -> None:
+    """After each of its pages a commit moves all items beyond it: those of the next page are there all the same."""
+    shop = Collection(workspace_id, "shop", "default")
+    ids = [f"item-{number}" for number in range(5)]
+    await put(database, shop, *(Item(id, "0") for id in ids))
+    pages = list[list[Change]]()
+    async with database.reading() as connection:
+        await stand_still(connection)
+        while page := await changes_after(connection, shop, pages[-1][-1].mark if pages else Mark(), limit=2):
+            pages.append(page)
+            assert await put(database, shop, *(Item(id, str(len(pages))) for id in ids)) == len(ids)
+            assert len(pages) <= len(ids)
+    assert [(change.mark.id, change.fields) for page in pages for change in page] == [(id, "0") for id in ids]
+    assert {change.fields for change in await changes(database, shop)} == {"3"}

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
-from collections.abc import Mapping
+import resource
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -45,6 +50,33 @@ def copies(tmp_path: Path) -> Path:
 @pytest.fixture
 async def snapshots(database: Database, copies: Path) -> Snapshots:
     return Snapshots(database, copies)
+
+
+class HeldThreads(ThreadPoolExecutor):
+    """Threads that have taken up their work, but begin with it only when they may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken, self.may_begin = Event(), Event()
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        return super().submit(self._run, work, *arguments, **named)
+
+    def _run(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        self.taken.set()
+        self.may_begin.wait()
+        return work(*arguments, **named)
+
+
+@contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    """A write beyond `size` bytes of a file fails, as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def put(database: Database, workspace: str, grams: Mapping[str, int | None], pantry: str = "default") -> int:
@@ -128,6 +160,19 @@ async def test_a_copy_that_nobody_asked_for_in_a_while_makes_room(
         assert [path for path in copies.iterdir() if path in again.values()]
 
 
+async def test_a_copy_makes_room_though_no_other_collection_changes(
+    database: Database, workspace_id: str, spec: Spec, copies: Path
+) -> None:
+    snapshots = Snapshots(database, copies, idle_seconds=0)
+    a, b = (spec.endpoints["look"].model_validate({"pantry": name}) for name in ("a", "b"))
+    async with snapshots.of(workspace_id, spec, b) as paths:
+        async with snapshots.of(workspace_id, spec, a):
+            assert len(list(copies.iterdir())) == 2
+        async with snapshots.of(workspace_id, spec, b) as again:
+            assert again == paths
+        assert list(copies.iterdir()) == [paths["pantry", "b"]]
+
+
 async def test_all_items_of_a_large_collection_are_there_each_as_at_one_moment(
     database: Database, database_url: str, workspace_id: str, snapshots: Snapshots, spec: Spec, tmp_path: Path
 ) -> None:
@@ -167,3 +212,58 @@ async def test_no_room_for_a_copy_is_no_fault_of_the_batch(
     (copies / "gone").mkdir()
     async with snapshots.of(workspace_id, spec, spec.endpoints["look"]()) as paths:
         assert paths["pantry", "default"].exists()
+
+
+async def test_a_disk_that_fills_up_while_changes_are_brought_in_leaves_the_older_copy_alone(
+    database: Database, workspace_id: str, snapshots: Snapshots, spec: Spec, copies: Path
+) -> None:
+    params = spec.endpoints["look"]()
+    await put(database, workspace_id, {"salt": 5})
+    async with snapshots.of(workspace_id, spec, params) as small:
+        await put(database, workspace_id, {f"{number}-{'x' * 1000}": 1 for number in range(PAGE)})
+        with no_file_over(256 * 1024), pytest.raises(Unavailable):
+            async with snapshots.of(workspace_id, spec, params):
+                pass
+        assert list(copies.iterdir()) == list(small.values())
+        assert recipe_types.stock(small["pantry", "default"]) == {"salt": 5}
+    async with snapshots.of(workspace_id, spec, params) as large:
+        assert len(recipe_types.stock(large["pantry", "default"])) == PAGE + 1
+    assert list(copies.iterdir()) == list(large.values())
+
+
+async def test_nothing_is_kept_of_a_collection_whose_copy_failed(
+    database: Database, workspace_id: str, spec: Spec, copies: Path
+) -> None:
+    snapshots = Snapshots(database, copies / "gone")
+    for number in range(3):
+        with pytest.raises(Unavailable):
+            async with snapshots.of(workspace_id, spec, spec.endpoints["look"].model_validate({"pantry": f"{number}"})):
+                pass
+    gc.collect()
+    assert not [each for each in gc.get_objects() if isinstance(each, Collection) and each.workspace == workspace_id]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_cancel_while_a_file_is_about_to_be_made_leaves_none(
+    database: Database, workspace_id: str, snapshots: Snapshots, spec: Spec, copies: Path, times: int
+) -> None:
+    params = spec.endpoints["look"]()
+
+    async def ask() -> None:
+        async with snapshots.of(workspace_id, spec, params):
+            pass
+
+    threads = HeldThreads()
+    asyncio.get_running_loop().set_default_executor(threads)
+    asking = asyncio.create_task(ask())
+    while not threads.taken.is_set():
+        await asyncio.sleep(0.001)
+    for _ in range(times):
+        asking.cancel()
+        await asyncio.wait({asking}, timeout=0.02)
+    threads.may_begin.set()
+    with suppress(asyncio.CancelledError):
+        await asking
+    threads.shutdown()
+    assert asking.cancelled()
+    assert not list(copies.iterdir())
