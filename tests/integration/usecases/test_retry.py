@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -263,7 +264,13 @@ async def test_nudge_is_rung_after_the_commit(start_broker: StartBroker, valkey_
     await scene.broker.web.pause.pause_workspace(scene.broker.tenant.workspace)
     redis = connect(valkey_url)
     await redis.flushall()
-    await retry(scene, id)
+    async with scene.broker.store.locked():
+        retrying = asyncio.create_task(retry(scene, id))
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            assert not retrying.done()
+            assert await redis.zcard(queue_name("upscaler")) == 0
+    await retrying
     await until(lambda: redis.zscore(queue_name("upscaler"), f"nudge:{id}"))
     await disconnect(redis)
 
