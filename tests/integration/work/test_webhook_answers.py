@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,16 @@ from sqlalchemy import Row, select
 from broker.store.tables import AttemptRow, DeliveryRow, table
 from tests.integration.net.servers import Answer, reply, stall
 from tests.integration.receiver import Receiver
-from tests.integration.running import Broker, StartBroker, StartWorker, in_base64, photograph, until
+from tests.integration.running import (
+    Broker,
+    StartBroker,
+    StartWorker,
+    in_base64,
+    photograph,
+    run_worker,
+    settings_for,
+    until,
+)
 
 SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
 TWO_HOURS = 7200.0
@@ -81,3 +92,21 @@ async def test_a_receiver_that_wants_no_more_gets_no_more(
     receiver.answers = [reply(400, headers={"Webhook-Delivery": wish}), reply(200)]
     delivery = await announced(broker, receiver)
     assert (delivery.state, delivery.status_code) == ("stopped", 400)
+
+
+async def test_a_worker_that_stops_waits_for_the_answer_to_what_it_sends(
+    broker: Broker, receiver: Receiver, database_url: str, tmp_path: Path
+) -> None:
+    sending, answered = asyncio.Event(), asyncio.Event()
+
+    async def answer_late() -> None:
+        sending.set()
+        await answered.wait()
+
+    receiver.on_post = answer_late
+    async with run_worker(settings_for(tmp_path, database_url)):
+        await broker.post({"type": "upscaler", "records": [SOURCE], "webhook": {"endpoint": receiver.url()}})
+        await sending.wait()
+        asyncio.get_running_loop().call_later(0.3, answered.set)
+    row = await broker.store.row(select(_deliveries.c.state, _deliveries.c.attempts))
+    assert (row.state, row.attempts) == ("delivered", 1)
