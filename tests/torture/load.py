@@ -35,14 +35,13 @@ class Pace:
 class Posted:
     """A batch that was posted. ids: what its 2xx answers named. refusals: answers that must not come.
 
-    tries: POSTs that were sent for it. cancelled: whether a cancellation was granted; None: it was not asked for.
+    cancelled: whether a cancellation was granted; None: it was not asked for.
     retried: how many retries were granted; asked: how many were sent, as one may be granted and its answer lost.
     """
 
     work: Work
     ids: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
-    tries: int = 0
     cancelled: bool | None = None
     retried: int = 0
     asked: int = 0
@@ -94,7 +93,6 @@ class Load:
         """The id of the batch, once it is accepted."""
         body = posted.work.body(self.customer.url)
         answered = await client.post(ROOT, body, {"Idempotency-Key": posted.work.key})
-        posted.tries += answered.tries
         if not answered.response.is_success:
             _note_refusal(posted, answered.response)
             return None

@@ -54,7 +54,6 @@ class Report:
             *((f"fault: {kind}", str(count)) for kind, count in sorted(faults.items())),
             ("fault: worker killed by a record", str(taken_down)),
             ("batches accepted", str(len(evidence.ids))),
-            ("POSTs sent for them", str(sum(posted.tries for posted in evidence.posted))),
             ("batches done", str(sum(batch.status == Status.DONE for batch in accepted))),
             ("cancellations granted", str(len(evidence.cancelled))),
             ("retries granted", str(sum(posted.retried for posted in evidence.posted))),
