@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections import Counter
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, cast
 
 from structlog.testing import capture_logs
 
 from broker.queue.connection import bell_name, queue_name
 from broker.queue.nudge import Nudger
+from broker.queue.worker import BatchWorker
 from tests.integration.queue.ledger import TYPE, Batch, Ledger, until, until_holds
 
 if TYPE_CHECKING:
@@ -239,3 +241,8 @@ class _Turns:
         del self._ledger.waiting[:free]
         await asyncio.sleep(0.001)
         return claimed
+
+
+def test_an_idle_worker_looks_once_a_second_unless_it_is_told_otherwise() -> None:
+    """`broker worker` does not tell it, so that is how long work waits at most where no nudge comes."""
+    assert signature(BatchWorker).parameters["idle_seconds"].default == 1.0
