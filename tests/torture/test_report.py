@@ -24,6 +24,6 @@ def rows_of(table: str, column: int) -> list[str]:
 @pytest.mark.parametrize("kind", OF_DATABASE)
 def test_the_readme_has_the_rows_of_the_report(kind: str) -> None:
     faults = [Injected(Fault(0, fault), began=0, ended=0) for fault in (*COMMON, *OF_DATABASE[kind])]
-    evidence = Evidence([], {}, {}, [], [], [], injected=faults, database=kind)
+    evidence = Evidence([], {}, {}, [], [], [], injected=faults)
     shown = "| one run |" + README.read_text().partition("\n| one run |")[2].partition("\n\n")[0]
     assert rows_of(shown, COLUMNS[kind]) == rows_of(Report(kind, evidence, []).table(), column=2)
