@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from broker.batches import Status
 from broker.deliveries import EVENT_DONE, State
+from broker.webhooks.send import LEASE_MARGIN
 from tests.torture.check_results import check_shown
 from tests.torture.customer import Arrival
 from tests.torture.evidence import DeliverySeen, Evidence
+from tests.torture.fleet import WEBHOOK_TIMEOUT
 from tests.torture.violations import Violation, Word
 
-SLACK_MS = 2_000
+RECORD_MS = 3_000
+"""The most that may pass from the arrival of a copy until it is recorded, while nothing is broken."""
+DELIVERY_LEASE_MS = int((WEBHOOK_TIMEOUT + LEASE_MARGIN) * 1000)
 
 
 def check_events(evidence: Evidence) -> Iterator[Violation]:
@@ -56,19 +61,30 @@ def check_webhooks(evidence: Evidence) -> Iterator[Violation]:
 
 
 def check_duplicates(evidence: Evidence) -> Iterator[Violation]:
-    """A webhook comes again only when the receiver did not thank, the thanks did not reach the broker in time, or
-    something was broken meanwhile.
+    """A webhook comes again only when the receiver did not thank, the thanks did not reach the broker in time, or the
+    try that brought them could not be recorded.
     """
-    missed: defaultdict[str, list[int]] = defaultdict(list)
-    for attempt in evidence.attempts:
-        if attempt.good is False:
-            missed[attempt.delivery].append(attempt.started)
     for id, copies in by_id(evidence.arrivals).items():
         for copy, again in duplicates(copies):
-            begin = copy.at - SLACK_MS
-            explained = evidence.disturbed(begin, again.at) or any(begin <= at < again.at for at in missed[id])
-            if copy.mood.thanks and not explained:
+            if copy.mood.thanks and not _is_explained(evidence, copy):
                 yield Violation(Word.DUPLICATE_WITHOUT_FAULT, id, f"{again.at - copy.at} ms after a {copy.mood} answer")
+
+
+def _is_explained(evidence: Evidence, copy: Arrival) -> bool:
+    """By what is noted about the try that sent this copy, and by what befell its sender or the database just then.
+
+    Thanks that are noted, but too late for the delivery's lease, do not keep the next try from following.
+    """
+    tries = evidence.tries.get(copy.id, [])
+    place = bisect_right(tries, copy.at, key=lambda attempt: attempt.started) - 1
+    if place < 0:
+        return False
+    sent, after = tries[place], tries[place + 1 : place + 2]
+    if sent.good is None:
+        return evidence.kept_from_recording(copy.sender, sent.started, copy.at + RECORD_MS)
+    if sent.good and after and after[0].started >= sent.started + DELIVERY_LEASE_MS:
+        return evidence.kept_from_recording(copy.sender, sent.started, after[0].started)
+    return not sent.good
 
 
 def by_id(arrivals: Sequence[Arrival]) -> dict[str, list[Arrival]]:

@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,7 +19,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from tests.integration.net.servers import reply
 from tests.integration.receiver import Post, read_post
 from tests.torture.content import picture
-from tests.torture.fleet import WEBHOOK_TIMEOUT
+from tests.torture.fleet import WEBHOOK_TIMEOUT, Slot
+from tests.torture.senders import sender_of
 
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
@@ -45,13 +46,17 @@ BAD = (Mood.FAIL, Mood.HANG, Mood.RESET, Mood.LATE)
 
 @dataclass(frozen=True)
 class Arrival:
-    """A POST to the webhook of the batch with the number `batch`, `at` ms since 1970. signed: by the right secret."""
+    """A POST to the webhook of the batch with the number `batch`, `at` ms since 1970. signed: by the right secret.
+
+    sender: the id of the worker's process; None: it was gone when its POST was read.
+    """
 
     at: int
     batch: int
     post: Post
     mood: Mood
     signed: bool
+    sender: int | None
 
     @property
     def id(self) -> str:
@@ -67,6 +72,7 @@ class Customer:
 
     seed: int
     secret: str = ""
+    workers: Sequence[Slot] = ()
     arrivals: list[Arrival] = field(default_factory=list)
     url: str = ""
     _came: Counter[int] = field(default_factory=Counter)
@@ -123,7 +129,8 @@ class Customer:
         moods = self.moods(batch)
         mood = moods[min(self._came[batch], len(moods) - 1)]
         self._came[batch] += 1
-        self.arrivals.append(Arrival(time.time_ns() // 1_000_000, batch, post, mood, self._is_signed(post)))
+        at, sender = time.time_ns() // 1_000_000, self._sender(writer)
+        self.arrivals.append(Arrival(at, batch, post, mood, self._is_signed(post), sender))
         match mood:
             case Mood.SLOW:
                 await asyncio.sleep(WEBHOOK_TIMEOUT / 4)
@@ -137,6 +144,10 @@ class Customer:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
                 return
         writer.write(reply(500 if mood is Mood.FAIL else 200, b"received"))
+
+    def _sender(self, writer: asyncio.StreamWriter) -> int | None:
+        (_, client), (_, server) = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
+        return sender_of(client, server, [worker.pid for worker in self.workers if worker.pid is not None])
 
     def _is_signed(self, post: Post) -> bool:
         try:

@@ -18,11 +18,15 @@ from tests.torture.plan import Fault, Kind
 
 @dataclass(frozen=True)
 class Injected:
-    """A fault that was done: when it began and when all was mended, in ms since 1970."""
+    """A fault that was done: when it began and when all was mended, in ms since 1970.
+
+    stopped: the id of the process that was stopped for a while.
+    """
 
     fault: Fault
     began: int
     ended: int
+    stopped: int | None = None
 
 
 @dataclass
@@ -45,14 +49,14 @@ class Driver:
                 group.create_task(self._do(fault), name=str(fault))
 
     async def _do(self, fault: Fault) -> None:
-        began = _now()
+        began, stopped = _now(), None
         match fault.kind:
             case Kind.WORKER_KILLED:
                 await _kill(_one(self.fleet.workers, fault), fault.lasts)
             case Kind.WEB_KILLED:
                 await _kill(_one(self.fleet.webs, fault), fault.lasts)
             case Kind.WORKER_STOPPED:
-                await _suspend(_one(self.fleet.workers, fault), fault.lasts)
+                stopped = await _suspend(_one(self.fleet.workers, fault), fault.lasts)
             case Kind.ROLLING_RESTART:
                 await self._restart_all()
             case Kind.DISK_FULL:
@@ -66,7 +70,7 @@ class Driver:
             case _:
                 async with self._database:
                     await asyncio.to_thread(self.of_database[fault.kind], fault.lasts)
-        self.injected.append(Injected(fault, began, _now()))
+        self.injected.append(Injected(fault, began, _now(), stopped))
 
     async def _restart_all(self) -> None:
         for slot in self.fleet.slots:
@@ -109,11 +113,14 @@ async def _kill(slot: Slot, seconds: float) -> None:
         await slot.start()
 
 
-async def _suspend(slot: Slot, seconds: float) -> None:
+async def _suspend(slot: Slot, seconds: float) -> int | None:
+    """The id of the process that it was done to."""
     async with slot.lock:
+        stopped = slot.pid
         slot.signal(signal.SIGSTOP)
         await asyncio.sleep(seconds)
         slot.signal(signal.SIGCONT)
+    return stopped
 
 
 def _now() -> int:

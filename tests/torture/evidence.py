@@ -17,8 +17,11 @@ from tests.torture.driver import Injected
 from tests.torture.fleet import Exit
 from tests.torture.history import Line
 from tests.torture.load import Posted
+from tests.torture.plan import AWAY
 
 KILLED = -9
+AFTERMATH_MS = 2_000
+"""How long a fault that is mended may still be felt, as by a connection that is found to be dead."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Evidence:
     injected: Sequence[Injected] = ()
     exits: Sequence[Exit] = ()
     suspended: Collection[int] = ()
+    database: str = "sqlite"
 
     @cached_property
     def ids(self) -> dict[int, str]:
@@ -102,10 +106,26 @@ class Evidence:
         """Ids of processes that were killed, or stopped for a while, and lost their leases by that."""
         return frozenset((*self.suspended, *(exit.pid for exit in self.exits if exit.status == KILLED)))
 
-    def disturbed(self, begin: int, end: int) -> bool:
-        """Whether any fault, or end of a process, lies between two times in ms since 1970."""
-        faults = any(injected.began <= end and begin <= injected.ended for injected in self.injected)
-        return faults or any(begin <= exit.at <= end for exit in self.exits)
+    @cached_property
+    def tries(self) -> dict[str, list[AttemptSeen]]:
+        """Delivery id -> its attempts in the order in which they started."""
+        tries: defaultdict[str, list[AttemptSeen]] = defaultdict(list)
+        for attempt in sorted(self.attempts, key=lambda attempt: attempt.started):
+            tries[attempt.delivery].append(attempt)
+        return dict(tries)
+
+    def kept_from_recording(self, sender: int | None, begin: int, end: int) -> bool:
+        """Whether, between two times in ms since 1970, a process ended or was stopped, or its database took no writes.
+
+        sender: None = one that was gone so early that nobody knows which worker it was.
+        """
+        ends = [exit for exit in self.exits if begin <= exit.at <= end]
+        faults = [one for one in self.injected if one.began <= end and begin <= one.ended + AFTERMATH_MS]
+        if sender is None:
+            ended = any(exit.slot.startswith("worker") for exit in ends)
+        else:
+            ended = any(exit.pid == sender for exit in ends) or any(fault.stopped == sender for fault in faults)
+        return ended or any(one.fault.kind in AWAY[self.database] for one in faults)
 
 
 def outputs_of(result: Result) -> list[str]:

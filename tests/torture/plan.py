@@ -30,6 +30,8 @@ OF_DATABASE = {
     "sqlite": (Kind.DATABASE_LOCKED,),
     "postgresql": (Kind.DATABASE_STOPPED, Kind.DATABASE_CRASHED, Kind.DATABASE_CUT),
 }
+AWAY = {"sqlite": (*OF_DATABASE["sqlite"], Kind.DISK_FULL), "postgresql": OF_DATABASE["postgresql"]}
+"""What keeps a database from taking writes; the disk that is full is that of the broker's processes."""
 COMMON = tuple(kind for kind in Kind if not kind.name.startswith("DATABASE_"))
 LASTS: dict[Kind, tuple[float, float]] = {
     Kind.WORKER_KILLED: (0.0, 3.0),

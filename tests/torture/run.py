@@ -60,6 +60,7 @@ async def torture(scenario: Scenario, kind: str, folder: Path) -> Report:
             commands, tortured.url, webs=scenario.webs, workers=scenario.workers, environment=scenario.environment
         )
         async with fleet as running:
+            customer.workers = running.workers
             customer.secret = await asyncio.to_thread(asyncio.run, _secret(tortured.url, folder / "data"))
             evidence = await _torture(scenario, running, tortured, customer, database)
     (folder / "history.txt").write_text("".join(f"{line}\n" for line in evidence.history))
@@ -96,6 +97,7 @@ async def _torture(
             injected=driver.injected,
             exits=fleet.exits,
             suspended=fleet.suspended,
+            database=tortured.kind,
         )
 
 

@@ -22,15 +22,15 @@ from tests.torture.evidence import KILLED, AttemptSeen, BatchSeen, DeliverySeen,
 from tests.torture.fleet import Exit
 from tests.torture.history import Line
 from tests.torture.load import Posted
-from tests.torture.plan import Fault, Kind
+from tests.torture.plan import AWAY, Fault, Kind
 from tests.torture.plugin.torture_types import output_of
 from tests.torture.violations import Word
 
 ID, HOOK = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-0000000000aa"
 WORK = Work(1, "torture", "prove", (Input(7, True), Input(8, True, Act.REFUSE)), webhook=True)
 GOOD, REFUSED = WORK.expected()
-WORKER = 77
 KEY = f"out/w/{ID}/1/0/proof.bin"
+WORKER = 77
 Spoil = Callable[[Evidence], Evidence]
 
 
@@ -39,9 +39,16 @@ def line(what: str, status: str, **values: Any) -> Line:
     return Line(**{**unset, "what": what, "batch": ID, "run": 1, "status": status, "at": 1000, **values})
 
 
-def arrival(at: int, mood: Mood = Mood.GOOD, signed: bool = True, body: bytes | None = None, id: str = HOOK) -> Arrival:
+def arrival(
+    at: int,
+    mood: Mood = Mood.GOOD,
+    signed: bool = True,
+    body: bytes | None = None,
+    id: str = HOOK,
+    sender: int | None = WORKER,
+) -> Arrival:
     post = Post("/hook?batch=1", (("webhook-id", id),), BODY if body is None else body)
-    return Arrival(at, 1, post, mood, signed)
+    return Arrival(at, 1, post, mood, signed, sender)
 
 
 def shown() -> list[dict[str, Any]]:
@@ -181,17 +188,78 @@ def test_a_receiver_that_did_not_thank_explains_another_copy(sound: Evidence, mo
     assert check(with_arrivals(arrival(3000, mood), arrival(9000))(sound)) == []
 
 
-def test_a_fault_explains_another_copy(sound: Evidence) -> None:
-    spoilt = with_arrivals(arrival(3000), arrival(9000))(sound)
-    fault = Injected(Fault(0, Kind.WORKER_KILLED), began=4000, ended=5000)
-    assert check(replace(spoilt, injected=[fault])) == []
+DOUBLED = {Word.DUPLICATE_WITHOUT_FAULT}
 
 
-@pytest.mark.parametrize(("good", "words"), [(False, set()), (True, {Word.DUPLICATE_WITHOUT_FAULT})])
-def test_thanks_that_were_not_heard_explain_another_copy(sound: Evidence, good: bool, words: set[Word]) -> None:
-    spoilt = with_arrivals(arrival(3000), arrival(9000))(sound)
-    attempts = [AttemptSeen(HOOK, 2900, good), AttemptSeen(HOOK, 9000, True)]
-    assert {violation.word for violation in check(replace(spoilt, attempts=attempts))} == words
+def sent_twice(sound: Evidence, good: bool | None, sender: int | None = WORKER, again: int = 15_000) -> Evidence:
+    """A try whose POST was thanked for at 3000 and noted as `good`, and then another."""
+    doubled = with_arrivals(arrival(3000, sender=sender), arrival(again + 10))(sound)
+    return replace(doubled, attempts=[AttemptSeen(HOOK, again, True), AttemptSeen(HOOK, 2990, good)])
+
+
+def words(evidence: Evidence) -> set[Word]:
+    return {violation.word for violation in check(evidence)}
+
+
+def with_fault(evidence: Evidence, kind: Kind, began: int, ended: int, stopped: int | None = None) -> Evidence:
+    return replace(evidence, injected=[Injected(Fault(0, kind), began, ended, stopped)])
+
+
+def with_end(evidence: Evidence, pid: int, at: int, slot: str = "worker 0", status: int = KILLED) -> Evidence:
+    return replace(evidence, exits=[Exit(slot, pid, at, status, True, Path())])
+
+
+@pytest.mark.parametrize(("good", "found"), [(False, set()), (True, DOUBLED), (None, DOUBLED)])
+def test_thanks_that_were_not_heard_explain_another_copy(sound: Evidence, good: bool | None, found: set[Word]) -> None:
+    assert words(sent_twice(sound, good)) == found
+
+
+@pytest.mark.parametrize("kind", [Kind.VALKEY_EMPTIED, Kind.VALKEY_KILLED, Kind.VALKEY_CUT, Kind.WEB_KILLED])
+@pytest.mark.parametrize("good", [True, None])
+def test_a_fault_that_doubles_no_send_explains_no_copy(sound: Evidence, kind: Kind, good: bool | None) -> None:
+    assert words(with_fault(sent_twice(sound, good), kind, 2000, 14_000)) == DOUBLED
+
+
+@pytest.mark.parametrize("status", [KILLED, 0])
+def test_the_end_of_its_sender_explains_another_copy(sound: Evidence, status: int) -> None:
+    assert check(with_end(sent_twice(sound, None), WORKER, at=3500, status=status)) == []
+
+
+def test_the_end_of_another_worker_explains_no_copy(sound: Evidence) -> None:
+    assert words(with_end(sent_twice(sound, None), WORKER + 1, at=3500)) == DOUBLED
+
+
+@pytest.mark.parametrize("at", [2900, 9000])
+def test_an_end_at_another_time_explains_no_copy(sound: Evidence, at: int) -> None:
+    assert words(with_end(sent_twice(sound, None), WORKER, at)) == DOUBLED
+
+
+def test_no_end_explains_a_copy_whose_thanks_were_recorded(sound: Evidence) -> None:
+    assert words(with_end(sent_twice(sound, True, again=9000), WORKER, at=3500)) == DOUBLED
+
+
+@pytest.mark.parametrize(("slot", "found"), [("worker 0", set()), ("web 0", DOUBLED)])
+def test_a_sender_that_nobody_saw_was_a_worker_that_ended(sound: Evidence, slot: str, found: set[Word]) -> None:
+    assert words(with_end(sent_twice(sound, None, sender=None), WORKER, at=3500, slot=slot)) == found
+
+
+@pytest.mark.parametrize(("stopped", "found"), [(WORKER, set()), (WORKER + 1, DOUBLED), (None, DOUBLED)])
+def test_a_stop_explains_only_what_the_stopped_worker_sent(
+    sound: Evidence, stopped: int | None, found: set[Word]
+) -> None:
+    assert words(with_fault(sent_twice(sound, None), Kind.WORKER_STOPPED, 3100, 7100, stopped)) == found
+
+
+@pytest.mark.parametrize("database", AWAY)
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind.name.startswith("DATABASE_") or kind is Kind.DISK_FULL])
+def test_a_database_that_was_away_explains_another_copy(sound: Evidence, database: str, kind: Kind) -> None:
+    evidence = replace(with_fault(sent_twice(sound, None), kind, 3100, 5000), database=database)
+    assert words(evidence) == (set() if kind in AWAY[database] else DOUBLED)
+
+
+@pytest.mark.parametrize(("again", "found"), [(14_400, DOUBLED), (14_500, set())])
+def test_thanks_recorded_after_the_lease_explain_another_copy(sound: Evidence, again: int, found: set[Word]) -> None:
+    assert words(with_fault(sent_twice(sound, True, again=again), Kind.DATABASE_LOCKED, 3100, 13_000)) == found
 
 
 @pytest.mark.parametrize("status", [0, KILLED])
