@@ -14,7 +14,7 @@ from rich.table import Table
 from broker.cli.client import Client, Refused
 from broker.cli.processes import run
 from broker.cli.tables import console, new_table
-from broker.errors import BrokerError, Invalid
+from broker.errors import Invalid
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -99,7 +99,7 @@ def delete(ids: Ids, yes: Annotated[bool, typer.Option("--yes", help="Do not ask
 
 async def _list(filters: Mapping[str, Any], as_json: bool) -> None:
     async with Client.of_environment() as client:
-        page = await _told(client.batches(filters))
+        page = await client.batches(filters)
     if as_json:
         typer.echo(json.dumps(page, ensure_ascii=False))
         return
@@ -110,7 +110,7 @@ async def _list(filters: Mapping[str, Any], as_json: bool) -> None:
 
 async def _show(id: str, as_json: bool) -> None:
     async with Client.of_environment() as client:
-        batch = await _told(client.batch(id))
+        batch = await client.batch(id)
     if as_json:
         typer.echo(json.dumps(batch, ensure_ascii=False))
         return
@@ -143,7 +143,7 @@ async def _delete(ids: Sequence[str]) -> None:
 
 async def _retry_many(options: Mapping[str, Any]) -> None:
     async with Client.of_environment() as client:
-        done = await _told(client.retry_many(options))
+        done = await client.retry_many(options)
     typer.echo(f"{done['retried']} retried, {done['refused']} refused")
 
 
@@ -155,17 +155,9 @@ async def _each(ids: Sequence[str], do: Callable[[str], Awaitable[str]]) -> None
             typer.echo(await do(id))
         except Refused as error:
             refused += 1
-            typer.echo(f"broker: {id}: {error.reason}", err=True)
+            typer.echo(f"broker: {error.message}", err=True)
     if refused:
         raise typer.Exit(1)
-
-
-async def _told(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-    """An answer; a refusal in the broker's own words."""
-    try:
-        return await answer
-    except Refused as error:
-        raise BrokerError(error.reason) from error
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> Table:

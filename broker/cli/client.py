@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain, repeat
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ ROOT = "/account/v2/request"
 BATCHES = "/api/batches"
 REPEAT_SECONDS = 120.0
 BULK_SECONDS = 600.0
+MOST_TOLD = 500
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 _LATER = frozenset({429, 502, 503, 504})
 _CUT_OFF = (httpx.ReadError, httpx.ReadTimeout, httpx.WriteError, httpx.WriteTimeout, httpx.RemoteProtocolError)
@@ -31,13 +33,11 @@ _CUT_OFF = (httpx.ReadError, httpx.ReadTimeout, httpx.WriteError, httpx.WriteTim
 
 
 class Refused(BrokerError):
-    """The broker said no; `reason` is why, in its own words."""
+    """The broker said no; the message is why, in its own words."""
 
-    def __init__(self, url: str, response: httpx.Response) -> None:
-        told = f"{url} answered {response.status_code}: {response.text[:500]}"
-        super().__init__(told, retry_after=_retry_after(response))
-        self.retryable = response.status_code in _LATER
-        self.reason = _reason(response)
+    def __init__(self, message: str, *, retryable: bool = False, retry_after: int | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.retryable = retryable
 
 
 class Client:
@@ -87,7 +87,9 @@ class Client:
 
     async def details(self, id: str, wait: float = 0) -> dict[str, Any]:
         """A batch; held until it is DONE, for `wait` seconds at most."""
-        return await self._repeated("GET", f"{ROOT}/{id}", params={"wait": wait} if wait else {})
+        with _naming(id):
+            path = f"{ROOT}/{quote(id, safe='')}"
+            return await self._repeated("GET", path, params={"wait": wait} if wait else {})
 
     async def newest(self, size: int) -> list[dict[str, Any]]:
         page = await self._repeated("GET", ROOT, params={"page_size": size})
@@ -100,18 +102,21 @@ class Client:
 
     async def batch(self, id: str) -> dict[str, Any]:
         """How a batch stands, whatever its dialect, with its finished records."""
-        return await self._repeated("GET", _path_of(id))
+        with _naming(id):
+            return await self._repeated("GET", _path_of(id))
 
     async def act(self, id: str, verb: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Cancel, retry, pause or resume a batch; how it stands then."""
-        return await self._json("POST", f"{_path_of(id)}/{verb}", json=options)
+        with _naming(id):
+            return await self._json("POST", f"{_path_of(id)}/{verb}", json=options)
 
     async def retry_many(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """How many batches run again, and how many cannot. The answer comes when all are queued."""
         return await self._json("POST", f"{BATCHES}/retry", json=options, timeout=BULK_SECONDS)
 
     async def delete(self, id: str) -> None:
-        await self._answer("DELETE", _path_of(id))
+        with _naming(id):
+            await self._answer("DELETE", _path_of(id))
 
     async def download(self, url: str) -> bytes:
         """An output. Its link is signed, so no token goes there."""
@@ -157,7 +162,7 @@ class Client:
             raise kind(f"{self.url} cannot be reached") from error
         self._answered = True
         if response.is_error:
-            raise Refused(self.url, response)
+            raise _refusal(self.url, response)
         return response
 
 
@@ -174,17 +179,42 @@ def _path_of(id: str) -> str:
     return f"{BATCHES}/{quote(id, safe='')}"
 
 
-def _reason(response: httpx.Response) -> str:
-    """What the error's body says: its `detail`, or each field's messages."""
+@contextmanager
+def _naming(id: str) -> Iterator[None]:
+    """A refusal that is raised in here names the batch that it is about."""
+    try:
+        yield
+    except Refused as error:
+        raise Refused(f"{id}: {error.message}") from error
+
+
+def _refusal(url: str, response: httpx.Response) -> Refused:
+    """One line; who answered is said where that may not have been the broker, or will be asked again."""
+    later = response.status_code in _LATER
+    told = " ".join(_told(response).split())[:MOST_TOLD]
+    if later or not told:
+        told = f"{url} answered {response.status_code}: {told or response.reason_phrase}"
+    return Refused(told, retryable=later, retry_after=_retry_after(response))
+
+
+def _told(response: httpx.Response) -> str:
+    """What the error's body says: its `detail`, or each field's messages; empty when it is no broker's."""
     try:
         told = response.json()
     except ValueError:
-        told = None
+        return ""
     if not isinstance(told, dict):
-        return f"{response.status_code} {response.reason_phrase}"
-    if isinstance(told.get("detail"), str):
-        return str(told["detail"])
-    return "; ".join(f"{name}: {' '.join(map(str, messages))}" for name, messages in told.items())
+        return ""
+    return told["detail"] if isinstance(told.get("detail"), str) else "; ".join(_messages(told))
+
+
+def _messages(told: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    """`type: …`, `records.0._url: …`: each field with its messages, however deep it is."""
+    for name, inner in told.items():
+        if isinstance(inner, Mapping):
+            yield from _messages(inner, f"{place}{name}.")
+        else:
+            yield f"{place}{name}: {' '.join(map(str, inner)) if isinstance(inner, list) else inner}"
 
 
 def _retry_after(response: httpx.Response) -> int | None:

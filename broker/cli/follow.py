@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -26,7 +28,7 @@ def watch(
 
 async def _watch_these(ids: list[str]) -> None:
     async with Client.of_environment() as client:
-        with Live(console=console(), refresh_per_second=4) as live:
+        with _live() as live:
             while True:
                 batches = list(await asyncio.gather(*(client.details(id) for id in ids)))
                 live.update(_table(batches))
@@ -37,10 +39,23 @@ async def _watch_these(ids: list[str]) -> None:
 
 async def _watch_newest() -> None:
     async with Client.of_environment() as client:
-        with Live(console=console(), refresh_per_second=4) as live:
+        with _live() as live:
             while True:
                 live.update(_table(await client.newest(NEWEST)))
                 await asyncio.sleep(LOOK_SECONDS)
+
+
+@contextmanager
+def _live() -> Iterator[Live]:
+    """What is shown anew in a terminal. Elsewhere it is shown once, at the end, which then ends its line as well."""
+    screen = console()
+    live = Live(console=screen, refresh_per_second=4)
+    try:
+        with live:
+            yield live
+    finally:
+        if live.get_renderable() and not screen.is_terminal:
+            screen.line()
 
 
 def _table(batches: list[dict[str, Any]]) -> Table:

@@ -42,6 +42,8 @@ def submit(
     extra: dict[str, Any] = {"type": type, **dict(_param(text) for text in param or [])}
     if endpoint:
         extra["endpoint"] = endpoint
+    if header and not webhook:
+        raise Invalid("--header is sent with the webhook; give --webhook, or leave it out")
     if webhook:
         extra["webhook"] = {"endpoint": webhook, "headers": dict(_header(text) for text in header or [])}
     pictures = [picture for source in sources for picture in _expand(source)]

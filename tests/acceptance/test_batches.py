@@ -154,8 +154,8 @@ def test_refusal_is_one_line(tenant: Tenant, commands: Commands, up: Up) -> None
     only_reads = commands.with_environment(BROKER_URL=up.url, BROKER_TOKEN=reader)
     id = tenant.api.submit()
     for who, arguments, message in (
-        (tenant.customer, ("show", new_id()), "Not found."),
-        (tenant.customer, ("show", "../workspace"), "Not found."),
+        (tenant.customer, ("show", "nope"), "nope: Not found."),
+        (tenant.customer, ("show", "../workspace"), "../workspace: Not found."),
         (tenant.customer, ("list", "--status", "done"), 'status: "done" is not a valid choice.'),
         (tenant.customer, ("list", "--page", "9"), "Invalid page."),
         (
