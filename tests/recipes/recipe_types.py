@@ -95,13 +95,20 @@ class Pantry:
         """Nothing to prepare."""
 
     def run(self, record: Record, params: Look, box: Box) -> Facts:
-        """What the collection holds; with a `gate`, once that file is there."""
-        path = box.snapshot("pantry", params.pantry)
+        """What the collection holds, or None for another `pantry` than that of the parameters.
+
+        With a `gate`, it asks for it once that file is there; `{gate}.reached` says that it waits.
+        """
         gate = record.fields.get("gate")
-        while isinstance(gate, str) and not Path(gate).exists() and not box.cancelled:
-            box.progress(0.5)
-            time.sleep(0.01)
-        return {"stock": stock(path)}
+        if isinstance(gate, str):
+            Path(f"{gate}.reached").touch()
+            while not Path(gate).exists() and not box.cancelled:
+                box.progress(0.5)
+                time.sleep(0.01)
+        try:
+            return {"stock": stock(box.snapshot("pantry", str(record.fields.get("pantry", params.pantry))))}
+        except KeyError:
+            return {"stock": None}
 
 
 class Waiter:
@@ -109,8 +116,8 @@ class Waiter:
         """Nothing to prepare."""
 
     async def run(self, record: Record, params: Params, box: Box) -> Facts:
-        """Asks the pantry that the record names."""
-        return await box.run("pantry", "look", record.image, {"pantry": record.fields["pantry"]})
+        """Asks a handler of the pantry that the record names as `asked`."""
+        return await box.run("pantry", "look", record.image, {"pantry": record.fields["asked"]})
 
 
 PANTRY = Spec(

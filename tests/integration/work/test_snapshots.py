@@ -14,6 +14,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from broker.errors import Unavailable
 from broker.store.database import Database, open_database
@@ -21,7 +22,8 @@ from broker.store.items import Collection, Item, Put, put_items
 from broker.work.snapshots import PAGE, Snapshots
 from handlers.contract import Spec
 from handlers.registry import Registry
-from tests.integration.running import Broker, StartBroker, StartWorker, in_base64, photograph
+from tests.databases import run_aside
+from tests.integration.running import PATIENCE, POLL_SECONDS, Broker, StartBroker, StartWorker, in_base64, photograph
 from tests.recipes import recipe_types
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -85,13 +87,13 @@ async def put(database: Database, workspace: str, grams: Mapping[str, int | None
     return await database.writer.write(put_items, Put(Collection(workspace, "pantry", pantry), items))
 
 
-async def stock(broker: Broker, batch: dict[str, Any]) -> list[dict[str, int]]:
+async def stock(broker: Broker, batch: dict[str, Any]) -> list[dict[str, int] | None]:
     found = await broker.done(batch["id"])
     return [record["stock"] for record in found["response"]["records"]]
 
 
 @pytest.mark.parametrize("type", ["pantry", "pantry-isolated"])
-async def test_a_handler_sees_the_items_as_they_are_when_its_run_begins(
+async def test_a_handler_sees_the_items_as_they_are_when_a_worker_takes_its_batch(
     broker: Broker, start_worker: StartWorker, tmp_path: Path, type: str
 ) -> None:
     database, mine = broker.core.database, broker.tenant.workspace
@@ -102,6 +104,9 @@ async def test_a_handler_sees_the_items_as_they_are_when_its_run_begins(
     await start_worker(type)
     gate = tmp_path / "gate"
     held = await broker.post({"type": type, "records": [{**PICTURE, "gate": str(gate)}, PICTURE]})
+    async with asyncio.timeout(PATIENCE):
+        while not gate.with_name("gate.reached").exists():
+            await asyncio.sleep(POLL_SECONDS)
     before = await broker.post({"type": type, "records": [PICTURE]})
     assert await stock(broker, before) == [{"salt": 5, "flour": 500}]
     await put(database, mine, {"salt": None, "flour": 400, "yeast": 7})
@@ -125,9 +130,42 @@ async def test_a_handler_inside_another_one_sees_the_collection_that_its_own_par
     await put(broker.core.database, broker.tenant.workspace, {"wine": 750}, "cellar")
     await put(broker.core.database, broker.tenant.workspace, {"apples": 12}, "attic")
     await start_worker("pantry", "waiter")
-    records = [{**PICTURE, "pantry": name} for name in ("cellar", "attic", "none")]
+    records = [{**PICTURE, "asked": name} for name in ("cellar", "attic", "none")]
     batch = await broker.post({"type": "waiter", "records": records})
     assert await stock(broker, batch) == [{"wine": 750}, {"apples": 12}, {}]
+
+
+async def test_a_handler_inside_another_one_sees_the_items_as_they_are_when_it_is_called(
+    broker: Broker, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """The copy of each call is kept from its call on: the first handler still waits when the second one has ended."""
+    database, mine = broker.core.database, broker.tenant.workspace
+    await put(database, mine, {"wine": 750}, "cellar")
+    await start_worker("pantry", "waiter")
+    gate = tmp_path / "gate"
+    held = await broker.post({"type": "waiter", "records": [{**PICTURE, "asked": "cellar", "gate": str(gate)}]})
+    async with asyncio.timeout(PATIENCE):
+        while not gate.with_name("gate.reached").exists():
+            await asyncio.sleep(POLL_SECONDS)
+    await put(database, mine, {"wine": 700}, "cellar")
+    later = await broker.post({"type": "waiter", "records": [{**PICTURE, "asked": "cellar"}]})
+    assert await stock(broker, later) == [{"wine": 700}]
+    gate.touch()
+    assert await stock(broker, held) == [{"wine": 750}]
+
+
+@pytest.mark.parametrize(
+    ("type", "params"),
+    [("pantry", {}), ("pantry-isolated", {}), ("waiter", {"asked": "default"})],
+    ids=["on_a_thread", "isolated", "inside"],
+)
+async def test_a_collection_that_the_parameters_do_not_refer_to_is_a_key_error(
+    broker: Broker, start_worker: StartWorker, type: str, params: dict[str, str]
+) -> None:
+    await put(broker.core.database, broker.tenant.workspace, {"wine": 750}, "cellar")
+    await start_worker(type, "pantry")
+    batch = await broker.post({"type": type, "records": [{**PICTURE, **params, "pantry": "cellar"}]})
+    assert await stock(broker, batch) == [None]
 
 
 async def test_a_copy_is_shared_until_something_changes_and_goes_with_its_last_user(
@@ -202,6 +240,32 @@ async def test_all_items_of_a_large_collection_are_there_each_as_at_one_moment(
     await other.aclose()
 
 
+async def test_a_copy_is_finished_while_a_load_changes_all_items_before_each_of_its_pages(
+    database: Database, database_url: str, workspace_id: str, snapshots: Snapshots, spec: Spec, tmp_path: Path
+) -> None:
+    """A full page would always be followed by another one, for as long as the load goes on."""
+    await put(database, workspace_id, dict.fromkeys(ALL, 0))
+    rounds, grams = 10, 0
+
+    async def change() -> None:
+        other = open_database(database_url, tmp_path)
+        await put(other, workspace_id, dict.fromkeys(ALL, grams))
+        await other.aclose()
+
+    @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+    def _load(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        nonlocal grams
+        if "FROM items" in statement and grams < rounds:
+            grams += 1
+            run_aside(change())
+
+    async with snapshots.of(workspace_id, spec, spec.endpoints["look"]()) as paths:
+        found = recipe_types.stock(paths["pantry", "default"])
+    assert len(found) == len(ALL)
+    assert len(set(found.values())) == 1
+    assert grams < rounds
+
+
 async def test_no_room_for_a_copy_is_no_fault_of_the_batch(
     database: Database, workspace_id: str, spec: Spec, copies: Path
 ) -> None:
@@ -239,8 +303,10 @@ async def test_nothing_is_kept_of_a_collection_whose_copy_failed(
         with pytest.raises(Unavailable):
             async with snapshots.of(workspace_id, spec, spec.endpoints["look"].model_validate({"pantry": f"{number}"})):
                 pass
-    gc.collect()
-    assert not [each for each in gc.get_objects() if isinstance(each, Collection) and each.workspace == workspace_id]
+    async with asyncio.timeout(PATIENCE):  # the thread that failed lets go of the error a moment later
+        while any(isinstance(each, Collection) and each.workspace == workspace_id for each in gc.get_objects()):
+            await asyncio.sleep(POLL_SECONDS)
+            gc.collect()
 
 
 @pytest.mark.parametrize("times", [1, 2])
