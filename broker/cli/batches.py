@@ -9,14 +9,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from broker.cli.client import Client, Refused
 from broker.cli.processes import run
-from broker.cli.tables import console, new_table
+from broker.cli.tables import console, fitting_table, new_table
 from broker.errors import Invalid
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+COLUMNS = ("id", "dialect", "type", "endpoint", "status", "run", "records", "created")
+SPARE = ("dialect", "endpoint", "run", "created")
 
 batches = typer.Typer(help="Batches: how they stand, cancel, retry, pause.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="The batch's id, or its dialect's own id of it.")]
@@ -103,7 +106,8 @@ async def _list(filters: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(page, ensure_ascii=False))
         return
-    console().print(_table(page["results"]))
+    screen = console()
+    screen.print(table_of(page["results"], screen))
     if page["next"]:
         typer.echo(f"{len(page['results'])} of {page['count']}; --page {filters['page'] + 1} shows more")
 
@@ -114,11 +118,12 @@ async def _show(id: str, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(batch, ensure_ascii=False))
         return
-    console().print(_table([batch]))
+    screen = console()
+    screen.print(table_of([batch], screen))
     records = new_table("record", "id", "result")
     for record in batch["records"]:
         records.add_row(str(record["index"]), record["id"], f"{record['code']} {record['text']}")
-    console().print(records)
+    screen.print(records)
 
 
 async def _act(ids: Sequence[str], verb: str, **options: Any) -> None:
@@ -126,7 +131,7 @@ async def _act(ids: Sequence[str], verb: str, **options: Any) -> None:
 
         async def one(id: str) -> str:
             batch = await client.act(id, verb, options)
-            return f"{batch['id']}  {batch['status']}" + (f" {batch['outcome']}" if batch["outcome"] else "")
+            return f"{batch['id']}  {_standing(batch)}"
 
         await _each(ids, one)
 
@@ -160,18 +165,26 @@ async def _each(ids: Sequence[str], do: Callable[[str], Awaitable[str]]) -> None
         raise typer.Exit(1)
 
 
-def _table(found: Sequence[Mapping[str, Any]]) -> Table:
-    table = new_table("id", "dialect", "type", "endpoint", "status", "outcome", "run", "records", "created")
-    for batch in found:
-        counts = batch["counts"]
-        records = f"{counts['finished']} of {counts['records']}"
-        table.add_row(
-            *(batch["id"], batch["dialect"], batch["type"], batch["endpoint"]),
-            *(batch["status"], batch["outcome"] or "", str(batch["run"])),
-            records + (f", {counts['failed']} failed" if counts["failed"] else ""),
-            batch["created"][:19].replace("T", " "),
-        )
-    return table
+def table_of(found: Sequence[Mapping[str, Any]], screen: Console) -> Table:
+    """The API's batches as lines; of the less needed columns, those for which the screen has room."""
+    return fitting_table(screen, COLUMNS, [_row(batch) for batch in found], whole=("id", "status"), spare=SPARE)
+
+
+def _row(batch: Mapping[str, Any]) -> dict[str, str]:
+    counts = batch["counts"]
+    failed = f", {counts['failed']} failed" if counts["failed"] else ""
+    return {
+        **{name: batch[name] for name in ("id", "dialect", "type", "endpoint")},
+        "status": _standing(batch),
+        "run": str(batch["run"]),
+        "records": f"{counts['finished']} of {counts['records']}{failed}",
+        "created": batch["created"][:19].replace("T", " "),
+    }
+
+
+def _standing(batch: Mapping[str, Any]) -> str:
+    """`PROCESSING`, `DONE succeeded`."""
+    return f"{batch['status']} {batch['outcome'] or ''}".rstrip()
 
 
 def _moment(text: str) -> int | str:

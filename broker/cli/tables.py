@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 WIDE = 200
 
 
-def new_table(*columns: str) -> Table:
-    """A table whose id columns keep their width and whose other columns fold."""
+def new_table(*columns: str, whole: Collection[str] = ("id",)) -> Table:
+    """A table whose `whole` columns keep their width and whose other columns fold."""
     table = Table()
     for column in columns:
-        table.add_column(column, no_wrap=column == "id", overflow="fold")
+        table.add_column(column, no_wrap=column in whole, overflow="fold")
     return table
+
+
+def fitting_table(
+    screen: Console,
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, str]],
+    *,
+    whole: Collection[str],
+    spare: Sequence[str],
+) -> Table:
+    """A table of `columns`, fit for the screen: where there is no room, `spare` ones are left out, in their order."""
+    table = new_table(*columns, whole=whole)
+    for row in rows:
+        table.add_row(*(row[column] for column in columns))
+    if not spare or Measurement.get(screen, screen.options.update_width(WIDE), table).maximum <= screen.width:
+        return table
+    fewer = [column for column in columns if column != spare[0]]
+    return fitting_table(screen, fewer, rows, whole=whole, spare=spare[1:])
 
 
 def console() -> Console:

@@ -1,0 +1,59 @@
+"""The table of batches: on a narrow terminal as on a wide one, an id and how its batch stands are in one line."""
+
+from __future__ import annotations
+
+import io
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from broker.cli.batches import COLUMNS, table_of
+
+ID = "01a20d5c-1f1c-711c-9373-1d9bebd739ad"
+ALWAYS = {"id", "type", "status", "records"}
+
+
+def batch(status: str, outcome: str | None = None, failed: int = 0) -> dict[str, Any]:
+    return {
+        **{"id": ID, "dialect": "ximilar", "type": "upscaler", "endpoint": "upscale_2x", "run": 1},
+        **{"status": status, "outcome": outcome, "created": "2026-11-24T20:02:22.123456Z"},
+        "counts": {"finished": 10, "records": 10, "failed": failed},
+    }
+
+
+def lines(width: int, *batches: dict[str, Any]) -> list[str]:
+    out = io.StringIO()
+    screen = Console(file=out, width=width)
+    screen.print(table_of(batches, screen))
+    return out.getvalue().splitlines()
+
+
+def columns(width: int) -> set[str]:
+    return set(lines(width, batch("DONE", "succeeded"))[1].replace("┃", " ").split())
+
+
+@pytest.mark.parametrize(("status", "outcome"), [("PROCESSING", None), ("DONE", "succeeded"), ("DONE", "cancelled")])
+def test_eighty_columns_are_enough_for_a_batch_in_one_line(status: str, outcome: str | None) -> None:
+    (line,) = lines(80, batch(status, outcome))[3:-1]
+    assert [cell.strip() for cell in line.split("│")[1:-1]] == [
+        *(ID, "upscaler"),
+        f"{status} {outcome or ''}".strip(),
+        "10 of 10",
+    ]
+
+
+def test_what_does_not_fit_folds_between_words() -> None:
+    first, second = lines(80, batch("DONE", "partial", failed=3))[3:-1]
+    assert all(whole in first for whole in (ID, "upscaler", "DONE partial", "10 of 10, 3"))
+    assert second.replace("│", " ").split() == ["failed"]
+
+
+def test_columns_come_with_the_room_for_them_and_the_least_needed_last() -> None:
+    assert columns(80) == ALWAYS
+    assert columns(200) == set(COLUMNS)
+    kept = [columns(width) for width in range(80, 200)]
+    assert all(fewer <= more for fewer, more in pairwise(kept))
+    assert ALWAYS | {"created"} in kept
+    assert {*COLUMNS} - {"dialect"} in kept
