@@ -33,6 +33,7 @@ def create_app(web: Web) -> Starlette:
     app.router.redirect_slashes = False
     app.state.web = web
     app.state.authenticator = Authenticator(web.core.database)
+    app.state.probe = health.Probe(web)
     app.state.openapi = cache(partial(openapi.document, web.core.registry))
     return app
 

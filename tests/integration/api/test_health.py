@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
 
 from broker.queue.embedded import EmbeddedValkey
-from tests.integration.running import ROOT, Broker, StartBroker
+from tests.integration.running import ROOT, Broker, StartBroker, until
 
 BODY = {"type": "upscaler", "records": [{"_url": "https://images.example.com/a.jpg"}]}
 NO_REDIS = "not configured; workers look into SQL once a second"
@@ -79,9 +85,63 @@ async def test_database_that_takes_no_writes_is_unready(broker: Broker) -> None:
     async with broker.store.locked():
         answer = await broker.http.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (503, "unready")
-        assert answer.json()["checks"]["database"].startswith("does not answer (")
+        assert answer.json()["checks"]["database"] == "no answer within 3 s"
         assert (await broker.http.get(ROOT)).status_code == 200
     assert (await broker.http.get("/readyz")).status_code == 200
+
+
+@contextmanager
+def readiness_writes() -> Iterator[list[str]]:
+    """Every statement about the turn that a look at the database takes, also of the writers' own connections."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        if "readiness" in str(parameters):
+            seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+async def test_many_probes_cost_one_write_a_second(broker: Broker) -> None:
+    clock = asyncio.get_running_loop().time
+    with readiness_writes() as writes:
+        began = clock()
+        answers = await asyncio.gather(*[broker.http.get("/readyz") for _ in range(20)])
+        answers += [await broker.http.get("/readyz") for _ in range(40)]
+        seconds = clock() - began
+    assert {answer.status_code for answer in answers} == {200}
+    assert 1 <= len(writes) <= 1 + seconds
+
+
+async def test_probes_behind_a_lock_wait_for_one_write(broker: Broker) -> None:
+    with readiness_writes() as writes:
+        async with broker.store.locked():
+            answers = await asyncio.gather(*[broker.http.get("/readyz") for _ in range(20)])
+        assert {answer.status_code for answer in answers} == {503}
+        await until(lambda: ready(broker))  # what waited for the lock has had its turn
+    assert 1 <= len(writes) < 10
+
+
+async def test_answer_is_not_remembered_for_ever(broker: Broker) -> None:
+    folder = broker.core.blobs.folder
+    assert folder is not None
+    assert await ready(broker)
+    folder.rmdir()
+    await until(lambda: unready(broker))
+    folder.mkdir()
+    await until(lambda: ready(broker))
+
+
+async def ready(broker: Broker) -> bool:
+    return (await broker.http.get("/readyz")).status_code == 200
+
+
+async def unready(broker: Broker) -> bool:
+    return (await broker.http.get("/readyz")).status_code == 503
 
 
 async def test_database_that_is_gone_is_unready_and_everything_else_says_503(broker: Broker) -> None:
