@@ -115,7 +115,9 @@ class Box(Protocol):
         """A document that the batch's parameters refer to, in the version pinned at accept. Raises KeyError."""
 
     def snapshot(self, kind: str, id: str) -> Path:
-        """A collection of items that the parameters refer to, as it was when this run of the batch began.
+        """A collection of items that the parameters refer to, in the state it is in when a worker takes the batch.
+
+        For a handler that runs inside another one: when it is called. A batch taken again may see a later state.
 
         A local SQLite file with the table `items(id TEXT PRIMARY KEY, fields TEXT)`, `fields` as JSON; empty for a
         collection that does not exist. It never changes, is removed some time after the run, and the next state of the

@@ -205,8 +205,9 @@ class CollectionRow(SQLModel, table=True):
 
 
 class ItemRow(SQLModel, table=True):
-    """One item of a collection. `fields` is JSON; `blob` the key of its picture.
+    """One item of a collection. `fields` is JSON.
 
+    blob: the key of its picture; never one of a batch (`in/…`, `out/…`), which retention removes with the batch.
     revision: the collection's at the item's last change. A removed item stays with neither fields nor blob, so that
     local copies of the collection learn of it.
     """
