@@ -73,7 +73,7 @@ def retried(board: Board, order: RetryOrder, told: Overview | Refusal | None) ->
 
 
 def _refusal(batch: StoredBatch, places: list[int]) -> Refusal | None:
-    """Never OUTPUTS_EXPIRED: results here have no facts, hence no pictures; tests of the store have it."""
+    """Never OUTPUTS_EXPIRED: results here have no facts, hence no pictures; tests of the use case have it."""
     if batch.parent_id is not None or batch.pending is not None:
         return Refusal.RELATED
     if batch.status != Status.DONE:
