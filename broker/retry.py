@@ -16,6 +16,7 @@ from broker.store.database import Database
 from broker.store.retries import EndedBatch, EndedFilter, RetryOrder, ended_batches, read_clock, retry_batches
 
 CHUNK = 100
+NAMED = 100
 EXPIRED = (Refusal.INPUTS_EXPIRED, Refusal.OUTPUTS_EXPIRED)
 
 log = structlog.get_logger()
@@ -23,10 +24,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What a bulk retry did: batches that run again, and those of which none of it could be run again."""
+    """What a bulk retry did: batches that run again, those that cannot, and (id, why) of the first NAMED of these."""
 
     count: int
     refused: int
+    refusals: tuple[tuple[str, Refusal], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,16 @@ class Retry:
             until = await read_clock(connection)  # what ends again during this is left alone
         which = EndedFilter(workspace, tuple(outcomes), since_ms, until)
         count, refused, after = 0, 0, None
+        named: list[tuple[str, Refusal]] = []
         while chunk := await self._next(which, after):
-            answers = await self._retry_all([one.id for one in chunk if one.chosen], all_records=all_records)
-            refused += sum(isinstance(answer, Refusal) for answer in answers)
+            ids = [one.id for one in chunk if one.chosen]
+            answers = await self._retry_all(ids, all_records=all_records)
+            refusals = [(id, why) for id, why in zip(ids, answers, strict=True) if isinstance(why, Refusal)]
+            refused += len(refusals)
+            named += refusals[: NAMED - len(named)]
             count += sum(isinstance(answer, Overview) for answer in answers)
             after = chunk[-1]
-        return Retried(count, refused)
+        return Retried(count, refused, tuple(named))
 
     async def _next(self, which: EndedFilter, after: EndedBatch | None) -> list[EndedBatch]:
         async with self.database.reading() as connection:

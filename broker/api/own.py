@@ -98,7 +98,7 @@ async def retry_batches(request: Request) -> Response:
     options = await read_options(request, BulkRetryOptions)
     workspace, outcomes = workspace_of(token, options.workspace), [Outcome(word) for word in options.outcome]
     done = await web_of(request).retry.many(workspace, outcomes, options.since, all_records=options.all)
-    return _answer(Retried(retried=done.count, refused=done.refused))
+    return _answer(Retried.of(done))
 
 
 async def pause_workspace(request: Request) -> Response:

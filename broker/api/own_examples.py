@@ -54,7 +54,11 @@ RETRIED: JSON = {
     "counts": {"records": 2, "finished": 1, "succeeded": 1, "failed": 0},
 }
 PAUSED: JSON = {**WAITING, "status": "PAUSED"}
-RETRIED_MANY: JSON = {"retried": 12, "refused": 1}
+RETRIED_MANY: JSON = {
+    "retried": 12,
+    "refused": 1,
+    "refusals": [{"id": ID, "reason": "A picture that was sent along is no longer kept."}],
+}
 WORKSPACE: JSON = {"workspace": "88431559-20ea-4d43-98a6-7a1cb38160e3", "paused": True}
 SECRETS: JSON = {
     "workspace": "88431559-20ea-4d43-98a6-7a1cb38160e3",

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from broker import retry
 from broker.batches import Overview, Record, Result
 from broker.dialects.ximilar.codec import utc_time
 from broker.dialects.ximilar.wire import Time
@@ -92,11 +93,24 @@ class BatchPage(_Exact):
     results: list[Batch] = Field(max_length=MAX_PAGE_SIZE, description="The batches of this page.")
 
 
+class Refused(_Exact):
+    """A batch that was not retried."""
+
+    id: UUID = Field(description="The batch's id.")
+    reason: str = Field(description="Why not, for people.")
+
+
 class Retried(_Exact):
     """What a retry of many batches did."""
 
     retried: int = Field(ge=0, description="Batches that run again.")
     refused: int = Field(ge=0, description="Batches that cannot: no record to run, or a picture that is gone.")
+    refusals: list[Refused] = Field(max_length=retry.NAMED, description="The first of these, with the reason of each.")
+
+    @classmethod
+    def of(cls, done: retry.Retried) -> Self:
+        refusals = [{"id": id, "reason": reason.value} for id, reason in done.refusals]
+        return cls.model_validate({"retried": done.count, "refused": done.refused, "refusals": refusals})
 
 
 class WorkspaceState(_Exact):

@@ -111,7 +111,7 @@ async def test_bulk_retry_and_workspace_pause_stay_in_the_callers_workspace(brok
                 answer = await broker.http.post(path, headers=headers, **sent)
                 assert (answer.status_code, answer.json()) == (403, NO_WORKSPACE), (path, sent)
     answer = await broker.http.post(f"{LIST}/retry?outcome=failed", headers=headers)
-    assert answer.json() == {"retried": 0, "refused": 0}
+    assert answer.json() == {"retried": 0, "refused": 0, "refusals": []}
     assert await everything(broker) == before
     answer = await broker.http.post("/api/workspace/pause", headers=headers)
     assert answer.json() == {"workspace": other.workspace, "paused": True}

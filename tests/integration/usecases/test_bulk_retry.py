@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from sqlalchemy import func, select, text, update
 
-from broker.batches import Outcome
+from broker.batches import Outcome, Refusal
 from broker.queue.connection import connect, disconnect, queue_name
-from broker.retry import CHUNK, Retried
+from broker.retry import CHUNK, NAMED, Retried
 from broker.store.retries import read_clock
 from tests.integration.running import StartBroker, until
 from tests.integration.usecases.scene import BATCHES, Scene, fresh_batch, result
@@ -91,7 +91,11 @@ async def test_refused_batches_are_counted_and_do_not_stop_it(scene: Scene) -> N
     """A full chunk of batches that cannot run again, and one behind them that can."""
     good = await ended(scene, CHUNK + 1, 200)
     failed = await scene.done(500)
-    assert await many(scene, Outcome.SUCCEEDED, Outcome.FAILED) == Retried(1, len(good))
+    rows = await scene.broker.store.rows(select(BATCHES.c.id).order_by(BATCHES.c.finished, BATCHES.c.id))
+    in_order = [row.id for row in rows]
+    assert await many(scene, Outcome.SUCCEEDED, Outcome.FAILED) == Retried(
+        1, len(good), tuple((id, Refusal.NOTHING_FAILED) for id in in_order[:NAMED])
+    )
     assert (await scene.row(failed)).run == 2
     assert await many(scene, Outcome.SUCCEEDED, all_records=True) == Retried(len(good), 0)
 
@@ -127,7 +131,7 @@ async def test_children_and_parents_are_left_alone(scene: Scene) -> None:
     await scene.finish_waiting(500)
     rows = await scene.broker.store.rows(select(func.count()).where(BATCHES.c.status == "DONE"))
     assert rows[0][0] == 3
-    assert await many(scene) == Retried(0, 1)
+    assert await many(scene) == Retried(0, 1, ((parent, Refusal.RELATED),))
     assert (await scene.row(parent)).run == 1
 
 
