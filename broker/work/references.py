@@ -17,7 +17,7 @@ Paths: TypeAlias = Mapping[tuple[str, str], Path]
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """documents: in the versions pinned at accept. snapshots: of collections as they were when the run began."""
+    """documents: in the versions pinned at accept. snapshots: of collections, as when a worker took the batch."""
 
     workspace: str
     documents: Documents
