@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -57,11 +57,15 @@ class Client:
     @asynccontextmanager
     async def tunnel(self, authority: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         reader, writer = await self.open()
-        writer.write(self.request(authority, method="CONNECT"))
-        async with asyncio.timeout(FOREVER):
-            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 200 Connection established\r\n\r\n"
-            yield reader, writer
-        writer.close()
+        try:
+            writer.write(self.request(authority, method="CONNECT"))
+            async with asyncio.timeout(FOREVER):
+                assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 200 Connection established\r\n\r\n"
+                yield reader, writer
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 def own(status: str) -> bytes:

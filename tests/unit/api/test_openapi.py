@@ -73,9 +73,11 @@ async def methods_of(route: Route) -> set[str]:
 
 
 def kinds_of_error(root: type[BrokerError] = BrokerError) -> Iterator[type[BrokerError]]:
+    """Those of the service; other modules, like the commands', have some of their own."""
     for kind in root.__subclasses__():
-        yield kind
-        yield from kinds_of_error(kind)
+        if kind.__module__ == BrokerError.__module__:
+            yield kind
+            yield from kinds_of_error(kind)
 
 
 def with_examples(node: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
