@@ -18,7 +18,7 @@ from tests.integration.store.rows import claim, new_batch
 
 SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
 BODY = {"type": "upscaler", "records": [SOURCE]}
-CHILDREN = 400
+CHILDREN, IMAGES = 500, 10
 _batches = table(BatchRow)
 
 
@@ -47,36 +47,39 @@ async def _true(holds: bool) -> bool:
 
 
 async def add_folder(broker: Broker, record: Mapping[str, Any]) -> None:
-    """A parent that waits for CHILDREN batches of one such record each, accepted before what comes now."""
-    await broker.post({"type": "hostile", "endpoint": "sleep", "records": [record]})
+    """A parent that waits for CHILDREN batches of IMAGES such records each, accepted before what comes now."""
+    await broker.post({"type": "hostile", "endpoint": "sleep", "records": [record] * IMAGES})
     row = await broker.store.row(select(_batches))
     await broker.store.change(update(_batches).values(records="[]", size=0))
     (parent,) = await claim(broker.core.database, types=("hostile",))
-    like = {"type": row.type, "endpoint": row.endpoint, "records": row.records}
+    like = {"type": row.type, "endpoint": row.endpoint, "records": row.records, "size": IMAGES}
     children = [NewChild(place, new_batch(broker.tenant.workspace, **like)) for place in range(CHILDREN)]
     assert await broker.core.database.writer.write(add_children, Expansion(parent.lease, tuple(children), None))
 
 
-async def test_a_folder_of_images_delays_a_fresh_batch_by_at_most_one_of_its_batches(
+async def test_a_folder_of_5000_images_delays_a_fresh_batch_by_at_most_one_of_its_batches(
     hostile: Path, start_broker: StartBroker, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     """The worker has one slot, which a child has when the fresh batch comes; no other child begins before that."""
     broker = await start_broker()
-    ledger, aside = tmp_path / "ledger", tmp_path / "aside"
-    record = {**SOURCE, "seconds": 0.02, "ledger": str(ledger)}
-    await add_folder(broker, record)
+    await add_folder(broker, {**SOURCE, "seconds": 0.005, "ledger": str(tmp_path / "ledger")})
     await start_worker("hostile", worker_batches=1, worker_threads=1)
+    children = select(func.count()).where(_batches.c.parent_id.is_not(None))
 
-    def begun() -> list[str]:
-        return ledger.read_text().splitlines() if ledger.exists() else []
+    async def begun() -> int:
+        return int((await broker.store.row(children.where(_batches.c.lease_seq > 0)))[0])
 
-    await until(lambda: _true(len(begun()) > 2))
-    records = [{**record, "ledger": str(aside)}, record]
-    fresh = await broker.post({"type": "hostile", "endpoint": "sleep", "records": records})
-    before = len(begun())
-    await broker.done(fresh["id"])
-    place = begun().index("1 started")
-    assert set(begun()[:place]) == {"0 started"}
-    assert place - before <= 1
-    waiting = select(func.count()).where(_batches.c.parent_id.is_not(None), _batches.c.status == "CREATED")
-    assert (await broker.store.row(waiting))[0] > 0
+    async def some() -> bool:
+        return await begun() > 2
+
+    await until(some)
+    aside, gate = tmp_path / "aside", tmp_path / "gate"
+    fresh = {**SOURCE, "ledger": str(aside), "gate": str(gate)}
+    id = (await broker.post({"type": "hostile", "endpoint": "gate", "records": [fresh]}))["id"]
+    before = await begun()
+    await until(lambda: _true(aside.exists()))
+    assert await begun() - before <= 1
+    gate.touch()
+    await broker.done(id)
+    assert (await broker.store.row(children))[0] == CHILDREN
+    assert (await broker.store.row(children.where(_batches.c.status == "CREATED")))[0] > 0
