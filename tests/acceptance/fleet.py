@@ -54,6 +54,12 @@ class Fleet:
         """The token that `provision` made."""
         return self._token
 
+    @property
+    def blobs(self) -> dict[Path, tuple[int, int]]:
+        """What lies in the blob store: the inode and the time of writing of each file."""
+        paths = (self.commands.folder / "data" / "blobs").rglob("*")
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths if path.is_file()}
+
     def say(self, *arguments: str) -> Done:
         """Run an operator's command that must work."""
         done = self.commands.run(*arguments)

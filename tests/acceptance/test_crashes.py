@@ -83,6 +83,28 @@ def test_a_worker_stopped_for_two_leases_writes_nothing_when_it_wakes(fleet: Fle
     assert state(fleet, id) == before
 
 
+def test_outputs_of_checkpointed_records_are_not_stored_again_after_a_crash(fleet: Fleet, nap: Nap) -> None:
+    api = fleet.start_web(BROKER_LEASE_SECONDS=LEASE)
+    killed = fleet.start_worker(BROKER_LEASE_SECONDS=LEASE, BROKER_WORKER_THREADS="3")
+    id = nap.submit_records(api, *({"output_bytes": 9, "waits": place == 2} for place in range(3)))
+    until(lambda: len(fleet.rows("results", id)) == 2, "what has ended is checkpointed")
+    kept = outputs(fleet)
+    assert {path.parts[-2:] for path in kept} == {("0", "file"), ("1", "file")}
+    killed.signal(signal.SIGKILL)
+    killed.wait()
+    nap.open_gate()
+    fleet.start_worker(BROKER_LEASE_SECONDS=LEASE)
+    assert [record["_status"]["code"] for record in api.done(id)] == [200] * 3
+    now = outputs(fleet)
+    assert {path: now.pop(path, None) for path in kept} == kept
+    assert [path.parts[-2:] for path in now] == [("2", "file")]
+    assert nap.runs == [0, 1, 2, 2]
+
+
+def outputs(fleet: Fleet) -> dict[Path, tuple[int, int]]:
+    return {path: written for path, written in fleet.blobs.items() if "out" in path.parts}
+
+
 def works(api: Api, nap: Nap, worker: Any) -> bool:
     """Whether batches go on being done with that worker alive."""
     return api.done(nap.submit(api, quick=0))[0]["_status"]["code"] == 200 and worker.process.poll() is None

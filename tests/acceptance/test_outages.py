@@ -137,14 +137,10 @@ def fleet(sleepy_commands: Commands, database_url: str) -> Fleet:
     return Fleet(sleepy_commands, database_url)
 
 
-def files(fleet: Fleet) -> set[Path]:
-    return {path for path in (fleet.commands.folder / "data" / "blobs").rglob("*") if path.is_file()}
-
-
 def test_web_on_a_full_disk_refuses_and_accepts_again_once_there_is_room(fleet: Fleet) -> None:
     api = fleet.start_web()
     kept = [api.submit()]
-    before = files(fleet)
+    before = fleet.blobs
     bodies = [[{"_base64": as_base64()}]]
     if fleet.database_url.startswith("sqlite"):
         bodies.append([{"_url": "https://images.example.com/a.jpg"}])  # nothing to store but the row
@@ -153,7 +149,7 @@ def test_web_on_a_full_disk_refuses_and_accepts_again_once_there_is_room(fleet: 
             answer = api.post(type="upscaler", records=records)
             assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
         assert api.get(ROOT).json()["count"] == 1
-    assert files(fleet) == before
+    assert fleet.blobs == before
     kept.append(api.submit())
     fleet.start_worker()
     assert [api.done(id)[0]["_status"]["code"] for id in kept] == [200, 200]
