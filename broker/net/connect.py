@@ -35,9 +35,10 @@ class Connection(Protocol):
 
 
 C = TypeVar("C", bound=Connection)
-Dial: TypeAlias = Callable[[str, float | None], Awaitable[tuple[C, str]]]
-"""(address, seconds) -> an open connection and the address at its other end. Raises httpcore's ConnectError and
-ConnectTimeout."""
+Dial: TypeAlias = Callable[[str, float | None], Awaitable[tuple[C, str | None]]]
+"""(address, seconds) -> a connection and the address at its other end, None if that has broken it off already.
+
+Raises httpcore's ConnectError and ConnectTimeout."""
 
 
 def system_resolver(host: str, port: int) -> list[str]:
@@ -112,7 +113,7 @@ def _domain(host: str) -> str:
 
 async def _dial(dial: Dial[C], address: Address, timeout: float | None) -> C:
     connection, peer = await dial(str(address), timeout)
-    if ip_address(peer) != address:
-        await connection.aclose()
-        raise AddressRefused
-    return connection
+    if peer is not None and ip_address(peer) == address:
+        return connection
+    await connection.aclose()
+    raise httpcore.ConnectError("the connection was reset") if peer is None else AddressRefused

@@ -13,6 +13,7 @@ import httpx
 
 from broker.errors import AddressRefused
 from broker.net.connect import CONNECT_SECONDS, Guard, Resolver, system_resolver
+from broker.net.stream import GuardedStream
 
 if TYPE_CHECKING:
     import ssl
@@ -93,6 +94,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         )
         with _httpx_errors():
             answer = await self._pool.handle_async_request(sent)
+        if isinstance(stream := answer.extensions["network_stream"], GuardedStream):
+            stream.head_ended()
         return _Response(answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions)
 
     async def aclose(self) -> None:
@@ -118,11 +121,12 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        async def dial(address: str, seconds: float | None) -> tuple[httpcore.AsyncNetworkStream, str]:
+        async def dial(address: str, seconds: float | None) -> tuple[httpcore.AsyncNetworkStream, str | None]:
             stream = await self._inner.connect_tcp(address, port, seconds, local_address, socket_options)
-            return stream, stream.get_extra_info("server_addr")[0]
+            peer = stream.get_extra_info("server_addr")
+            return stream, peer and peer[0]
 
-        return await self._guard.connect(host, port, dial, timeout)
+        return GuardedStream(await self._guard.connect(host, port, dial, timeout))
 
     async def connect_unix_socket(
         self,

@@ -149,7 +149,7 @@ class _Proxy:
 
 
 def _dialer(port: int) -> Dial[Stream]:
-    async def dial(address: str, seconds: float | None) -> tuple[Stream, str]:
+    async def dial(address: str, seconds: float | None) -> tuple[Stream, str | None]:
         try:
             async with asyncio.timeout(seconds):
                 reader, writer = await asyncio.open_connection(address, port, limit=MAX_HEAD)
@@ -157,7 +157,8 @@ def _dialer(port: int) -> Dial[Stream]:
             raise httpcore.ConnectTimeout from error
         except OSError as error:
             raise httpcore.ConnectError from error
-        return Stream(reader, writer), writer.get_extra_info("peername")[0]
+        peer = writer.get_extra_info("peername")
+        return Stream(reader, writer), peer and peer[0]
 
     return dial
 

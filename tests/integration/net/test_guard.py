@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,12 @@ import pytest
 from broker.errors import AddressRefused
 from broker.net.addresses import Policy
 from broker.net.body import read_up_to
-from broker.net.connect import LOOKUP_THREADS, LOOKUPS_A_DOMAIN
+from broker.net.connect import LOOKUP_THREADS, LOOKUPS_A_DOMAIN, system_resolver
 from broker.net.guard import MAX_CONNECTIONS, GuardedBackend, guarded_client
+from broker.net.stream import HEAD_BYTES
 from tests.integration.net.servers import Web, not_heard, redirect, reply, stall
+from tests.integration.receiver import read_post
+from tests.integration.trap import Trap, repeats, reset, until_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -239,6 +243,42 @@ async def test_leaving_a_body_unread_hangs_up(only_site: Policy, site: Web) -> N
             await site.broken.wait()
 
 
+async def test_a_tls_handshake_that_is_cut_off_hangs_up(only_site: Policy) -> None:
+    async def says_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await until_left(reader)
+
+    async with Trap(says_nothing, "https").listen() as trap, guarded_client(only_site) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await client.get(trap.url())
+        await trap.left()
+    assert trap.connections == 1
+
+
+async def test_interim_answers_without_an_end_are_a_protocol_error(only_site: Policy) -> None:
+    endless = repeats(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100)
+    async with Trap(endless).listen() as trap, guarded_client(only_site) as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            async with asyncio.timeout(20):
+                await client.post(trap.url())
+        await trap.left()
+
+
+async def test_what_answers_on_one_connection_take_together_is_not_bounded(only_site: Policy) -> None:
+    """Neither many heads nor a body count against what may come before one body."""
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_post(reader)
+            field = {"Connection": "keep-alive", "X-Long": "x" * (HEAD_BYTES // 2)}
+            writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" + reply(200, bytes(HEAD_BYTES), field))
+
+    async with Trap(answers).listen() as trap, guarded_client(only_site) as client:
+        for _ in range(4):
+            assert len((await client.post(trap.url())).content) == HEAD_BYTES
+    assert trap.connections == 1
+
+
 async def test_unix_sockets_are_refused(only_site: Policy) -> None:
     backend = GuardedBackend(only_site, unknown)
     with pytest.raises(AddressRefused):
@@ -261,6 +301,35 @@ class Astray(httpcore.AnyIOBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         return await super().connect_tcp(self.host, port, timeout, local_address, socket_options)
+
+
+class TooLate(httpcore.AnyIOBackend):
+    """Hands a connection on once its other end has broken it off."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        stream = await super().connect_tcp(host, port, timeout, local_address, socket_options)
+        with suppress(OSError):
+            while stream.get_extra_info("socket").getpeername():
+                await asyncio.sleep(0.01)
+        return stream
+
+
+async def test_a_connection_that_is_broken_off_at_once_is_a_connect_error(only_site: Policy) -> None:
+    async def resets(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reset(writer)
+
+    backend = GuardedBackend(only_site, system_resolver, TooLate())
+    async with Trap(resets).listen() as trap:
+        with pytest.raises(httpcore.ConnectError):
+            await backend.connect_tcp("127.0.0.1", trap.port)
+    backend.close()
 
 
 async def test_a_connection_that_ended_up_elsewhere_is_refused(only_site: Policy, site: Web, canary: Web) -> None:
