@@ -87,7 +87,7 @@ class Poster:
             excerpt = await read_up_to(response, RESPONSE_BYTES)
             return Answer(
                 response.status_code,
-                excerpt=excerpt.decode("utf-8", "replace").replace("\0", ""),
+                excerpt=_text(excerpt),
                 wish=response.headers.get("webhook-delivery", ""),
                 retry_after=response.headers.get("retry-after", ""),
             )
@@ -96,6 +96,12 @@ class Poster:
 def _foreign(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
     """The customer's headers but those that we set, however they are spelt; accepting refuses them already."""
     return {name: value for name, value in theirs.items() if name.lower() not in ours}
+
+
+def _text(excerpt: bytes) -> str:
+    """What can be stored of it in as many bytes: each that is no UTF-8 becomes a character of three."""
+    text = excerpt.decode("utf-8", "replace").replace("\0", "")
+    return text.encode()[:RESPONSE_BYTES].decode("utf-8", "ignore")
 
 
 def _name(error: Exception) -> str:
