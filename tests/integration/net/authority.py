@@ -38,10 +38,11 @@ class Authority:
     def trust(self) -> ssl.SSLContext:
         return ssl.create_default_context(cadata=self.pem)
 
-    def server(self, host: str, folder: Path) -> ssl.SSLContext:
+    def server(self, host: str, folder: Path, days: tuple[int, int] = (-1, 1)) -> ssl.SSLContext:
+        """That of a server with a certificate for the name `host`, valid in these days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            self._builder(named(host), key)
+            self._builder(named(host), key, days)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
             .sign(self.key, hashes.SHA256())
         )
@@ -56,7 +57,9 @@ class Authority:
         context.load_cert_chain(file)
         return context
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: tuple[int, int] = (-1, 1)
+    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
@@ -64,6 +67,6 @@ class Authority:
             .issuer_name(self.name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now + datetime.timedelta(days=days[0]))
+            .not_valid_after(now + datetime.timedelta(days=days[1]))
         )
