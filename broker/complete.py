@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import structlog
 
 from broker.batches import CANCELLED_CODE, CANCELLED_TEXT, Batch, Outcome, Overview, Result, Status, new_id, outcome_of
-from broker.deliveries import EVENT_DONE, NewDelivery, endpoint_of
+from broker.deliveries import EVENT_DONE, NewDelivery
 from broker.dialects.registry import EVENTS
+from broker.endpoints import endpoint_of
 from broker.errors import Unavailable
 from broker.media.links import Links
 from broker.queue.bell import DoneBell
@@ -138,7 +139,7 @@ class Complete:
             workspace=batch.workspace,
             run=batch.run,
             event=EVENT_DONE,
-            endpoint=endpoint_of(batch.workspace, url),
+            endpoint=endpoint_of(self.vault, batch.workspace, url),
             target=batch.webhook,
             body=body,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from urllib.parse import urlsplit
+
+from broker.endpoints import Call, Endpoint
 
 EVENT_DONE = "batch.done"
 MAX_HEADERS = 50
@@ -61,15 +61,15 @@ class Verdict(StrEnum):
 class NewDelivery:
     """A webhook to be owed from the moment its batch is DONE. `target` is an encrypted box; `body` the exact bytes.
 
-    endpoint: what `endpoint_of` made of workspace and URL.
+    batch: None for what is told to the service's operator.
     """
 
     id: str
-    batch: str
+    batch: str | None
     workspace: str
     run: int
     event: str
-    endpoint: str
+    endpoint: Endpoint
     target: bytes
     body: bytes
 
@@ -79,27 +79,35 @@ class DueDelivery:
     """A delivery that this process has claimed for one try.
 
     attempt: number of this try, from 1; step: its place in the schedule, from 1. hurried: the instant retry is used up.
+    manual: a person asked for this try, so it takes no place in the schedule; `step` is the last one's, `state` stays
+    what it is unless the try succeeds.
     """
 
     id: str
-    batch: str
+    batch: str | None
     workspace: str
+    endpoint: str
+    origin: str
     target: bytes
     body: bytes
     lease_seq: int
     attempt: int
     step: int
     hurried: bool
+    manual: bool
+    state: State
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
     """What one try brought: an HTTP status or a short public error, and the pause before the next, if there is one.
 
-    hurry: the next try is the instant retry, which does not count against the schedule.
+    call: what it says about the endpoint, None for nothing. hurry: the next try is the instant retry, which does not
+    count against the schedule. manual: as the delivery's.
     """
 
     delivery: str
+    endpoint: str
     lease_seq: int
     attempt: int
     state: State
@@ -108,7 +116,9 @@ class AttemptResult:
     response: str
     duration_ms: int
     pause_ms: int
+    call: Call | None = None
     hurry: bool = False
+    manual: bool = False
 
 
 def verdict(status_code: int, wish: str = "") -> Verdict:
@@ -119,8 +129,28 @@ def verdict(status_code: int, wish: str = "") -> Verdict:
     """
     if 200 <= status_code < 300:
         return Verdict.DONE
-    wishes = {word.strip().lower() for word in wish.split(",")}
-    return Verdict.NEVER if status_code == 410 or wishes & _NO_MORE else Verdict.LATER
+    return Verdict.NEVER if status_code == 410 or _wishes(wish) & _NO_MORE else Verdict.LATER
+
+
+def call_of(status_code: int | None, wish: str = "") -> Call | None:
+    """What a try says about its endpoint; None: nothing, as its refusal of one message does.
+
+    status_code None: nobody answered. wish: as for `verdict`.
+    """
+    if status_code is None:
+        return Call.FAILED
+    wishes = _wishes(wish)
+    if status_code == 410:
+        return Call.GONE
+    if 200 <= status_code < 300:
+        return Call.ANSWERED
+    if "disable" in wishes:
+        return Call.UNWANTED
+    return None if wishes & _NO_MORE else Call.FAILED
+
+
+def _wishes(wish: str) -> set[str]:
+    return {word.strip().lower() for word in wish.split(",")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +177,6 @@ def parse_retry_after(value: str, now: float) -> float | None:
     except ValueError:
         return None
     return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now)
-
-
-def endpoint_of(workspace: str, url: str) -> str:
-    """What deliveries of one workspace to one URL, whatever its query, have in common; tells nobody the URL."""
-    parts = urlsplit(url)
-    place = f"{workspace}\n{parts.scheme}://{parts.netloc}{parts.path}"
-    return hashlib.sha256(place.encode()).hexdigest()[:32]
 
 
 def pause_before(

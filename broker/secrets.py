@@ -41,6 +41,7 @@ class Purpose(StrEnum):
     """What a subkey is for. A box of one purpose cannot be opened as another."""
 
     WEBHOOK_TARGET = "webhook-target"
+    WEBHOOK_PLACE = "webhook-place"
     WEBHOOK_SECRETS = "webhook-secrets"
     MEDIA_LINK = "media-link"
     CHECK = "check"

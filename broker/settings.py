@@ -80,6 +80,9 @@ class Settings(BaseSettings):
         description="Seconds before each try of a webhook, +-20 %.",
     )
     webhook_timeout: float = Field(20.0, gt=0, description="Seconds one webhook try may take, body included.")
+    operator_webhook: str = Field(
+        "", description="URL that is told of failing, recovered and disabled endpoints and given up webhooks."
+    )
 
     output_hours: float = Field(72.0, gt=0, description="How long output pictures, and the links to them, are kept.")
     input_hours: float = Field(

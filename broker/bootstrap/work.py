@@ -15,12 +15,14 @@ from pathlib import Path
 from broker.batches import new_id
 from broker.bootstrap.caretakers import new_sweep, running
 from broker.bootstrap.core import Core, open_core
+from broker.bootstrap.operator import open_notices
 from broker.complete import Complete
 from broker.errors import Misconfigured
 from broker.media.fetch import Fetcher
 from broker.net.guard import guarded_client
 from broker.settings import Settings
 from broker.store.database import open_session
+from broker.webhooks.lanes import SLOTS
 from broker.webhooks.send import Sender
 from broker.work.beat import Heartbeat
 from broker.work.claims import Claims
@@ -73,9 +75,16 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
             pause=settings.fetch_pause,
         )
         stack.push_async_callback(fetcher.aclose)
-        client = guarded_client(core.policy)
+        client = guarded_client(core.policy, connections=SLOTS)
         stack.push_async_callback(client.aclose)
-        sender = Sender(core.database, core.vault, client, settings.webhook_pauses, settings.webhook_timeout)
+        sender = Sender(
+            core.database,
+            core.vault,
+            client,
+            settings.webhook_pauses,
+            settings.webhook_timeout,
+            await open_notices(core),
+        )
         owner = f"{socket.gethostname()}:{os.getpid()}:{new_id()}"
         session = partial(open_session, settings.database_url, settings.data_dir)
         heartbeat = Heartbeat(session, owner, settings.lease_seconds)

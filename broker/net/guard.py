@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from broker.net.addresses import Policy
 
-MAX_CONNECTIONS = 100
+CONNECTIONS = 100
 KEEPALIVE_SECONDS = 5.0
 
 # A class comes before the classes it derives from.
@@ -49,16 +49,20 @@ def system_ssl_context() -> ssl.SSLContext:
 
 
 def guarded_client(
-    policy: Policy, *, resolver: Resolver = system_resolver, ssl_context: ssl.SSLContext | None = None
+    policy: Policy,
+    *,
+    resolver: Resolver = system_resolver,
+    ssl_context: ssl.SSLContext | None = None,
+    connections: int = CONNECTIONS,
 ) -> httpx.AsyncClient:
     """A client whose every connection obeys `policy`; a refused one raises AddressRefused, other failures httpx's own.
 
     It follows no redirect, knows no proxy, keeps no cookie and asks for no compression. Only connecting has a time
     limit here, 10 s: reads are limited one by one in httpx, so a caller puts one `asyncio.timeout` around
-    everything from the request to the last byte.
+    everything from the request to the last byte. Requests beyond so many `connections` wait for one.
     """
     return httpx.AsyncClient(
-        transport=GuardedTransport(policy, resolver, ssl_context or system_ssl_context()),
+        transport=GuardedTransport(policy, resolver, ssl_context or system_ssl_context(), connections),
         headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "image-broker"},
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
@@ -70,12 +74,12 @@ def guarded_client(
 class GuardedTransport(httpx.AsyncBaseTransport):
     """HTTP/1.1 over a pool whose connections all come from a GuardedBackend."""
 
-    def __init__(self, policy: Policy, resolver: Resolver, ssl_context: ssl.SSLContext) -> None:
+    def __init__(self, policy: Policy, resolver: Resolver, ssl_context: ssl.SSLContext, connections: int) -> None:
         self._backend = GuardedBackend(policy, resolver)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context,
             network_backend=self._backend,
-            max_connections=MAX_CONNECTIONS,
+            max_connections=connections,
             keepalive_expiry=KEEPALIVE_SECONDS,
         )
 

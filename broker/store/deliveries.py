@@ -1,18 +1,39 @@
-"""Queries about webhooks that are owed: claim what is due, record what a try brought."""
+"""Queries about webhooks that are owed: write them down, and claim what is due and has room at its endpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, Self
 
-from sqlalchemy import BigInteger, Boolean, Connection, bindparam, case, insert, or_, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, case, func, insert, or_, select, update
 
-from broker.deliveries import AttemptResult, DueDelivery, State
+from broker.deliveries import DueDelivery, NewDelivery, State
+from broker.endpoints import Health
 from broker.store.clock import db_now
-from broker.store.tables import AttemptRow, DeliveryRow, table
+from broker.store.endpoints import insert_endpoints
+from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 
-_deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
+LOOK = 200
+"""Deliveries that one claim looks at, of those that are due, and of those held back of one disabled endpoint."""
+ENDPOINTS = 100
+"""Endpoints with deliveries held back that one claim looks at."""
+
+_deliveries, _attempts, _endpoints = table(DeliveryRow), table(AttemptRow), table(EndpointRow)
+_NOW = select(db_now())
+
+
+class Usher(Protocol):
+    """Says how many tries there may be at once. Called while rows are locked, on the writer's thread."""
+
+    def fresh(self) -> Self:
+        """One that has admitted nothing yet: a claim that is rolled back is made again."""
+
+    def room(self, endpoint: str, origin: str) -> int:
+        """How many more tries of this endpoint may begin now."""
+
+    def admit(self, endpoint: str, origin: str) -> None:
+        """One begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,103 +42,222 @@ class DueOrder:
 
     limit: int
     lease_ms: int
+    usher: Usher
 
 
-_due = (
-    select(_deliveries.c.id)
-    .where(_deliveries.c.state == State.PENDING, _deliveries.c.due <= db_now())
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """more: the claim did not get to the end of what is due, so another should follow at once."""
+
+    deliveries: tuple[DueDelivery, ...]
+    more: bool
+
+
+def insert_deliveries(connection: Connection, deliveries: Sequence[NewDelivery]) -> None:
+    """Owe webhooks from now on, at once."""
+    if not deliveries:
+        return
+    insert_endpoints(connection, [delivery.endpoint for delivery in deliveries])
+    now = connection.scalar(_NOW)
+    connection.execute(insert(_deliveries), [_new_row(delivery, now) for delivery in deliveries])
+
+
+def claim_deliveries(connection: Connection, orders: Sequence[DueOrder]) -> list[Claimed]:
+    """Claim due deliveries and write the row of the attempt that follows, before anything is sent.
+
+    What is due at an endpoint that has no room, or whose breaker is open, is held back: it leaves the queue, so that
+    nobody else's deliveries wait behind it, and is taken up again, the longest due first, when there is room. What is
+    due at a disabled endpoint is stopped.
+    """
+    return [_Claim(connection, order).claim() for order in orders]
+
+
+class _Claim:
+    """One claim: what was found, sorted into what goes, what is held and what is stopped."""
+
+    def __init__(self, connection: Connection, order: DueOrder) -> None:
+        self._connection = connection
+        self._order = order
+        self._usher = order.usher.fresh()
+        self._now = int(connection.scalar(_NOW) or 0)
+        self._go: list[str] = []
+        self._origins: dict[str, str] = {}
+        self._hold: list[Any] = []
+        self._stop: list[str] = []
+        self._probed: list[str] = []
+
+    def claim(self) -> Claimed:
+        self._take_up_held()
+        more = self._take_due()
+        self._write()
+        return Claimed(tuple(self._begin()), more)
+
+    def _take_up_held(self) -> None:
+        emptied = []
+        for endpoint in self._connection.execute(_HOLDING, {"now": self._now}).all():
+            disabled = endpoint.state == Health.DISABLED
+            room = LOOK if disabled else self._room(endpoint)
+            if room <= 0:
+                continue
+            rows = self._connection.execute(_HELD, {"endpoint": endpoint.id, "limit": room}).all()
+            if len(rows) < room:
+                emptied.append(endpoint.id)
+            if disabled:
+                self._stop += [row.id for row in rows]
+                continue
+            for row in rows:
+                self._admit(row.id, endpoint.id, endpoint.origin)
+            if rows and endpoint.open_until is not None:
+                self._probed.append(endpoint.id)
+        if emptied:
+            self._connection.execute(_EMPTIED.where(_endpoints.c.id.in_(emptied)))
+
+    def _room(self, endpoint: Any) -> int:
+        """One call probes an endpoint whose breaker has been open for its time."""
+        room = min(self._usher.room(endpoint.id, endpoint.origin), self._order.limit - len(self._go))
+        return room if endpoint.open_until is None else min(room, 1)
+
+    def _take_due(self) -> bool:
+        """Whether more may be due than this has looked at."""
+        rows = self._connection.execute(_DUE, {"now": self._now, "limit": LOOK}).all()
+        for row in rows:
+            if row.health == Health.DISABLED:
+                self._stop.append(row.id)
+            elif not self._may_go(row):
+                self._hold.append(row)
+            elif len(self._go) == self._order.limit:
+                return True
+            else:
+                self._admit(row.id, row.endpoint, row.origin or "")
+        return len(rows) == LOOK
+
+    def _may_go(self, row: Any) -> bool:
+        """An open breaker stops all tries but those that a person asked for."""
+        if row.open_until is not None and not row.manual:
+            return False
+        return self._usher.room(row.endpoint, row.origin or "") > 0
+
+    def _admit(self, id: str, endpoint: str, origin: str) -> None:
+        self._usher.admit(endpoint, origin)
+        self._go.append(id)
+        self._origins[endpoint] = origin
+
+    def _write(self) -> None:
+        if self._stop:
+            self._connection.execute(_STOP.where(_deliveries.c.id.in_(self._stop)))
+        if self._hold:
+            self._hold_back()
+        if self._probed:
+            until = {"until": self._now + self._order.lease_ms}
+            self._connection.execute(_PROBE.where(_endpoints.c.id.in_(self._probed)), until)
+
+    def _hold_back(self) -> None:
+        """What is due at an endpoint that another claim has in its hands stays due, for the next look."""
+        lock = _LOCK.where(_endpoints.c.id.in_({row.endpoint for row in self._hold}))
+        mine = set(self._connection.scalars(lock))
+        held = [row.id for row in self._hold if row.endpoint in mine]
+        self._connection.execute(_HOLD.where(_deliveries.c.id.in_(held)))
+        self._connection.execute(_HOLDS.where(_endpoints.c.id.in_(mine)))
+
+    def _begin(self) -> list[DueDelivery]:
+        if not self._go:
+            return []
+        claim = _CLAIM.where(_deliveries.c.id.in_(self._go))
+        rows = self._connection.execute(claim, {"lease_ms": self._order.lease_ms}).all()
+        begun = [{"delivery_id": row.id, "number": row.attempts, "manual": row.manual} for row in rows]
+        self._connection.execute(_BEGIN, begun)
+        return [_due_delivery(row, self._origins[row.endpoint]) for row in rows]
+
+
+_owed = or_(_deliveries.c.state == State.PENDING, _deliveries.c.manual)
+_DUE = (
+    select(
+        *(_deliveries.c.id, _deliveries.c.endpoint, _deliveries.c.manual),
+        *(_endpoints.c.origin, _endpoints.c.state.label("health"), _endpoints.c.open_until),
+    )
+    .join(_endpoints, _endpoints.c.id == _deliveries.c.endpoint, isouter=True)
+    .where(_deliveries.c.due <= bindparam("now", type_=BigInteger), _owed)
     .order_by(_deliveries.c.due, _deliveries.c.id)
     .limit(bindparam("limit"))
+    .with_for_update(of=_deliveries, skip_locked=True)
+)
+_HOLDING = (
+    select(_endpoints.c.id, _endpoints.c.origin, _endpoints.c.state, _endpoints.c.open_until)
+    .where(
+        _endpoints.c.holding,
+        or_(_endpoints.c.open_until.is_(None), _endpoints.c.open_until <= bindparam("now", type_=BigInteger)),
+    )
+    .order_by(func.random())  # or the first ones would have all the room of a busy process
+    .limit(ENDPOINTS)
     .with_for_update(skip_locked=True)
+)
+_HELD = (
+    select(_deliveries.c.id)
+    .where(_deliveries.c.endpoint == bindparam("endpoint"), _deliveries.c.held.is_not(None), _owed)
+    .order_by(_deliveries.c.held, _deliveries.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update()  # waits, as one that is skipped would be forgotten when `holding` is taken back
+)
+_LOCK = select(_endpoints.c.id).with_for_update(skip_locked=True)  # two claims may want each other's
+_HOLDS = update(_endpoints).values(holding=True)
+_EMPTIED = update(_endpoints).values(holding=False)
+_PROBE = update(_endpoints).values(open_until=bindparam("until", type_=BigInteger))
+_HOLD = update(_deliveries).values(held=_deliveries.c.due, due=None)
+_STOP = update(_deliveries).values(
+    state=case((_deliveries.c.state == State.PENDING, State.STOPPED.value), else_=_deliveries.c.state),
+    finished=case((_deliveries.c.state == State.PENDING, db_now()), else_=_deliveries.c.finished),
+    manual=False,
+    due=None,
+    held=None,
 )
 _CLAIM = (
     update(_deliveries)
-    .where(_deliveries.c.id.in_(_due))
     .values(
         lease_seq=_deliveries.c.lease_seq + 1,
         attempts=_deliveries.c.attempts + 1,
-        step=_deliveries.c.step + 1,
+        step=_deliveries.c.step + case((_deliveries.c.manual, 0), else_=1),
         due=db_now() + bindparam("lease_ms", type_=BigInteger),
+        held=None,
     )
     .returning(_deliveries)
 )
-_BEGIN = insert(_attempts).values(manual=False, started=db_now())
-_SETTLE = (
-    update(_deliveries)
-    .where(_deliveries.c.id == bindparam("delivery"), _deliveries.c.lease_seq == bindparam("seq"))
-    .where(_deliveries.c.state == State.PENDING)
-    .values(
-        state=bindparam("new_state"),
-        step=_deliveries.c.step - case((bindparam("hurry", type_=Boolean), 1), else_=0),
-        hurried=or_(_deliveries.c.hurried, bindparam("hurry", type_=Boolean)),
-        due=db_now() + bindparam("pause_ms", type_=BigInteger),
-        finished=case((bindparam("new_state") == State.PENDING, None), else_=db_now()),
-    )
-    .returning(_deliveries.c.id)
-)
-_END = (
-    update(_attempts)
-    .where(_attempts.c.delivery_id == bindparam("delivery"), _attempts.c.number == bindparam("attempt"))
-    .values(
-        duration_ms=bindparam("took_ms"),
-        status_code=bindparam("answer"),
-        error=bindparam("problem"),
-        response=bindparam("excerpt"),
-    )
-)
+_BEGIN = insert(_attempts).values(started=db_now())
 
 
-def claim_deliveries(connection: Connection, orders: Sequence[DueOrder]) -> list[list[DueDelivery]]:
-    """Claim due deliveries and write the row of the attempt that follows, before anything is sent."""
-    claimed = []
-    for order in orders:
-        rows = connection.execute(_CLAIM, {"limit": order.limit, "lease_ms": order.lease_ms}).all()
-        if rows:
-            connection.execute(_BEGIN, [{"delivery_id": row.id, "number": row.attempts} for row in rows])
-        claimed.append([_due_delivery(row) for row in rows])
-    return claimed
-
-
-def record_attempts(connection: Connection, results: Sequence[AttemptResult]) -> list[bool]:
-    """Complete attempts and move their deliveries on; False for a lease that was lost, whose state stays."""
-    settled = [_settle(connection, result) for result in results]  # locks deliveries first, as their removal does
-    connection.execute(
-        _END,
-        [
-            {
-                "delivery": result.delivery,
-                "attempt": result.attempt,
-                "took_ms": result.duration_ms,
-                "answer": result.status_code,
-                "problem": result.error,
-                "excerpt": result.response,
-            }
-            for result in results
-        ],
-    )
-    return settled
-
-
-def _settle(connection: Connection, result: AttemptResult) -> bool:
-    values = {
-        "delivery": result.delivery,
-        "seq": result.lease_seq,
-        "new_state": result.state,
-        "pause_ms": result.pause_ms,
-        "hurry": result.hurry,
+def _new_row(delivery: NewDelivery, now: Any) -> dict[str, Any]:
+    return {
+        "id": delivery.id,
+        "workspace_id": delivery.workspace,
+        "batch_id": delivery.batch,
+        "run": delivery.run,
+        "event": delivery.event,
+        "endpoint": delivery.endpoint.id,
+        "target": delivery.target,
+        "body": delivery.body,
+        "state": State.PENDING,
+        "attempts": 0,
+        "step": 0,
+        "hurried": False,
+        "manual": False,
+        "due": now,
+        "lease_seq": 0,
+        "created": now,
     }
-    return connection.scalar(_SETTLE, values) is not None
 
 
-def _due_delivery(row: Any) -> DueDelivery:
+def _due_delivery(row: Any, origin: str) -> DueDelivery:
     return DueDelivery(
         id=row.id,
         batch=row.batch_id,
         workspace=row.workspace_id,
+        endpoint=row.endpoint,
+        origin=origin,
         target=row.target,
         body=row.body,
         lease_seq=row.lease_seq,
         attempt=row.attempts,
         step=row.step,
         hurried=row.hurried,
+        manual=row.manual,
+        state=State(row.state),
     )

@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import BigInteger, Connection, Text, bindparam, insert, select, update
+from sqlalchemy import BigInteger, Connection, Text, bindparam, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Batch, Outcome, Overview, Result, Status
-from broker.deliveries import NewDelivery, State
+from broker.deliveries import NewDelivery
 from broker.store.children import count_down, is_complete, load_family, lock_batches, lock_families, open_children
 from broker.store.clock import db_now
+from broker.store.deliveries import insert_deliveries
 from broker.store.given import given
 from broker.store.leases import Lease, lock_held
 from broker.store.overviews import overviews_of
 from broker.store.results import insert_results
-from broker.store.tables import BatchRow, DeliveryRow, Id, table
+from broker.store.tables import BatchRow, Id, table
 
-_batches, _deliveries = table(BatchRow), table(DeliveryRow)
-_NOW = select(db_now())
+_batches = table(BatchRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _end(connection: Connection, finishes: Sequence[Finish], *, fence: int) -> d
         connection,
         [(Lease(f.lease.batch, f.lease.seq + fence), f.run, result) for f in kept for result in f.results],
     )
-    _insert_deliveries(connection, [finish.delivery for finish in kept if finish.delivery])
+    insert_deliveries(connection, [finish.delivery for finish in kept if finish.delivery])
     complete = count_down(connection, Counter(row.parent_id for row in done.values() if row.parent_id is not None))
     return {id: Ended(row.parent_id if row.parent_id in complete else None) for id, row in done.items()}
 
@@ -149,33 +149,4 @@ def _end_statement(dialect: str) -> ReturningUpdate[Any]:
             finished=db_now(),
         )
         .returning(_batches.c.id, _batches.c.parent_id)
-    )
-
-
-def _insert_deliveries(connection: Connection, deliveries: Sequence[NewDelivery]) -> None:
-    if not deliveries:
-        return
-    now = connection.scalar(_NOW)
-    connection.execute(
-        insert(_deliveries),
-        [
-            {
-                "id": delivery.id,
-                "workspace_id": delivery.workspace,
-                "batch_id": delivery.batch,
-                "run": delivery.run,
-                "event": delivery.event,
-                "endpoint": delivery.endpoint,
-                "target": delivery.target,
-                "body": delivery.body,
-                "state": State.PENDING,
-                "attempts": 0,
-                "step": 0,
-                "hurried": False,
-                "due": now,
-                "lease_seq": 0,
-                "created": now,
-            }
-            for delivery in deliveries
-        ],
     )

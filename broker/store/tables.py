@@ -246,11 +246,42 @@ class ResultRow(SQLModel, table=True):
     finished: int = Field(sa_type=BigInteger)
 
 
+class EndpointRow(SQLModel, table=True):
+    """Where webhooks of a workspace go: one URL without its query, and its health. `place`: that URL in a box.
+
+    since: when `state` began. failures, failing_since: tries that failed since the last answer. recent: JSON of
+    [when, failed] of the latest calls; open_until: the circuit breaker. holding: deliveries of it are held back.
+    """
+
+    __tablename__ = "endpoints"
+    __table_args__: ClassVar[Any] = (
+        CheckConstraint("state IN ('healthy', 'failing', 'disabled')", name="state"),
+        Index("ix_endpoints_list", "workspace_id", "id"),
+        _partial("ix_endpoints_holding", "id", where="holding"),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    workspace_id: str = Field(foreign_key="workspaces.id", sa_type=Id)
+    origin: str = Field(sa_type=Text)
+    place: bytes = Field(sa_type=LargeBinary)
+    state: str = Field(sa_type=Text)
+    reason: str | None = Field(default=None, sa_type=Text)
+    since: int = Field(sa_type=BigInteger)
+    failures: int
+    failing_since: int | None = Field(default=None, sa_type=BigInteger)
+    recent: str = Field(sa_type=Text)
+    open_until: int | None = Field(default=None, sa_type=BigInteger)
+    holding: bool
+    created: int = Field(sa_type=BigInteger)
+
+
 class DeliveryRow(SQLModel, table=True):
     """A webhook that is owed. `target` is an encrypted box of URL and headers; `body` the exact bytes to send.
 
-    endpoint: stands for (workspace, URL without query), whose health tries share. attempts: rows in `attempts`;
-    step: those that counted against the schedule. hurried: the one instant retry after a dead connection is used up.
+    batch_id: None for what the service tells its operator. endpoint: whose health tries share. attempts: rows in
+    `attempts`; step: those that counted against the schedule. hurried: the one instant retry after a dead connection is
+    used up. manual: a person asked for the try that is due, whatever `state` is. due: not sent before; None when no
+    try is owed, or while it is held: it has been due since `held`, but its endpoint takes no more for now.
     """
 
     __tablename__ = "deliveries"
@@ -259,12 +290,17 @@ class DeliveryRow(SQLModel, table=True):
         CheckConstraint(
             "state IN ('pending', 'delivered', 'exhausted', 'refused', 'superseded', 'stopped')", name="state"
         ),
-        _partial("ix_deliveries_due", "due", where="state = 'pending'"),
+        CheckConstraint("due IS NULL OR held IS NULL", name="held"),
+        _partial("ix_deliveries_due", "due", "id", where="due IS NOT NULL"),
+        _partial("ix_deliveries_held", "endpoint", "held", where="held IS NOT NULL"),
+        _partial("ix_deliveries_told", "created", where="batch_id IS NULL"),
+        Index("ix_deliveries_list", "workspace_id", "id"),
+        Index("ix_deliveries_endpoint", "endpoint", "id"),
     )
 
     id: str = Field(primary_key=True, sa_type=Id)
-    workspace_id: str = Field(foreign_key="workspaces.id", index=True, sa_type=Id)
-    batch_id: str = Field(foreign_key="batches.id", sa_type=Id)
+    workspace_id: str = Field(foreign_key="workspaces.id", sa_type=Id)
+    batch_id: str | None = Field(default=None, foreign_key="batches.id", sa_type=Id)
     run: int
     event: str = Field(sa_type=Text)
     endpoint: str = Field(sa_type=Text)
@@ -274,7 +310,9 @@ class DeliveryRow(SQLModel, table=True):
     attempts: int
     step: int
     hurried: bool
-    due: int = Field(sa_type=BigInteger)
+    manual: bool
+    due: int | None = Field(default=None, sa_type=BigInteger)
+    held: int | None = Field(default=None, sa_type=BigInteger)
     lease_seq: int = Field(sa_type=BigInteger)
     created: int = Field(sa_type=BigInteger)
     finished: int | None = Field(default=None, sa_type=BigInteger)

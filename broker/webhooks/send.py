@@ -18,18 +18,22 @@ from broker.deliveries import (
     Slowdown,
     State,
     Verdict,
+    call_of,
     pause_before,
     slowdown,
     verdict,
 )
+from broker.endpoints import Call
 from broker.errors import Unavailable
 from broker.secrets import Vault
+from broker.store.attempts import Report, record_attempts
 from broker.store.database import Database
-from broker.store.deliveries import DueOrder, claim_deliveries, record_attempts
+from broker.store.deliveries import DueOrder, claim_deliveries
 from broker.webhooks.keys import SigningSecrets
-from broker.webhooks.post import REFUSED, TIMED_OUT, Answer, Poster
+from broker.webhooks.lanes import Lanes
+from broker.webhooks.notices import Notices
+from broker.webhooks.post import NOT_SENT, REFUSED, TIMED_OUT, Answer, Poster
 
-SLOTS = 32
 LOOK_SECONDS = 1.0
 LEASE_MARGIN = 10.0
 INSTANT_SECONDS = 1.0
@@ -39,14 +43,19 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Sender:
-    """Sends from the delivery rows. `schedule` holds the pauses before each try, `timeout` the seconds one may take."""
+    """Sends from the delivery rows. `schedule` holds the pauses before each try, `timeout` the seconds one may take.
+
+    notices: tells the operator; None where nobody wants to know.
+    """
 
     database: Database
     vault: Vault
     client: httpx.AsyncClient
     schedule: Sequence[float]
     timeout: float
+    notices: Notices | None = None
     _poster: Poster = field(init=False)
+    _lanes: Lanes = field(default_factory=Lanes)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: set[asyncio.Task[None]] = field(default_factory=set)
     _spread: random.Random = field(default_factory=random.SystemRandom)
@@ -63,8 +72,7 @@ class Sender:
         """Send what is due until cancelled; look once a second without being woken."""
         while True:
             self._wake.clear()
-            free = SLOTS - len(self._sending)
-            if free and await self._start(free) == free:
+            if (free := self._lanes.free) and await self._start(free):
                 continue
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
@@ -79,18 +87,20 @@ class Sender:
         for task in self._sending:
             task.cancel()
 
-    async def _start(self, limit: int) -> int:
-        order = DueOrder(limit, int((self.timeout + LEASE_MARGIN) * 1000))
+    async def _start(self, limit: int) -> bool:
+        """Begin up to so many tries; whether more may be due."""
+        order = DueOrder(limit, int((self.timeout + LEASE_MARGIN) * 1000), self._lanes.usher())
         try:
-            due = await self.database.writer.write(claim_deliveries, order)
+            claimed = await self.database.writer.write(claim_deliveries, order)
         except Unavailable:
             log.warning("delivery.claim_failed")
-            return 0
-        for delivery in due:
+            return False
+        for delivery in claimed.deliveries:
+            self._lanes.begin(delivery.endpoint, delivery.origin)
             task = asyncio.create_task(self._deliver(delivery), name=f"delivery {delivery.id}")
             self._sending.add(task)
             task.add_done_callback(self._ended)
-        return len(due)
+        return claimed.more
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
@@ -99,14 +109,17 @@ class Sender:
             log.error("delivery.crashed", task=task.get_name(), exc_info=error)
 
     async def _deliver(self, delivery: DueDelivery) -> None:
-        started = time.monotonic()
+        started, answered = time.monotonic(), False
         try:
             answer = await self._poster.post(delivery)
+            answered = answer.status_code is not None
             result = self._judge(delivery, answer, int((time.monotonic() - started) * 1000))
-            await self.database.writer.write(record_attempts, result, weight=500 + len(result.response))
+            await self._record(result)
         except Unavailable:
             log.warning("delivery.not_recorded", delivery=delivery.id, batch=delivery.batch)
             return
+        finally:
+            self._lanes.end(delivery.endpoint, delivery.origin, answered=answered)
         log.info(
             "delivery.attempted",
             delivery=delivery.id,
@@ -118,11 +131,27 @@ class Sender:
             ms=result.duration_ms,
         )
 
+    async def _record(self, result: AttemptResult) -> None:
+        report = Report(result, self.notices.tell) if self.notices else Report(result)
+        recorded = await self.database.writer.write(record_attempts, report, weight=500 + len(result.response))
+        for event in recorded.events:
+            log.warning(
+                event.kind,
+                endpoint=event.endpoint,
+                workspace=event.workspace,
+                reason=event.reason,
+                failures=event.failures,
+                delivery=event.delivery,
+                batch=event.batch,
+            )
+
     def _judge(self, delivery: DueDelivery, answer: Answer, duration_ms: int) -> AttemptResult:
-        hurry = answer.connection_died and duration_ms < INSTANT_SECONDS * 1000 and not delivery.hurried
+        died = answer.connection_died and duration_ms < INSTANT_SECONDS * 1000
+        hurry = died and not delivery.hurried and not delivery.manual
         state, pause = (State.PENDING, 0.0) if hurry else self._next(delivery, answer)
         return AttemptResult(
             delivery=delivery.id,
+            endpoint=delivery.endpoint,
             lease_seq=delivery.lease_seq,
             attempt=delivery.attempt,
             state=state,
@@ -131,18 +160,37 @@ class Sender:
             response=answer.excerpt,
             duration_ms=duration_ms,
             pause_ms=int(pause * 1000),
+            call=_call(answer),
             hurry=hurry,
+            manual=delivery.manual,
         )
 
     def _next(self, delivery: DueDelivery, answer: Answer) -> tuple[State, float]:
-        """The state after this try, and the seconds until the next."""
-        if answer.error == REFUSED:
-            return State.REFUSED, 0.0
-        judged = Verdict.LATER if answer.status_code is None else verdict(answer.status_code, answer.wish)
-        if judged is not Verdict.LATER:
-            return (State.DELIVERED if judged is Verdict.DONE else State.STOPPED), 0.0
+        """The state after this try, and the seconds until the next.
+
+        A try that a person asked for, of a delivery that had come to its end, is followed by none.
+        """
+        state = self._state(answer)
+        if delivery.state is not State.PENDING:
+            return (state if state is State.DELIVERED else delivery.state), 0.0
+        if state is not State.PENDING:
+            return state, 0.0
         pause = pause_before(delivery.step + 1, self.schedule, self._spread, _slowdown(answer))
         return (State.EXHAUSTED, 0.0) if pause is None else (State.PENDING, pause)
+
+    @staticmethod
+    def _state(answer: Answer) -> State:
+        if answer.error == REFUSED:
+            return State.REFUSED
+        judged = Verdict.LATER if answer.status_code is None else verdict(answer.status_code, answer.wish)
+        return {Verdict.DONE: State.DELIVERED, Verdict.NEVER: State.STOPPED, Verdict.LATER: State.PENDING}[judged]
+
+
+def _call(answer: Answer) -> Call | None:
+    """What fails on our side says nothing about the endpoint."""
+    if answer.error in (REFUSED, NOT_SENT):
+        return None
+    return call_of(answer.status_code, answer.wish)
 
 
 def _slowdown(answer: Answer) -> Slowdown:

@@ -84,7 +84,7 @@ class StoredResult:
 @dataclass(frozen=True, slots=True)
 class StoredDelivery:
     id: str
-    batch_id: str
+    batch_id: str | None
     run: int
     event: str
     body: bytes
@@ -92,7 +92,7 @@ class StoredDelivery:
     attempts: int
     step: int
     hurried: bool
-    due: int
+    due: int | None
     lease_seq: int
     created: int
     finished: int | None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from broker.batches import CANCELLED_CODE, CANCELLED_TEXT, Batch, Outcome, Result, Status, outcome_of
 from broker.deliveries import EVENT_DONE, NewDelivery, State
+from broker.endpoints import Endpoint
 from broker.store.ends import Cancelled, Ended, EndOrder, Finish, cancel_batches, complete_parents, finish_batches
 from broker.store.leases import Lease
 from tests.stateful.board import Board, StoredBatch, StoredDelivery, StoredResult
@@ -53,7 +54,7 @@ def new_delivery(batch: str, workspace: str, run: int, seq: int) -> NewDelivery:
         workspace=workspace,
         run=run,
         event=EVENT_DONE,
-        endpoint="e" * 32,
+        endpoint=Endpoint("e" * 32, workspace, "https://e.example", b"place"),
         target=b"box",
         body=f"{batch} {run} {seq}".encode(),
     )

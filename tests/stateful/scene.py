@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias, TypeVar
 from hypothesis import strategies as st
 
 from broker.batches import Result, new_id
-from broker.deliveries import DueDelivery
+from broker.deliveries import DueDelivery, State
 from broker.store.claims import Claim
 from broker.store.leases import Lease
 from tests.stateful.board import Board, StoredBatch
@@ -128,12 +128,26 @@ class Scene:
         latest = [one for one in reversed(self.sendings) if self._concerns(one.batch)]
         if apt:
             return _pick([one for one in latest if self.board.awaits(one.id, one.lease_seq)], pick)
-        nothing = DueDelivery(new_id(), new_id(), self.workspaces[0], b"", b"", 1, 1, 1, hurried=False)
+        nothing = DueDelivery(
+            id=new_id(),
+            batch=new_id(),
+            workspace=self.workspaces[0],
+            endpoint="e" * 32,
+            origin="",
+            target=b"",
+            body=b"",
+            lease_seq=1,
+            attempt=1,
+            step=1,
+            hurried=False,
+            manual=False,
+            state=State.PENDING,
+        )
         owed = [one for one in latest if one.id in self.board.deliveries]
         overtaken = [one for one in owed if self.board.deliveries[one.id].lease_seq != one.lease_seq]
         return _pick(overtaken or latest, pick) or nothing
 
-    def _concerns(self, batch: str) -> bool:
+    def _concerns(self, batch: str | None) -> bool:
         return self.family is None or batch in self.family
 
 

@@ -7,8 +7,10 @@ from typing import Annotated
 
 from hypothesis import strategies as st
 
-from broker.deliveries import AttemptResult, DueDelivery, State
-from broker.store.deliveries import DueOrder, claim_deliveries, record_attempts
+from broker.deliveries import AttemptResult, State
+from broker.store.attempts import Recorded, Report, record_attempts
+from broker.store.deliveries import Claimed, DueOrder, claim_deliveries
+from tests.integration.store.rows import Rooms
 from tests.stateful.board import Board, StoredAttempt, StoredDelivery
 from tests.stateful.promise import HOUR, About, Act, demand
 from tests.stateful.scene import Mostly, Pick, Scene
@@ -22,14 +24,16 @@ class Sending:
     limit: Annotated[int, st.integers(1, 2)]
     apt: Mostly
 
-    def act(self, scene: Scene) -> Act[DueOrder, list[DueDelivery]] | None:
+    def act(self, scene: Scene) -> Act[DueOrder, Claimed] | None:
         if self.apt and not _due(scene.board):
             return None
-        return Act(claim_deliveries, DueOrder(self.limit, HOUR), begun, scene.sendings.extend)
+        order = DueOrder(self.limit, HOUR, Rooms())
+        return Act(claim_deliveries, order, begun, lambda claimed: scene.sendings.extend(claimed.deliveries))
 
 
-def begun(board: Board, order: DueOrder, tries: list[DueDelivery]) -> Board:
+def begun(board: Board, order: DueOrder, claimed: Claimed) -> Board:
     """The row of each attempt is there before anything is sent, and the bytes are always the same."""
+    tries = claimed.deliveries
     due = _due(board)
     ids = {one.id for one in tries}
     chosen = [row for row in due if row.id in ids]
@@ -53,8 +57,8 @@ def begun(board: Board, order: DueOrder, tries: list[DueDelivery]) -> Board:
 
 
 def _due(board: Board) -> list[StoredDelivery]:
-    due = [row for row in board.deliveries.values() if row.state == State.PENDING and row.due <= board.now]
-    return sorted(due, key=lambda row: (row.due, row.id))
+    owed = [row for row in board.deliveries.values() if row.state == State.PENDING and row.due is not None]
+    return sorted((row for row in owed if (row.due or 0) <= board.now), key=lambda row: (row.due, row.id))
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,13 @@ class Settling:
     pause_ms: Pause
     hurry: bool
 
-    def act(self, scene: Scene) -> Act[AttemptResult, bool] | None:
+    def act(self, scene: Scene) -> Act[Report, Recorded] | None:
         sending = scene.sending(self.sending, apt=self.apt)
         if sending is None:
             return None
         result = AttemptResult(
             delivery=sending.id,
+            endpoint=sending.endpoint,
             lease_seq=sending.lease_seq,
             attempt=sending.attempt,
             state=self.state,
@@ -81,13 +86,14 @@ class Settling:
             pause_ms=self.pause_ms,
             hurry=self.hurry,
         )
-        return Act(record_attempts, result, settled)
+        return Act(record_attempts, Report(result), settled)
 
 
-def settled(board: Board, item: AttemptResult, told: bool) -> Board:
+def settled(board: Board, report: Report, told: Recorded) -> Board:
     """The attempt is complete whatever became of its delivery, which only the last claim moves, and only once."""
+    item = report.result
     mine = board.awaits(item.delivery, item.lease_seq)
-    demand(told == mine, f"{told} about {item}")
+    demand(told == Recorded(mine), f"{told} about {item}")
     attempt = board.attempts.get((item.delivery, item.attempt))
     if attempt is not None:
         board = board.put(replace(attempt, duration_ms=item.duration_ms, status_code=item.status_code))
@@ -100,6 +106,6 @@ def _moved(board: Board, row: StoredDelivery, item: AttemptResult) -> StoredDeli
         state=item.state,
         step=row.step - item.hurry,
         hurried=row.hurried or item.hurry,
-        due=About(board.now + item.pause_ms),
+        due=About(board.now + item.pause_ms) if item.state is State.PENDING else None,
         finished=None if item.state is State.PENDING else About(board.now),
     )

@@ -13,13 +13,14 @@ from broker.deliveries import (
     MAX_HEADERS,
     Slowdown,
     Verdict,
+    call_of,
     check_headers,
-    endpoint_of,
     parse_retry_after,
     pause_before,
     slowdown,
     verdict,
 )
+from broker.endpoints import Call
 
 SCHEDULE = (0.0, 5.0, 300.0)
 
@@ -187,16 +188,17 @@ def test_after_the_schedule_there_is_no_other_try(step: int) -> None:
     assert pause_before(step, SCHEDULE, random.Random(7)) is None
 
 
-def test_an_endpoint_is_a_workspace_and_a_url_without_its_query() -> None:
-    url = "https://hook.example/in?secret=1"
-    endpoint = endpoint_of("w", url)
-    assert endpoint == endpoint_of("w", "https://hook.example/in")
-    assert endpoint == endpoint_of("w", "https://hook.example/in?secret=2#top")
-    others = (
-        "http://hook.example/in",
-        "https://hook.example:8443/in",
-        "https://hook.example/out",
-        "https://b.example/in",
-    )
-    assert len({endpoint, endpoint_of("v", url), *[endpoint_of("w", other) for other in others]}) == 6
-    assert "hook" not in endpoint
+@pytest.mark.parametrize(
+    ("status", "wish", "call"),
+    [
+        *((200, "", Call.ANSWERED), (204, "disable", Call.ANSWERED), (299, "", Call.ANSWERED)),
+        *((410, "", Call.GONE), (410, "abort-message", Call.GONE), (400, "Disable", Call.UNWANTED)),
+        *((500, "abort-message, disable", Call.UNWANTED), (400, "abort-message", None)),
+        *((301, "", Call.FAILED), (404, "", Call.FAILED), (429, "", Call.FAILED), (503, "later", Call.FAILED)),
+        (None, "", Call.FAILED),
+    ],
+)
+def test_a_try_says_something_about_its_endpoint_unless_it_is_the_message_that_is_refused(
+    status: int | None, wish: str, call: Call | None
+) -> None:
+    assert call_of(status, wish) is call

@@ -16,7 +16,7 @@ from broker.errors import AddressRefused
 from broker.net.addresses import Policy
 from broker.net.body import read_up_to
 from broker.net.connect import LOOKUP_THREADS, LOOKUPS_A_DOMAIN, system_resolver
-from broker.net.guard import MAX_CONNECTIONS, GuardedBackend, guarded_client
+from broker.net.guard import CONNECTIONS, GuardedBackend, guarded_client
 from broker.net.stream import HEAD_BYTES
 from tests.integration.net.servers import Web, not_heard, redirect, reply, stall
 from tests.integration.receiver import read_post
@@ -79,7 +79,7 @@ async def test_a_redirect_is_an_answer_like_any_other_even_with_a_broken_target(
 async def test_refusals_do_not_use_up_the_pool(only_site: Policy, site: Web, canary: Web) -> None:
     site.answers["/"] = [reply(200, b"fine")]
     async with guarded_client(only_site) as client:
-        for _ in range(MAX_CONNECTIONS + 1):
+        for _ in range(CONNECTIONS + 1):
             with pytest.raises(AddressRefused):
                 await client.get(canary.url())
         assert (await client.get(site.url())).content == b"fine"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from broker.batches import NewBatch, Outcome, Record, Result, new_id
-from broker.deliveries import EVENT_DONE, DueDelivery, NewDelivery
+from broker.deliveries import EVENT_DONE, AttemptResult, DueDelivery, NewDelivery, State
+from broker.endpoints import Endpoint
+from broker.store.attempts import Recorded, Report, record_attempts
 from broker.store.batches import insert_batches
 from broker.store.claims import Claim, ClaimOrder, claim_batches
 from broker.store.crashes import Rescued, RescueOrder, rescue_batches
@@ -74,11 +77,15 @@ def result(index: int = 0, code: int = 200, **facts: Any) -> Result:
     return Result(index=index, code=code, text="OK", request_id=new_id(), facts=facts)
 
 
+def endpoint(workspace: str, name: str = "e") -> Endpoint:
+    return Endpoint(name * 32, workspace, f"https://{name}.example", b"place")
+
+
 def delivery(claimed: Claim, **changes: Any) -> NewDelivery:
     """The webhook that is owed for the end of a claimed batch."""
     batch = claimed.batch
     owed = NewDelivery(
-        endpoint="e" * 32,
+        endpoint=endpoint(batch.workspace),
         id=new_id(),
         batch=batch.id,
         workspace=batch.workspace,
@@ -103,8 +110,49 @@ async def owe(database: Database, workspace: str, count: int = 1) -> list[str]:
     return sorted(end.delivery.id for end in ends if end.delivery)
 
 
-async def claim_due(database: Database, limit: int = 10, lease_ms: int = MINUTE) -> list[DueDelivery]:
-    return await database.writer.write(claim_deliveries, DueOrder(limit, lease_ms))
+@dataclass
+class Rooms:
+    """An usher with so much room at every endpoint."""
+
+    each: int = 1000
+    admitted: Counter[str] = field(default_factory=Counter)
+
+    def fresh(self) -> Rooms:
+        return Rooms(self.each)
+
+    def room(self, endpoint: str, _origin: str) -> int:
+        return self.each - self.admitted[endpoint]
+
+    def admit(self, endpoint: str, _origin: str) -> None:
+        self.admitted[endpoint] += 1
+
+
+async def claim_due(
+    database: Database, limit: int = 10, lease_ms: int = MINUTE, *, room: int = 1000
+) -> list[DueDelivery]:
+    order = DueOrder(limit, lease_ms, Rooms(room))
+    return list((await database.writer.write(claim_deliveries, order)).deliveries)
+
+
+def attempt_result(due: DueDelivery, state: State = State.DELIVERED, **changes: Any) -> AttemptResult:
+    """What a try brought that was answered 200."""
+    answered = AttemptResult(
+        delivery=due.id,
+        endpoint=due.endpoint,
+        lease_seq=due.lease_seq,
+        attempt=due.attempt,
+        state=state,
+        status_code=200,
+        error=None,
+        response="thanks",
+        duration_ms=12,
+        pause_ms=0,
+    )
+    return replace(answered, **changes)
+
+
+async def record(database: Database, *results: AttemptResult) -> list[Recorded]:
+    return await asyncio.gather(*[database.writer.write(record_attempts, Report(result)) for result in results])
 
 
 async def execute(database: Database, statement: str, **parameters: Any) -> None:

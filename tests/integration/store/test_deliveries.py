@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from broker.deliveries import AttemptResult, DueDelivery, State
+from broker.deliveries import AttemptResult, State
 from broker.store.database import Database, open_database
-from broker.store.deliveries import record_attempts
-from tests.integration.store.rows import EXPIRED, MINUTE, claim_due, everything, execute, owe, select
+from tests.integration.store.rows import (
+    EXPIRED,
+    MINUTE,
+    attempt_result,
+    claim_due,
+    everything,
+    execute,
+    owe,
+    record,
+    select,
+)
 
 
-def outcome(due: DueDelivery, state: State = State.DELIVERED, **changes: Any) -> AttemptResult:
-    result = AttemptResult(
-        delivery=due.id,
-        lease_seq=due.lease_seq,
-        attempt=due.attempt,
-        state=state,
-        status_code=200,
-        error=None,
-        response="thanks",
-        duration_ms=12,
-        pause_ms=0,
-    )
-    return replace(result, **changes)
-
-
-async def record(database: Database, *results: AttemptResult) -> list[bool]:
-    return await asyncio.gather(*[database.writer.write(record_attempts, result) for result in results])
+async def settle(database: Database, *results: AttemptResult) -> list[bool]:
+    return [recorded.settled for recorded in await record(database, *results)]
 
 
 async def test_a_claim_writes_the_attempt_before_anything_is_sent(database: Database, workspace_id: str) -> None:
@@ -81,7 +73,7 @@ async def test_only_pending_deliveries_are_claimed(database: Database, workspace
 async def test_a_delivered_one_is_finished(database: Database, workspace_id: str) -> None:
     await owe(database, workspace_id)
     (due,) = await claim_due(database, lease_ms=EXPIRED)
-    assert await record(database, outcome(due)) == [True]
+    assert await settle(database, attempt_result(due)) == [True]
     attempts = await select(database, "SELECT duration_ms, status_code, error, response FROM attempts")
     assert attempts == [(12, 200, None, "thanks")]
     assert await select(database, "SELECT state, finished >= created FROM deliveries") == [("delivered", True)]
@@ -91,8 +83,8 @@ async def test_a_delivered_one_is_finished(database: Database, workspace_id: str
 async def test_a_failed_one_is_due_after_its_pause(database: Database, workspace_id: str) -> None:
     await owe(database, workspace_id)
     (due,) = await claim_due(database)
-    failed = outcome(due, State.PENDING, status_code=None, error="timeout", response="", pause_ms=10 * MINUTE)
-    assert await record(database, failed) == [True]
+    failed = attempt_result(due, State.PENDING, status_code=None, error="timeout", response="", pause_ms=10 * MINUTE)
+    assert await settle(database, failed) == [True]
     assert await claim_due(database) == []
     ((state, wait, finished),) = await select(database, "SELECT state, due - created, finished FROM deliveries")
     assert (state, finished) == ("pending", None)
@@ -111,8 +103,8 @@ async def test_the_instant_retry_is_an_attempt_but_no_step_of_the_schedule(
     for hurry in (False, True, False, False):
         (due,) = await claim_due(database)
         seen.append((due.attempt, due.step, due.hurried))
-        failed = outcome(due, State.PENDING, status_code=None, error="connection", hurry=hurry)
-        assert await record(database, failed) == [True]
+        failed = attempt_result(due, State.PENDING, status_code=None, error="connection", hurry=hurry)
+        assert await settle(database, failed) == [True]
     assert seen == [(1, 1, False), (2, 2, False), (3, 2, True), (4, 3, True)]
 
 
@@ -121,10 +113,10 @@ async def test_a_stale_lease_ends_its_attempt_but_moves_nothing(database: Databa
     (stale,) = await claim_due(database, lease_ms=EXPIRED)
     (fresh,) = await claim_due(database)
     before = await select(database, "SELECT * FROM deliveries")
-    assert await record(database, outcome(stale)) == [False]
+    assert await settle(database, attempt_result(stale)) == [False]
     assert await select(database, "SELECT * FROM deliveries") == before
     assert await select(database, "SELECT number, status_code FROM attempts ORDER BY number") == [(1, 200), (2, None)]
-    assert await record(database, outcome(fresh, State.EXHAUSTED, status_code=500)) == [True]
+    assert await settle(database, attempt_result(fresh, State.EXHAUSTED, status_code=500)) == [True]
     assert await select(database, "SELECT state FROM deliveries") == [("exhausted",)]
 
 
@@ -134,16 +126,16 @@ async def test_a_superseded_delivery_stays_so_whatever_its_last_try_brought(
     await owe(database, workspace_id)
     (due,) = await claim_due(database)
     await execute(database, "UPDATE deliveries SET state = 'superseded'")
-    assert await record(database, outcome(due, State.PENDING)) == [False]
+    assert await settle(database, attempt_result(due, State.PENDING)) == [False]
     assert await select(database, "SELECT state FROM deliveries") == [("superseded",)]
 
 
 async def test_an_outcome_that_is_recorded_twice_counts_once(database: Database, workspace_id: str) -> None:
     await owe(database, workspace_id)
     (due,) = await claim_due(database)
-    assert await record(database, outcome(due), outcome(due)) == [True, False]
+    assert await settle(database, attempt_result(due), attempt_result(due)) == [True, False]
     before = await everything(database)
-    assert await record(database, outcome(due, status_code=200)) == [False]
+    assert await settle(database, attempt_result(due, status_code=200)) == [False]
     assert await everything(database) == before
 
 
@@ -151,8 +143,8 @@ async def test_many_outcomes_in_one_group(database: Database, workspace_id: str)
     await owe(database, workspace_id, 60)
     claimed = await claim_due(database, 60)
     states = [State.DELIVERED, State.PENDING, State.REFUSED]
-    results = [outcome(due, states[place % 3], pause_ms=MINUTE) for place, due in enumerate(claimed)]
-    assert all(await record(database, *results))
+    results = [attempt_result(due, states[place % 3], pause_ms=MINUTE) for place, due in enumerate(claimed)]
+    assert all(await settle(database, *results))
     counts = await select(database, "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state")
     assert counts == [("delivered", 20), ("pending", 20), ("refused", 20)]
 

@@ -9,15 +9,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from broker.batches import Record, new_id
-from broker.deliveries import AttemptResult, State
+from broker.deliveries import State
 from broker.errors import Conflict, NotFound
 from broker.media.blobs import input_key, output_key
-from broker.store.deliveries import record_attempts
 from broker.store.rows import dump_records
 from broker.work.orphans import Orphans
 from tests.integration.running import in_base64, photograph
 from tests.integration.store.ended import HOUR, id_from, refusing
-from tests.integration.store.rows import accept, claim_due
+from tests.integration.store.rows import accept, attempt_result, claim_due, record
 from tests.integration.usecases.scene import BATCHES, Scene, told
 
 PICTURE = in_base64(photograph("chelsea-face.webp"))
@@ -110,8 +109,8 @@ async def test_try_under_way_finds_its_delivery_gone(scene: Scene) -> None:
     id = await scene.done(500)
     (due,) = await claim_due(scene.broker.core.database)
     await delete(scene, id)
-    sent = AttemptResult(due.id, due.lease_seq, due.attempt, State.DELIVERED, 200, None, "", 5, 0)
-    assert not await scene.broker.core.database.writer.write(record_attempts, sent)
+    (recorded,) = await record(scene.broker.core.database, attempt_result(due))
+    assert not recorded.settled
     assert (await scene.everything())["deliveries"] == (await scene.everything())["attempts"] == []
 
 
@@ -120,11 +119,10 @@ async def test_delete_against_senders_raises_nothing(scene: Scene, second: Scene
     ids = [await scene.done(500) for _ in range(30)]
 
     async def send() -> None:
-        write = second.broker.core.database.writer.write
+        database = second.broker.core.database
         for _ in range(15):
-            for due in await claim_due(second.broker.core.database, 4, lease_ms=-1):
-                sent = AttemptResult(due.id, due.lease_seq, due.attempt, State.PENDING, 500, None, "", 5, 0)
-                await write(record_attempts, sent)
+            for due in await claim_due(database, 4, lease_ms=-1):
+                await record(database, attempt_result(due, State.PENDING, status_code=500))
 
     sending = asyncio.create_task(send())
     for id in ids:

@@ -12,17 +12,16 @@ import pytest
 from sqlalchemy import select, update
 
 from broker.batches import Counts, Outcome, Overview, Status, new_id
-from broker.deliveries import AttemptResult, DueDelivery, State
+from broker.deliveries import DueDelivery, State
 from broker.errors import Conflict, Gone, NotFound
 from broker.media.links import stored
 from broker.queue.connection import connect, disconnect, queue_name
 from broker.retry import Retried
-from broker.store.deliveries import record_attempts
 from broker.store.leases import GiveBack, give_back_batches
 from broker.store.tables import AttemptRow, table
 from tests.integration.receiver import Receiver
 from tests.integration.running import StartBroker, StartWorker, in_base64, photograph, until
-from tests.integration.store.rows import claim_due
+from tests.integration.store.rows import attempt_result, claim_due, record
 from tests.integration.usecases.scene import RESULTS, Scene, fresh_batch, result, told
 
 SLOW_TYPES = Path(__file__).parents[2] / "slow_types"
@@ -228,8 +227,8 @@ async def test_sender_under_way_does_not_revive_a_superseded_delivery(scene: Sce
 
 
 async def settle(scene: Scene, due: DueDelivery, state: State) -> bool:
-    sent = AttemptResult(due.id, due.lease_seq, due.attempt, state, 200, None, "", 5, 0)
-    return await scene.broker.core.database.writer.write(record_attempts, sent)
+    (recorded,) = await record(scene.broker.core.database, attempt_result(due, state))
+    return recorded.settled
 
 
 async def test_two_retries_at_once_start_one_run(scene: Scene, second: Scene) -> None:

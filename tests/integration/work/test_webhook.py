@@ -287,6 +287,7 @@ async def test_delivery_of_a_worker_that_died_in_mid_send_is_sent_again(
     receiver.answers = [stall, reply(200)]
     await announce(broker, receiver.url())
     await receiver.posted()
+    await start_worker()
     await broker.store.change(update(_deliveries).values(due=0))
     second, original = await receiver.posted(2)
     assert second.body == original.body

@@ -1,4 +1,4 @@
-"""The first schema: workspaces, tokens, batches, results, deliveries, attempts, documents, items."""
+"""The first schema: workspaces, tokens, batches, results, endpoints, deliveries, attempts, documents, items."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -190,10 +190,38 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace_id", "kind", "id", "version", name=op.f("pk_documents")),
     )
     op.create_table(
+        "endpoints",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("workspace_id", ID, nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("place", sa.LargeBinary(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("failing_since", sa.BigInteger(), nullable=True),
+        sa.Column("recent", sa.Text(), nullable=False),
+        sa.Column("open_until", sa.BigInteger(), nullable=True),
+        sa.Column("holding", sa.Boolean(), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("state IN ('healthy', 'failing', 'disabled')", name=op.f("ck_endpoints_state")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_endpoints_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_endpoints")),
+    )
+    op.create_index("ix_endpoints_list", "endpoints", ["workspace_id", "id"], unique=False)
+    op.create_index(
+        "ix_endpoints_holding",
+        "endpoints",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("holding"),
+        postgresql_where=sa.text("holding"),
+    )
+    op.create_table(
         "deliveries",
         sa.Column("id", ID, nullable=False),
         sa.Column("workspace_id", ID, nullable=False),
-        sa.Column("batch_id", ID, nullable=False),
+        sa.Column("batch_id", ID, nullable=True),
         sa.Column("run", sa.Integer(), nullable=False),
         sa.Column("event", sa.Text(), nullable=False),
         sa.Column("endpoint", sa.Text(), nullable=False),
@@ -203,7 +231,9 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("hurried", sa.Boolean(), nullable=False),
-        sa.Column("due", sa.BigInteger(), nullable=False),
+        sa.Column("manual", sa.Boolean(), nullable=False),
+        sa.Column("due", sa.BigInteger(), nullable=True),
+        sa.Column("held", sa.BigInteger(), nullable=True),
         sa.Column("lease_seq", sa.BigInteger(), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("finished", sa.BigInteger(), nullable=True),
@@ -211,6 +241,7 @@ def upgrade() -> None:
             "state IN ('pending', 'delivered', 'exhausted', 'refused', 'superseded', 'stopped')",
             name=op.f("ck_deliveries_state"),
         ),
+        sa.CheckConstraint("due IS NULL OR held IS NULL", name=op.f("ck_deliveries_held")),
         sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_deliveries_batch_id")),
         sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_deliveries_workspace_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
@@ -219,12 +250,29 @@ def upgrade() -> None:
     op.create_index(
         "ix_deliveries_due",
         "deliveries",
-        ["due"],
+        ["due", "id"],
         unique=False,
-        sqlite_where=sa.text("state = 'pending'"),
-        postgresql_where=sa.text("state = 'pending'"),
+        sqlite_where=sa.text("due IS NOT NULL"),
+        postgresql_where=sa.text("due IS NOT NULL"),
     )
-    op.create_index(op.f("ix_deliveries_workspace_id"), "deliveries", ["workspace_id"], unique=False)
+    op.create_index(
+        "ix_deliveries_held",
+        "deliveries",
+        ["endpoint", "held"],
+        unique=False,
+        sqlite_where=sa.text("held IS NOT NULL"),
+        postgresql_where=sa.text("held IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_deliveries_told",
+        "deliveries",
+        ["created"],
+        unique=False,
+        sqlite_where=sa.text("batch_id IS NULL"),
+        postgresql_where=sa.text("batch_id IS NULL"),
+    )
+    op.create_index("ix_deliveries_list", "deliveries", ["workspace_id", "id"], unique=False)
+    op.create_index("ix_deliveries_endpoint", "deliveries", ["endpoint", "id"], unique=False)
     op.create_table(
         "results",
         sa.Column("batch_id", ID, nullable=False),
@@ -296,14 +344,35 @@ def downgrade() -> None:
     op.drop_table("attempts")
     op.drop_table("token_grants")
     op.drop_table("results")
-    op.drop_index(op.f("ix_deliveries_workspace_id"), table_name="deliveries")
+    op.drop_index("ix_deliveries_endpoint", table_name="deliveries")
+    op.drop_index("ix_deliveries_list", table_name="deliveries")
+    op.drop_index(
+        "ix_deliveries_told",
+        table_name="deliveries",
+        sqlite_where=sa.text("batch_id IS NULL"),
+        postgresql_where=sa.text("batch_id IS NULL"),
+    )
+    op.drop_index(
+        "ix_deliveries_held",
+        table_name="deliveries",
+        sqlite_where=sa.text("held IS NOT NULL"),
+        postgresql_where=sa.text("held IS NOT NULL"),
+    )
     op.drop_index(
         "ix_deliveries_due",
         table_name="deliveries",
-        sqlite_where=sa.text("state = 'pending'"),
-        postgresql_where=sa.text("state = 'pending'"),
+        sqlite_where=sa.text("due IS NOT NULL"),
+        postgresql_where=sa.text("due IS NOT NULL"),
     )
     op.drop_table("deliveries")
+    op.drop_index(
+        "ix_endpoints_holding",
+        table_name="endpoints",
+        sqlite_where=sa.text("holding"),
+        postgresql_where=sa.text("holding"),
+    )
+    op.drop_index("ix_endpoints_list", table_name="endpoints")
+    op.drop_table("endpoints")
     op.drop_index(op.f("ix_tokens_workspace_id"), table_name="tokens")
     op.drop_table("tokens")
     op.drop_index(

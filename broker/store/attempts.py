@@ -1,0 +1,136 @@
+"""Queries that record what tries brought: the attempt, its delivery, the health of its endpoint, whom to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, BindParameter, Boolean, Connection, Row, Text, bindparam, case, or_, select, update
+
+from broker.deliveries import AttemptResult, NewDelivery, State
+from broker.endpoints import Event, Kind, events
+from broker.store.clock import db_now
+from broker.store.deliveries import insert_deliveries
+from broker.store.endpoints import Change, note_calls
+from broker.store.tables import AttemptRow, DeliveryRow, table
+
+_deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
+_NOW = select(db_now())
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a try brought. tell: makes the webhook to the operator that an event owes; pure, as rows are locked."""
+
+    result: AttemptResult
+    tell: Callable[[Event], NewDelivery | None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """settled: the delivery has moved on. False: its lease was lost, or it was superseded, so its state stays."""
+
+    settled: bool
+    events: tuple[Event, ...] = ()
+
+
+def record_attempts(connection: Connection, reports: Sequence[Report]) -> list[Recorded]:
+    """Complete attempts, move their deliveries on, judge their endpoints; what is to be told is owed from then on."""
+    results = [report.result for report in reports]
+    settled = [_settle(connection, result) for result in results]  # locks deliveries first, as their removal does
+    connection.execute(_END, [_ended(result) for result in results])
+    changes = _judge(connection, results, settled)
+    now = int(connection.scalar(_NOW) or 0)
+    told = [_events(result, row, change, now) for result, row, change in zip(results, settled, changes, strict=True)]
+    owed = [report.tell(event) for report, some in zip(reports, told, strict=True) for event in some]
+    insert_deliveries(connection, [delivery for delivery in owed if delivery])
+    return [Recorded(row is not None, some) for row, some in zip(settled, told, strict=True)]
+
+
+def _settle(connection: Connection, result: AttemptResult) -> Row[Any] | None:
+    values = {
+        "delivery": result.delivery,
+        "seq": result.lease_seq,
+        "new_state": result.state,
+        "pause_ms": result.pause_ms,
+        "hurry": result.hurry,
+    }
+    return connection.execute(_SETTLE, values).first()
+
+
+def _judge(
+    connection: Connection, results: Sequence[AttemptResult], settled: Sequence[Row[Any] | None]
+) -> list[Change | None]:
+    """What each try did to its endpoint. A try that was repeated meanwhile is judged by its repetition."""
+    calls = {
+        place: (result.endpoint, result.call)
+        for place, (result, row) in enumerate(zip(results, settled, strict=True))
+        if row is not None and result.call is not None
+    }
+    changes = dict(zip(calls, note_calls(connection, list(calls.values())), strict=True)) if calls else {}
+    return [changes.get(place) for place in range(len(results))]
+
+
+def _events(result: AttemptResult, row: Row[Any] | None, change: Change | None, now: int) -> tuple[Event, ...]:
+    if row is None or change is None:
+        return ()
+    kinds = [*events(change.before, change.now)]
+    if result.state is State.EXHAUSTED and not result.manual:
+        kinds.append(Kind.EXHAUSTED)
+    return tuple(
+        Event(
+            kind=kind,
+            at=now,
+            workspace=row.workspace_id,
+            endpoint=result.endpoint,
+            origin=change.origin,
+            reason=change.now.reason,
+            failures=change.now.failures,
+            delivery=result.delivery,
+            batch=row.batch_id,
+        )
+        for kind in kinds
+    )
+
+
+def _ended(result: AttemptResult) -> dict[str, Any]:
+    return {
+        "delivery": result.delivery,
+        "attempt": result.attempt,
+        "took_ms": result.duration_ms,
+        "answer": result.status_code,
+        "problem": result.error,
+        "excerpt": result.response,
+    }
+
+
+_held_lease = (_deliveries.c.id == bindparam("delivery"), _deliveries.c.lease_seq == bindparam("seq"))
+_next_state: BindParameter[str] = bindparam("new_state", type_=Text)
+_SETTLE = (
+    update(_deliveries)
+    .where(*_held_lease, or_(_deliveries.c.state == State.PENDING, _deliveries.c.manual))
+    .values(
+        state=_next_state,
+        step=_deliveries.c.step - case((bindparam("hurry", type_=Boolean), 1), else_=0),
+        hurried=or_(_deliveries.c.hurried, bindparam("hurry", type_=Boolean)),
+        manual=False,
+        due=case((_next_state == State.PENDING, db_now() + bindparam("pause_ms", type_=BigInteger)), else_=None),
+        finished=case(
+            (_next_state == State.PENDING, None),
+            (_next_state == _deliveries.c.state, _deliveries.c.finished),
+            else_=db_now(),
+        ),
+    )
+    .returning(_deliveries.c.workspace_id, _deliveries.c.batch_id)
+)
+_END = (
+    update(_attempts)
+    .where(_attempts.c.delivery_id == bindparam("delivery"), _attempts.c.number == bindparam("attempt"))
+    .values(
+        duration_ms=bindparam("took_ms"),
+        status_code=bindparam("answer"),
+        error=bindparam("problem"),
+        response=bindparam("excerpt"),
+    )
+)

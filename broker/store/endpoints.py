@@ -1,0 +1,127 @@
+"""Queries about endpoints: where deliveries go, and how healthy that is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from broker.endpoints import Call, Condition, Endpoint, Health, after
+from broker.store.clock import db_now
+from broker.store.tables import EndpointRow, table
+
+_endpoints = table(EndpointRow)
+_NOW = select(db_now())
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a try did to its endpoint."""
+
+    origin: str
+    before: Condition
+    now: Condition
+
+
+def insert_endpoints(connection: Connection, endpoints: Collection[Endpoint]) -> None:
+    """Write down those that are new, as healthy."""
+    wanted = {endpoint.id: endpoint for endpoint in endpoints}
+    known = set(connection.scalars(select(_endpoints.c.id).where(_endpoints.c.id.in_(wanted))))
+    new = [wanted[id] for id in sorted(wanted.keys() - known)]
+    if not new:
+        return
+    flavour = postgresql if connection.dialect.name == "postgresql" else sqlite
+    now = connection.scalar(_NOW)
+    connection.execute(
+        flavour.insert(_endpoints).on_conflict_do_nothing(),
+        [
+            {
+                "id": endpoint.id,
+                "workspace_id": endpoint.workspace,
+                "origin": endpoint.origin,
+                "place": endpoint.place,
+                "state": Health.HEALTHY,
+                "since": now,
+                "failures": 0,
+                "recent": "[]",
+                "holding": False,
+                "created": now,
+            }
+            for endpoint in new
+        ],
+    )
+
+
+def note_calls(connection: Connection, calls: Sequence[tuple[str, Call]]) -> list[Change | None]:
+    """Judge endpoints by (id, what a try brought); None for a try that changes nothing.
+
+    An answer of an endpoint against which nothing is known, the usual case, locks and writes nothing.
+    """
+    rows = _rows(connection, {id for id, _ in calls}, lock=False)
+    notable = {
+        id for id, call in calls if id in rows and not (call is Call.ANSWERED and condition_of(rows[id]).is_spotless)
+    }
+    if not notable:
+        return [None] * len(calls)
+    rows = _rows(connection, notable, lock=True)
+    conditions = {id: condition_of(row) for id, row in rows.items()}
+    now = int(connection.scalar(_NOW) or 0)
+    changes: list[Change | None] = []
+    for id, call in calls:
+        before = conditions.get(id)
+        if before is None:
+            changes.append(None)
+            continue
+        conditions[id] = after(before, call, now)
+        changes.append(Change(rows[id].origin, before, conditions[id]))
+    connection.execute(_JUDGE, [{"endpoint": id, **_values(one)} for id, one in sorted(conditions.items())])
+    return changes
+
+
+def condition_of(row: Any) -> Condition:
+    """How an endpoint stands, from its row."""
+    return Condition(
+        state=Health(row.state),
+        since=row.since,
+        reason=row.reason,
+        failures=row.failures,
+        failing_since=row.failing_since,
+        recent=tuple((when, failed) for when, failed in json.loads(row.recent)),
+        open_until=row.open_until,
+    )
+
+
+def _rows(connection: Connection, ids: Collection[str], *, lock: bool) -> Mapping[str, Any]:
+    statement = select(_endpoints).where(_endpoints.c.id.in_(ids)).order_by(_endpoints.c.id)
+    return {row.id: row for row in connection.execute(statement.with_for_update() if lock else statement)}
+
+
+def _values(condition: Condition) -> dict[str, Any]:
+    return {
+        "new_state": condition.state,
+        "new_since": condition.since,
+        "new_reason": condition.reason,
+        "new_failures": condition.failures,
+        "new_failing_since": condition.failing_since,
+        "new_recent": json.dumps(condition.recent),
+        "new_open_until": condition.open_until,
+    }
+
+
+_JUDGE = (
+    update(_endpoints)
+    .where(_endpoints.c.id == bindparam("endpoint"))
+    .values(
+        state=bindparam("new_state"),
+        since=bindparam("new_since", type_=BigInteger),
+        reason=bindparam("new_reason"),
+        failures=bindparam("new_failures"),
+        failing_since=bindparam("new_failing_since", type_=BigInteger),
+        recent=bindparam("new_recent"),
+        open_until=bindparam("new_open_until", type_=BigInteger),
+    )
+)

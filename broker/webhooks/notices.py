@@ -1,0 +1,52 @@
+"""What the service tells its operator about endpoints: webhooks like all others, of a workspace of the operator's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from broker.batches import new_id
+from broker.deliveries import NewDelivery
+from broker.endpoints import Event, endpoint_of
+from broker.secrets import Purpose, Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """workspace: id of the operator's, whose secret signs; url: where its webhooks go."""
+
+    vault: Vault
+    workspace: str
+    url: str
+
+    def tell(self, event: Event) -> NewDelivery | None:
+        """The webhook that an event owes; none about the operator's own endpoint, which would hear of it in vain."""
+        if event.workspace == self.workspace:
+            return None
+        target = json.dumps({"url": self.url, "headers": {}}).encode()
+        return NewDelivery(
+            id=new_id(),
+            batch=None,
+            workspace=self.workspace,
+            run=1,
+            event=event.kind,
+            endpoint=endpoint_of(self.vault, self.workspace, self.url),
+            target=self.vault.seal(Purpose.WEBHOOK_TARGET, target),
+            body=notice(event),
+        )
+
+
+def notice(event: Event) -> bytes:
+    """The bytes to send, in the form that Standard Webhooks 1.0 proposes."""
+    data = {
+        "workspace": event.workspace,
+        "endpoint": event.endpoint,
+        "origin": event.origin,
+        "reason": event.reason,
+        "failures": event.failures,
+        "delivery": event.delivery,
+        "batch": event.batch,
+    }
+    timestamp = datetime.fromtimestamp(event.at / 1000, UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"type": event.kind, "timestamp": timestamp.replace("+00:00", "Z"), "data": data}).encode()
