@@ -102,10 +102,14 @@ def finish(claimed: Claim, *results: Result, owed: NewDelivery | None = None, se
     return Finish(lease, claimed.batch.run, Outcome.SUCCEEDED, results, owed)
 
 
-async def owe(database: Database, workspace: str, count: int = 1) -> list[str]:
-    """Bring `count` batches to DONE, each with a delivery that is due; returns the ids of the deliveries."""
+async def owe(database: Database, workspace: str, count: int = 1, *, at: str = "e") -> list[str]:
+    """Bring `count` batches to DONE, each with a delivery that is due; returns the ids of the deliveries.
+
+    at: the endpoint, by one letter.
+    """
     await accept(database, workspace, count)
-    ends = [finish(claimed, result(), owed=delivery(claimed)) for claimed in await claim(database, count)]
+    to = endpoint(workspace, at)
+    ends = [finish(claimed, result(), owed=delivery(claimed, endpoint=to)) for claimed in await claim(database, count)]
     assert all(await asyncio.gather(*[database.writer.write(finish_batches, end) for end in ends]))
     return sorted(end.delivery.id for end in ends if end.delivery)
 

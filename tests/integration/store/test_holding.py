@@ -1,0 +1,230 @@
+"""What is due at an endpoint without room leaves the queue, and comes back in order; a disabled one's is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from broker.deliveries import State
+from broker.endpoints import OPEN_MS, Call
+from broker.store.database import Database, open_database
+from broker.store.deliveries import LOOK, DueOrder, claim_deliveries
+from tests.integration.store.rows import (
+    EXPIRED,
+    MINUTE,
+    Rooms,
+    attempt_result,
+    claim_due,
+    execute,
+    owe,
+    record,
+    select,
+)
+
+BUSY, OTHER = "b", "o"
+
+
+async def states(database: Database) -> list[tuple[str, int, bool, bool]]:
+    """(state, attempts, due, held) of each delivery, in the order of their ids."""
+    statement = "SELECT state, attempts, due IS NOT NULL, held IS NOT NULL FROM deliveries ORDER BY id"
+    return [(state, tries, bool(due), bool(held)) for state, tries, due, held in await select(database, statement)]
+
+
+async def break_endpoint(database: Database, *, until: int) -> None:
+    """Open the breaker of the only endpoint until so many ms from now."""
+    ((now,),) = await select(database, "SELECT max(created) FROM deliveries")
+    await execute(database, "UPDATE endpoints SET open_until = :until", until=now + until)
+
+
+async def set_due(database: Database, *ids: str) -> None:
+    """In this order, long ago."""
+    for place, id in enumerate(ids):
+        await execute(database, "UPDATE deliveries SET due = :due WHERE id = :id", due=place, id=id)
+
+
+async def test_what_has_no_room_is_held_and_does_not_stand_in_the_way(database: Database, workspace_id: str) -> None:
+    busy = await owe(database, workspace_id, 5, at=BUSY)
+    others = await owe(database, workspace_id, 2, at=OTHER)
+    await set_due(database, *busy, *others)
+    first = await claim_due(database, 4, room=2)
+    assert {due.id for due in first} == {*busy[:2], *others}
+    held = await select(database, "SELECT id FROM deliveries WHERE held IS NOT NULL ORDER BY held")
+    assert held == [(id,) for id in busy[2:]]
+    assert await select(database, "SELECT id, holding FROM endpoints ORDER BY id") == [
+        (BUSY * 32, True),
+        (OTHER * 32, False),
+    ]
+
+
+async def test_what_is_held_is_taken_up_the_longest_due_first(database: Database, workspace_id: str) -> None:
+    ids = await owe(database, workspace_id, 5)
+    await set_due(database, *reversed(ids))
+    rounds = [await claim_due(database, room=2) for _ in range(4)]
+    assert [{due.id for due in round} for round in rounds] == [set(ids[3:]), set(ids[1:3]), {ids[0]}, set()]
+    assert await select(database, "SELECT holding FROM endpoints") == [(False,)]
+    assert await states(database) == [("pending", 1, True, False)] * 5
+
+
+async def test_what_is_held_keeps_its_time(database: Database, workspace_id: str) -> None:
+    (id,) = await owe(database, workspace_id)
+    before = await select(database, "SELECT due FROM deliveries")
+    assert await claim_due(database, room=0) == []
+    assert await select(database, "SELECT held FROM deliveries") == before
+    (due,) = await claim_due(database)
+    assert due.id == id
+    assert await select(database, "SELECT held FROM deliveries") == [(None,)]
+
+
+async def test_no_more_are_taken_up_than_the_limit(database: Database, workspace_id: str) -> None:
+    await owe(database, workspace_id, 6)
+    assert await claim_due(database, room=0) == []
+    assert len(await claim_due(database, 4)) == 4
+    assert len(await claim_due(database, 4)) == 2
+
+
+async def test_nothing_is_sent_while_the_breaker_is_open(database: Database, workspace_id: str) -> None:
+    await owe(database, workspace_id, 3)
+    await break_endpoint(database, until=MINUTE)
+    for _ in range(2):
+        assert await claim_due(database) == []
+        assert await states(database) == [("pending", 0, False, True)] * 3
+
+
+async def test_one_call_probes_a_breaker_that_was_open_for_its_time(database: Database, workspace_id: str) -> None:
+    ids = await owe(database, workspace_id, 3)
+    await break_endpoint(database, until=MINUTE)
+    assert await claim_due(database) == []
+    await break_endpoint(database, until=-1)
+    probes = [[due.id for due in await claim_due(database)] for _ in range(3)]
+    assert probes == [[ids[0]], [], []]
+
+
+async def test_an_answered_probe_lets_all_go(database: Database, workspace_id: str) -> None:
+    await owe(database, workspace_id, 4)
+    await break_endpoint(database, until=-1)
+    assert await claim_due(database) == []  # what is due is held first, whatever time it is
+    (probe,) = await claim_due(database)
+    await record(database, attempt_result(probe, call=Call.ANSWERED))
+    assert len(await claim_due(database)) == 3
+
+
+async def test_a_failed_probe_keeps_the_breaker_open(database: Database, workspace_id: str) -> None:
+    await owe(database, workspace_id, 4)
+    await break_endpoint(database, until=-1)
+    await claim_due(database)
+    (probe,) = await claim_due(database)
+    await record(database, attempt_result(probe, State.PENDING, status_code=500, pause_ms=MINUTE, call=Call.FAILED))
+    assert await claim_due(database) == []
+    ((left,),) = await select(database, "SELECT open_until - (SELECT max(started) FROM attempts) FROM endpoints")
+    assert 0 < left - OPEN_MS < MINUTE
+
+
+async def test_a_probe_that_nobody_tells_of_is_followed_by_another(database: Database, workspace_id: str) -> None:
+    await owe(database, workspace_id, 2)
+    await break_endpoint(database, until=-1)
+    await claim_due(database)
+    (lost,) = await claim_due(database, lease_ms=EXPIRED)
+    (next,) = await claim_due(database, lease_ms=EXPIRED)
+    assert next.id != lost.id
+    (again,) = await claim_due(database)  # it was due again meanwhile, and was held like all others
+    assert again.id == lost.id
+
+
+async def test_what_a_person_asked_for_passes_an_open_breaker(database: Database, workspace_id: str) -> None:
+    asked, _ = await owe(database, workspace_id, 2)
+    await break_endpoint(database, until=MINUTE)
+    await execute(database, "UPDATE deliveries SET manual = true WHERE id = :id", id=asked)
+    (due,) = await claim_due(database)
+    assert (due.id, due.manual, due.attempt, due.step) == (asked, True, 1, 0)
+    assert await select(database, "SELECT manual FROM attempts") == [(True,)]
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_what_is_owed_to_a_disabled_endpoint_is_stopped(
+    database: Database, workspace_id: str, *, held: bool
+) -> None:
+    await owe(database, workspace_id, 3)
+    if held:
+        await claim_due(database, room=0)
+    await execute(database, "UPDATE endpoints SET state = 'disabled'")
+    assert await claim_due(database) == []
+    assert await states(database) == [("stopped", 0, False, False)] * 3
+    assert await select(database, "SELECT count(*) FROM deliveries WHERE finished IS NULL") == [(0,)]
+
+
+async def test_many_held_ones_of_a_disabled_endpoint_are_stopped_step_by_step(
+    database: Database, workspace_id: str
+) -> None:
+    await owe(database, workspace_id, LOOK + 10)
+    while not all(held for *_, held in await states(database)):
+        await claim_due(database, room=0)
+    await execute(database, "UPDATE endpoints SET state = 'disabled'")
+    for left in (10, 0, 0):
+        await claim_due(database)
+        assert [state for state, *_ in await states(database)].count("pending") == left
+    assert await select(database, "SELECT holding FROM endpoints") == [(False,)]
+
+
+async def test_a_replay_that_is_due_at_a_disabled_endpoint_leaves_its_delivery_as_it_was(
+    database: Database, workspace_id: str
+) -> None:
+    await owe(database, workspace_id)
+    (due,) = await claim_due(database)
+    await record(database, attempt_result(due))
+    before = await select(database, "SELECT * FROM deliveries")
+    await execute(database, "UPDATE endpoints SET state = 'disabled'")
+    await execute(database, "UPDATE deliveries SET manual = true, due = 0")
+    assert await claim_due(database) == []
+    assert await select(database, "SELECT * FROM deliveries") == before
+
+
+async def test_a_claim_says_whether_more_may_be_due(database: Database, workspace_id: str) -> None:
+    await owe(database, workspace_id, 3)
+
+    async def more(limit: int) -> bool:
+        return (await database.writer.write(claim_deliveries, DueOrder(limit, MINUTE, Rooms()))).more
+
+    assert [await more(2), await more(2), await more(2)] == [True, False, False]
+
+
+async def test_so_many_that_have_no_room_are_passed_in_steps(database: Database, workspace_id: str) -> None:
+    busy = await owe(database, workspace_id, LOOK + 50, at=BUSY)
+    (other,) = await owe(database, workspace_id, at=OTHER)
+    await set_due(database, *busy, other)
+    order = DueOrder(10, MINUTE, Rooms(1))
+    first = await database.writer.write(claim_deliveries, order)
+    second = await database.writer.write(claim_deliveries, order)
+    assert ([due.id for due in first.deliveries], first.more) == ([busy[0]], True)
+    assert {due.id for due in second.deliveries} == {busy[1], other}
+
+
+async def test_a_delivery_whose_endpoint_is_unknown_is_sent_all_the_same(database: Database, workspace_id: str) -> None:
+    """As when the endpoint was forgotten, being old, in the moment in which the delivery was born."""
+    await owe(database, workspace_id)
+    await execute(database, "DELETE FROM endpoints")
+    (due,) = await claim_due(database)
+    assert (await record(database, attempt_result(due, call=Call.ANSWERED)))[0].settled
+
+
+async def test_claims_that_hold_and_take_up_at_once_lose_nothing(
+    database_url: str, tmp_path: Path, database: Database, workspace_id: str
+) -> None:
+    """Two processes with little room each: whatever one holds back, the other may take up."""
+    ids = [id for at in "abcdef" for id in await owe(database, workspace_id, 20, at=at)]
+    other = open_database(database_url, tmp_path)
+
+    async def send_all(by: Database) -> list[str]:
+        mine: list[str] = []
+        while len(await select(by, "SELECT 1 FROM deliveries WHERE state = 'pending'")):
+            for due in await claim_due(by, 5, room=2):
+                mine.append(due.id)
+                await record(by, attempt_result(due, call=Call.ANSWERED))
+        return mine
+
+    one, two = await asyncio.gather(send_all(database), send_all(other))
+    await other.aclose()
+    assert sorted(one + two) == sorted(ids)
+    assert await select(database, "SELECT max(number), count(*) FROM attempts") == [(1, len(ids))]
+    assert await select(database, "SELECT count(*) FROM deliveries WHERE held IS NOT NULL") == [(0,)]
