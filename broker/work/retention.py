@@ -17,6 +17,7 @@ from broker.store.ended import Gone, Place
 from broker.store.expiry import Expire, Kind, expire_blobs
 from broker.store.keys import forget_keys
 from broker.store.retention import Prune, prunable_batches, prune_batches
+from broker.store.unneeded import Forget, forget_endpoints, forget_told, unused_endpoints
 
 SECONDS = 60.0
 TURN_MS = 50_000
@@ -55,6 +56,8 @@ class Retention:
             Kind.INPUTS: partial(self.expire, Kind.INPUTS),
             "keys": self.forget,
             "batches": self.prune,
+            "told": self.forget_told,
+            "endpoints": self.forget_endpoints,
         }
         for name, chore in chores.items():
             try:
@@ -79,6 +82,26 @@ class Retention:
         count = 0
         while forgotten := await self.database.writer.write(forget_keys, CHUNK):
             count += forgotten
+            await asyncio.sleep(PAUSE)
+        return count
+
+    async def forget_told(self) -> int:
+        """Forget what the operator was told long ago; how many webhooks."""
+        count = 0
+        while forgotten := await self.database.writer.write(forget_told, Forget(self.batch_ms, CHUNK)):
+            count += forgotten
+            await asyncio.sleep(PAUSE)
+        return count
+
+    async def forget_endpoints(self) -> int:
+        """Forget endpoints that nothing has gone to for as long as batches are kept; how many."""
+        count = 0
+        place: str | None = ""
+        while place is not None:
+            async with self.database.reading() as connection:
+                unused, place = await unused_endpoints(connection, place, self.batch_ms, CHUNK)
+            if unused:
+                count += await self.database.writer.write(forget_endpoints, unused)
             await asyncio.sleep(PAUSE)
         return count
 

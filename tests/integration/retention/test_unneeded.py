@@ -1,0 +1,91 @@
+"""The operator's old webhooks and endpoints that nothing goes to any more are forgotten, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from broker.batches import new_id
+from broker.deliveries import NewDelivery
+from broker.media.blobs import open_blobs
+from broker.store.database import Database
+from broker.store.deliveries import insert_deliveries
+from broker.work.retention import CHUNK, Retention
+from tests.integration.running import Broker, StartWorker
+from tests.integration.store.rows import claim_due, endpoint, execute, owe, select
+
+DAY = 24 * 3600 * 1000
+KEPT_DAYS = 4
+
+
+@pytest.fixture
+def retention(database: Database, tmp_path: Path) -> Retention:
+    return Retention(database, open_blobs("", tmp_path), DAY, DAY, KEPT_DAYS * DAY)
+
+
+def tell(connection: Connection, told: Sequence[NewDelivery]) -> list[None]:
+    insert_deliveries(connection, told)
+    return [None] * len(told)
+
+
+async def told(database: Database, workspace: str, count: int, days: int, state: str) -> None:
+    """So many webhooks without a batch, so old, each tried once."""
+    to = endpoint(workspace, "o")
+    for _ in range(count):
+        new = NewDelivery(new_id(), None, workspace, 1, f"{state} {days}", to, b"box", b"{}")
+        await database.writer.write(tell, new)
+    await claim_due(database, count)
+    change = "UPDATE deliveries SET state = :state, created = created - :age WHERE event = :event"
+    await execute(database, change, state=state, age=days * DAY, event=f"{state} {days}")
+
+
+async def test_what_the_operator_was_told_is_forgotten_when_it_is_old_and_owed_no_more(
+    database: Database, workspace_id: str, retention: Retention
+) -> None:
+    await told(database, workspace_id, CHUNK + 20, 5, "delivered")
+    await told(database, workspace_id, 1, 5, "pending")
+    await told(database, workspace_id, 1, 3, "exhausted")
+    assert await retention.forget_told() == CHUNK + 20
+    assert await retention.forget_told() == 0
+    kept = await select(
+        database, "SELECT event, (SELECT count(*) FROM attempts WHERE delivery_id = id) FROM deliveries"
+    )
+    assert sorted(kept) == [("exhausted 3", 1), ("pending 5", 1)]
+    assert await select(database, "SELECT count(*) FROM attempts") == [(2,)]
+
+
+async def test_endpoints_are_forgotten_when_nothing_went_there_for_long_unless_they_are_disabled(
+    database: Database, workspace_id: str, retention: Retention
+) -> None:
+    for at in "abcd":
+        await owe(database, workspace_id, at=at)
+    await execute(database, "UPDATE endpoints SET created = created - :age WHERE id <> :d", age=5 * DAY, d="d" * 32)
+    await execute(database, "UPDATE endpoints SET state = 'disabled' WHERE id = :id", id="b" * 32)
+    await execute(database, "DELETE FROM deliveries WHERE endpoint <> :c", c="c" * 32)
+    assert await retention.forget_endpoints() == 1
+    assert await select(database, "SELECT id FROM endpoints ORDER BY id") == [(at * 32,) for at in "bcd"]
+
+
+async def test_many_endpoints_are_walked_in_steps(database: Database, workspace_id: str, retention: Retention) -> None:
+    await owe(database, workspace_id)
+    copy = (
+        "INSERT INTO endpoints SELECT :id, workspace_id, origin, place, state, reason, created - :age, failures, "
+        "failing_since, recent, open_until, holding, created - :age FROM endpoints WHERE id = :one"
+    )
+    for number in range(2 * CHUNK + 5):
+        await execute(database, copy, id=f"{number:032}", age=5 * DAY, one="e" * 32)
+    assert await retention.forget_endpoints() == 2 * CHUNK + 5
+    assert await select(database, "SELECT id FROM endpoints") == [("e" * 32,)]
+
+
+async def test_a_worker_forgets_both(broker: Broker, start_worker: StartWorker) -> None:
+    database, workspace = broker.core.database, broker.tenant.workspace
+    await told(database, workspace, 1, 5, "delivered")
+    await execute(database, "UPDATE endpoints SET created = created - :age", age=5 * DAY)
+    worker = await start_worker(retention_days=KEPT_DAYS)
+    await worker.work.retention.once()
+    assert await select(database, "SELECT id FROM deliveries") == []
+    assert await select(database, "SELECT id FROM endpoints") == []
