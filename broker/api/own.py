@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.api.auth import caller, workspace_of, workspaces_seen
-from broker.api.http import Endpoint, json_answer, resource, web_of
+from broker.api.http import Endpoint, resource, web_of
 from broker.api.own_options import BulkRetryOptions, Options, RetryOptions, read_options
+from broker.api.own_requests import ROOT, answer, asked_workspaces, named_workspaces
 from broker.api.own_wire import (
     MAX_PAGE_SIZE,
     PAGE_SIZE,
@@ -21,15 +21,13 @@ from broker.api.own_wire import (
     Retried,
     WorkspaceState,
 )
-from broker.api.parameters import asked_page, choices_of, comma_separated, known_query, neighbours
+from broker.api.parameters import asked_page, choices_of, known_query, neighbours
 from broker.batches import Outcome, Overview, Status
 from broker.bootstrap.web import Web
 from broker.dialects.registry import EVENTS
 from broker.dialects.ximilar.wire import TYPES
 from broker.store.overviews import OverviewFilter
-from broker.store.workspaces import Token
 
-ROOT = "/api"
 _FILTERS = frozenset({"page", "page_size", "status", "type", "dialect", "outcome", "workspace"})
 
 Act = Callable[[Web, str, Sequence[str]], Awaitable[Overview]]
@@ -57,7 +55,7 @@ async def list_batches(request: Request) -> Response:
     web, query = web_of(request), known_query(request, _FILTERS)
     number, size = asked_page(query, PAGE_SIZE, MAX_PAGE_SIZE)
     which = OverviewFilter(
-        workspaces=_asked_workspaces(token, query.getlist("workspace")),
+        workspaces=asked_workspaces(token, query.getlist("workspace")),
         statuses=choices_of(query, "status", list(Status)),
         types=choices_of(query, "type", {*TYPES, *web.core.registry}),
         dialects=choices_of(query, "dialect", EVENTS),
@@ -66,21 +64,21 @@ async def list_batches(request: Request) -> Response:
     count, found = await web.query.overviews(which, number, size)
     following, previous = neighbours(request, number, size, count)
     results = [Batch.of(overview) for overview in found]
-    return _answer(BatchPage(count=count, next=following, previous=previous, results=results))
+    return answer(BatchPage(count=count, next=following, previous=previous, results=results))
 
 
 async def show_batch(request: Request) -> Response:
     """A batch with those of its records that are finished."""
     token = await caller(request, "read")
     query = web_of(request).query
-    overview = await query.overview(request.path_params["id"], _seen(request, token))
-    return _answer(BatchWithRecords.with_records(overview, await query.finished_records(overview.id)))
+    overview = await query.overview(request.path_params["id"], named_workspaces(request, token))
+    return answer(BatchWithRecords.with_records(overview, await query.finished_records(overview.id)))
 
 
 async def delete_batch(request: Request) -> Response:
     """Remove a batch that is DONE, with all that belongs to it."""
     token = await caller(request, "admin")
-    await web_of(request).delete(request.path_params["id"], _seen(request, token))
+    await web_of(request).delete(request.path_params["id"], named_workspaces(request, token))
     return Response(status_code=204)
 
 
@@ -89,7 +87,7 @@ async def retry_batch(request: Request) -> Response:
     token = await caller(request, "submit")
     options = await read_options(request, RetryOptions)
     seen = workspaces_seen(token, options.workspace)
-    return _answer(Batch.of(await web_of(request).retry(request.path_params["id"], seen, all_records=options.all)))
+    return answer(Batch.of(await web_of(request).retry(request.path_params["id"], seen, all_records=options.all)))
 
 
 async def retry_batches(request: Request) -> Response:
@@ -98,50 +96,36 @@ async def retry_batches(request: Request) -> Response:
     options = await read_options(request, BulkRetryOptions)
     workspace, outcomes = workspace_of(token, options.workspace), [Outcome(word) for word in options.outcome]
     done = await web_of(request).retry.many(workspace, outcomes, options.since, all_records=options.all)
-    return _answer(Retried.of(done))
+    return answer(Retried.of(done))
 
 
 async def pause_workspace(request: Request) -> Response:
     """Claim nothing of a workspace from now on; it still accepts."""
     workspace = await _administered(request)
     await web_of(request).pause.pause_workspace(workspace)
-    return _answer(WorkspaceState.model_validate({"workspace": workspace, "paused": True}))
+    return answer(WorkspaceState.model_validate({"workspace": workspace, "paused": True}))
 
 
 async def resume_workspace(request: Request) -> Response:
     """Claim what a workspace has queued meanwhile."""
     workspace = await _administered(request)
     await web_of(request).pause.resume_workspace(workspace)
-    return _answer(WorkspaceState.model_validate({"workspace": workspace, "paused": False}))
+    return answer(WorkspaceState.model_validate({"workspace": workspace, "paused": False}))
 
 
 def _acting(act: Act) -> Endpoint:
     """A POST that does something to one batch and answers how it stands then."""
 
-    async def answer(request: Request) -> Response:
+    async def act_on_one(request: Request) -> Response:
         token = await caller(request, "submit")
         options = await read_options(request, Options)
         seen = workspaces_seen(token, options.workspace)
-        return _answer(Batch.of(await act(web_of(request), request.path_params["id"], seen)))
+        return answer(Batch.of(await act(web_of(request), request.path_params["id"], seen)))
 
-    return answer
+    return act_on_one
 
 
 async def _administered(request: Request) -> str:
     """The workspace that the caller acts on as a whole."""
     token = await caller(request, "admin")
     return workspace_of(token, (await read_options(request, Options)).workspace)
-
-
-def _asked_workspaces(token: Token, texts: Sequence[str]) -> tuple[str, ...]:
-    """Those asked for, or the token's home. Raises Forbidden for one not granted."""
-    return tuple(workspace_of(token, asked) for asked in comma_separated(texts)) or (workspace_of(token, None),)
-
-
-def _seen(request: Request, token: Token) -> tuple[str, ...]:
-    """Where an id without options is looked for."""
-    return workspaces_seen(token, known_query(request, {"workspace"}).get("workspace"))
-
-
-def _answer(body: BaseModel) -> Response:
-    return json_answer(body.model_dump_json().encode())

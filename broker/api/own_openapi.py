@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, get_args
 
 from broker.api.description import Section, answer, parameter
-from broker.api.own import ROOT
 from broker.api.own_examples import (
     CANCELLED,
     JSON,
@@ -20,6 +19,7 @@ from broker.api.own_examples import (
 )
 from broker.api.own_operations import operation, options
 from broker.api.own_options import BulkRetryOptions, Options, RetryOptions
+from broker.api.own_requests import ROOT
 from broker.api.own_wire import (
     MAX_PAGE_SIZE,
     PAGE_SIZE,

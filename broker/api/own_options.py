@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from broker.api.http import read_optional_json_body
+from broker.api.moments import NO_TIME, Moment, number_or_text
 from broker.api.own_wire import OutcomeWord, SecretKindWord
 from broker.api.parameters import comma_separated
 from broker.dialects.parsing import parse_json
 from broker.errors import Invalid
 
 MAX_BYTES = 64 * 1024
-LATEST = 253_402_300_799_999
-"""The last millisecond of the year 9999."""
-
-_NO_TIME = "A time in ISO 8601 with its zone, or milliseconds since 1970, is required."
 _MESSAGES = {
     "extra_forbidden": "Unknown option.",
     "missing": "This field is required.",
@@ -38,35 +33,12 @@ def _alone(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def _moment(value: object) -> int:
-    """Milliseconds since 1970."""
-    if isinstance(value, str):
-        value = _milliseconds(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LATEST:
-        raise ValueError(_NO_TIME)
-    return value
-
-
-def _milliseconds(text: str) -> int:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(_NO_TIME)
-    return int(moment.timestamp() * 1000)
-
-
 _WORD = {"type": "string", "enum": list(get_args(OutcomeWord))}
 Outcomes = Annotated[
     list[OutcomeWord],
     Field(min_length=1),
     BeforeValidator(_alone),
     WithJsonSchema({"anyOf": [_WORD, {"type": "array", "items": _WORD, "minItems": 1}]}),
-]
-Moment = Annotated[
-    int,
-    PlainValidator(_moment),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer", "minimum": 0, "maximum": LATEST}]}
-    ),
 ]
 
 
@@ -138,14 +110,15 @@ def _truth(texts: Sequence[str]) -> bool | str:
     return {"true": True, "false": False}.get(texts[-1], texts[-1])
 
 
-def _number_or_text(texts: Sequence[str]) -> int | str:
-    return int(texts[-1]) if re.fullmatch("[0-9]{1,18}", texts[-1]) else texts[-1]
+def _moment(texts: Sequence[str]) -> int | str:
+    return number_or_text(texts[-1])
 
 
 _READERS: Mapping[str, Callable[[Sequence[str]], Any]] = {
     "all": _truth,
     "outcome": comma_separated,
-    "since": _number_or_text,
+    "since": _moment,
+    "until": _moment,
 }
 
 
@@ -159,4 +132,4 @@ def _problems(errors: Sequence[ErrorDetails]) -> dict[str, list[str]]:
 def _message(error: ErrorDetails) -> str:
     if error["type"] == "literal_error":
         return f'"{error["input"]}" is not a valid choice.'
-    return _NO_TIME if error["type"] == "value_error" else _MESSAGES[error["type"]]
+    return NO_TIME if error["type"] == "value_error" else _MESSAGES[error["type"]]

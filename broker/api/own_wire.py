@@ -24,13 +24,13 @@ SecretKindWord = Literal["v1", "v1a"]
 Address = Annotated[str, Field(json_schema_extra={"format": "uri"})]
 
 
-class _Exact(BaseModel):
+class Exact(BaseModel):
     """These keys and no others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Counts(_Exact):
+class Counts(Exact):
     """Of how many records a batch has, how many are finished, and how."""
 
     records: int = Field(ge=0, description="All records.")
@@ -39,7 +39,7 @@ class Counts(_Exact):
     failed: int = Field(ge=0, description="Those with a bad one.")
 
 
-class Batch(_Exact):
+class Batch(Exact):
     """How a batch stands, whatever its dialect."""
 
     id: UUID = Field(description="The batch's id.")
@@ -61,7 +61,7 @@ class Batch(_Exact):
         return cls.model_validate(_values(overview))
 
 
-class FinishedRecord(_Exact):
+class FinishedRecord(Exact):
     """How a record went."""
 
     index: int = Field(ge=0, description="Its place in the batch, from 0.")
@@ -84,23 +84,28 @@ class BatchWithRecords(Batch):
         return cls.model_validate({**_values(overview), "records": records})
 
 
-class BatchPage(_Exact):
-    """A page of batches, newest first."""
+class Page(Exact):
+    """A page of a list."""
 
-    count: int = Field(ge=0, description="How many batches there are on all pages.")
+    count: int = Field(ge=0, description="How many there are on all pages.")
     next: Address | None = Field(description="Address of the next page; null on the last one.")
     previous: Address | None = Field(description="Address of the page before; null on the first one.")
+
+
+class BatchPage(Page):
+    """A page of batches, newest first."""
+
     results: list[Batch] = Field(max_length=MAX_PAGE_SIZE, description="The batches of this page.")
 
 
-class Refused(_Exact):
+class Refused(Exact):
     """A batch that was not retried."""
 
     id: UUID = Field(description="The batch's id.")
     reason: str = Field(description="Why not, for people.")
 
 
-class Retried(_Exact):
+class Retried(Exact):
     """What a retry of many batches did."""
 
     retried: int = Field(ge=0, description="Batches that run again.")
@@ -113,14 +118,14 @@ class Retried(_Exact):
         return cls.model_validate({"retried": done.count, "refused": done.refused, "refusals": refusals})
 
 
-class WorkspaceState(_Exact):
+class WorkspaceState(Exact):
     """Whether a workspace's batches are worked on."""
 
     workspace: UUID = Field(description="The workspace.")
     paused: bool = Field(description="Whether its batches wait.")
 
 
-class WebhookSecret(_Exact):
+class WebhookSecret(Exact):
     """What a receiver verifies webhooks with."""
 
     kind: SecretKindWord = Field(description="The version before its signatures; `v1`: HMAC, `v1a`: ed25519.")
@@ -130,7 +135,7 @@ class WebhookSecret(_Exact):
     signs_until: Time | None = Field(description="When it stops signing, in UTC; null: not before the next rotation.")
 
 
-class WebhookSecrets(_Exact):
+class WebhookSecrets(Exact):
     """The signing secrets of a workspace."""
 
     workspace: UUID = Field(description="The workspace.")

@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from broker.api.auth import caller, workspace_of
 from broker.api.http import json_answer, resource, web_of
-from broker.api.own import ROOT
 from broker.api.own_options import RotateOptions, read_options
+from broker.api.own_requests import ROOT
 from broker.api.own_wire import WebhookSecrets
 from broker.api.parameters import known_query
 from broker.webhooks.keys import SigningSecret

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from broker.cli.client import Client, Refused
+from broker.cli.arguments import AsJson, InWorkspaces, each, given, moment
+from broker.cli.client import Client
 from broker.cli.processes import run
 from broker.cli.tables import console, fitting_table, new_table
 from broker.errors import Invalid
 
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 COLUMNS = ("id", "dialect", "type", "endpoint", "status", "run", "records", "created")
 SPARE = ("dialect", "endpoint", "run", "created")
 
 batches = typer.Typer(help="Batches: how they stand, cancel, retry, pause.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="The batch's id, or its dialect's own id of it.")]
 Ids = Annotated[list[str], typer.Argument(help="Ids of batches, or their dialects' own ids of them.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the API's JSON.")]
-InWorkspaces = Annotated[list[str] | None, typer.Option("--workspace", help="Id of a workspace; default: the token's.")]
 
 
 @batches.command("list")
@@ -41,7 +37,7 @@ def show_batches(
 ) -> None:
     """List batches, newest first. A filter may be repeated."""
     filters = {"status": status, "type": type, "dialect": dialect, "outcome": outcome, "workspace": workspace}
-    run(_list({**_given(filters), "page": page, "page_size": page_size}, as_json))
+    run(_list({**given(filters), "page": page, "page_size": page_size}, as_json))
 
 
 @batches.command("show")
@@ -72,8 +68,8 @@ def retry(
     if not ids and not outcome:
         raise Invalid("ids of batches are needed, or --outcome for all that ended so")
     if not ids:
-        moment = None if since is None else _moment(since)
-        run(_retry_many({**_given({"outcome": outcome, "since": moment, "workspace": workspace}), "all": all}))
+        options = {"outcome": outcome, "since": moment(since), "workspace": workspace}
+        run(_retry_many({**given(options), "all": all}))
         return
     if outcome or since or workspace:
         raise Invalid("ids of batches and --outcome, --since or --workspace do not go together")
@@ -133,7 +129,7 @@ async def _act(ids: Sequence[str], verb: str, **options: Any) -> None:
             batch = await client.act(id, verb, options)
             return f"{batch['id']}  {_standing(batch)}"
 
-        await _each(ids, one)
+        await each(ids, one)
 
 
 async def _delete(ids: Sequence[str]) -> None:
@@ -143,26 +139,13 @@ async def _delete(ids: Sequence[str]) -> None:
             await client.delete(id)
             return f"{id}  deleted"
 
-        await _each(ids, one)
+        await each(ids, one)
 
 
 async def _retry_many(options: Mapping[str, Any]) -> None:
     async with Client.of_environment() as client:
         done = await client.retry_many(options)
     typer.echo(f"{done['retried']} retried, {done['refused']} refused")
-
-
-async def _each(ids: Sequence[str], do: Callable[[str], Awaitable[str]]) -> None:
-    """Do it to every batch, whatever becomes of the others. Exit status 1 when one was refused."""
-    refused = 0
-    for id in ids:
-        try:
-            typer.echo(await do(id))
-        except Refused as error:
-            refused += 1
-            typer.echo(f"broker: {error.message}", err=True)
-    if refused:
-        raise typer.Exit(1)
 
 
 def table_of(found: Sequence[Mapping[str, Any]], screen: Console) -> Table:
@@ -185,13 +168,3 @@ def _row(batch: Mapping[str, Any]) -> dict[str, str]:
 def _standing(batch: Mapping[str, Any]) -> str:
     """`PROCESSING`, `DONE succeeded`."""
     return f"{batch['status']} {batch['outcome'] or ''}".rstrip()
-
-
-def _moment(text: str) -> int | str:
-    """`2h` ago in ms since 1970; another text goes to the broker as it is."""
-    ago = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
-    return text if ago is None else max(0, int((time.time() - int(ago[1]) * SECONDS[ago[2]]) * 1000))
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}

@@ -103,12 +103,12 @@ class Client:
     async def batch(self, id: str) -> dict[str, Any]:
         """How a batch stands, whatever its dialect, with its finished records."""
         with _naming(id):
-            return await self._repeated("GET", _path_of(id))
+            return await self._repeated("GET", _path_of(BATCHES, id))
 
     async def act(self, id: str, verb: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Cancel, retry, pause or resume a batch; how it stands then."""
         with _naming(id):
-            return await self._json("POST", f"{_path_of(id)}/{verb}", json=options)
+            return await self._json("POST", f"{_path_of(BATCHES, id)}/{verb}", json=options)
 
     async def retry_many(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """How many batches run again, and how many cannot. The answer comes when all are queued."""
@@ -116,7 +116,7 @@ class Client:
 
     async def delete(self, id: str) -> None:
         with _naming(id):
-            await self._answer("DELETE", _path_of(id))
+            await self._answer("DELETE", _path_of(BATCHES, id))
 
     async def download(self, url: str) -> bytes:
         """An output. Its link is signed, so no token goes there."""
@@ -175,13 +175,13 @@ async def is_ready(url: str) -> bool:
         return False
 
 
-def _path_of(id: str) -> str:
-    return f"{BATCHES}/{quote(id, safe='')}"
+def _path_of(root: str, id: str) -> str:
+    return f"{root}/{quote(id, safe='')}"
 
 
 @contextmanager
 def _naming(id: str) -> Iterator[None]:
-    """A refusal that is raised in here names the batch that it is about."""
+    """A refusal that is raised in here names what it is about."""
     try:
         yield
     except Refused as error:

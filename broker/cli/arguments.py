@@ -1,0 +1,40 @@
+"""What the commands over the API have in common: their options, times, and one act on each of many ids."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from broker.cli.client import Refused
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+AsJson = Annotated[bool, typer.Option("--json", help="Print the API's JSON.")]
+InWorkspaces = Annotated[list[str] | None, typer.Option("--workspace", help="Id of a workspace; default: the token's.")]
+
+
+async def each(ids: Sequence[str], do: Callable[[str], Awaitable[str]]) -> None:
+    """Do it to every one, whatever becomes of the others. Exit status 1 when one was refused."""
+    refused = 0
+    for id in ids:
+        try:
+            typer.echo(await do(id))
+        except Refused as error:
+            refused += 1
+            typer.echo(f"broker: {error.message}", err=True)
+    if refused:
+        raise typer.Exit(1)
+
+
+def moment(text: str | None) -> int | str | None:
+    """`2h` ago in ms since 1970; another text goes to the broker as it is."""
+    ago = re.fullmatch(r"([0-9]{1,6})([smhdw])", text or "")
+    return text if ago is None else max(0, int((time.time() - int(ago[1]) * SECONDS[ago[2]]) * 1000))
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were given."""
+    return {name: value for name, value in options.items() if value is not None}
