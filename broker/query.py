@@ -48,7 +48,7 @@ class Query:
         """(how many there are, page `number` from 1). Raises NotFound past the end; page 1 is always there."""
         async with self.database.reading() as connection:
             count = await count_batches(connection, which)
-            _check_page(number, size, count)
+            check_page(number, size, count)
             return count, await list_batches(connection, which, (number - 1) * size, size)
 
     async def overview(self, id: str, workspaces: Collection[str]) -> Overview:
@@ -74,7 +74,7 @@ class Query:
         """(how many there are, page `number` from 1), newest first over all dialects. Raises as `page` does."""
         async with self.database.reading() as connection:
             count = await count_overviews(connection, which)
-            _check_page(number, size, count)
+            check_page(number, size, count)
             return count, await list_overviews(connection, which, (number - 1) * size, size)
 
 
@@ -90,6 +90,7 @@ def _seen(found: Found | None, dialect: str, workspaces: Collection[str]) -> Fou
     return found
 
 
-def _check_page(number: int, size: int, count: int) -> None:
+def check_page(number: int, size: int, count: int) -> None:
+    """Raises NotFound for a page past the end; page 1 is always there."""
     if number > 1 and (number - 1) * size >= count:
         raise NotFound("Invalid page.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 from broker.api.description import Section, answer, parameter
 from broker.api.own_examples import (
@@ -17,12 +17,10 @@ from broker.api.own_examples import (
     WITH_RECORDS,
     WORKSPACE,
 )
-from broker.api.own_operations import operation, options
+from broker.api.own_operations import LOOKED_IN, filter_by, operation, options, page_parameters
 from broker.api.own_options import BulkRetryOptions, Options, RetryOptions
 from broker.api.own_requests import ROOT
 from broker.api.own_wire import (
-    MAX_PAGE_SIZE,
-    PAGE_SIZE,
     BatchPage,
     BatchWithRecords,
     OutcomeWord,
@@ -39,11 +37,6 @@ from handlers.registry import Registry
 
 TAG = "Batches"
 _operation = partial(operation, TAG)
-_WORKSPACE = parameter(
-    "workspace",
-    {"type": "string", "format": "uuid"},
-    "Look in this workspace only; default: in all that the token may use.",
-)
 _ID = parameter("id", {"type": "string"}, "The batch's id, or its dialect's own id of it.", place="path", example=ID)
 
 
@@ -74,21 +67,15 @@ def section(registry: Registry) -> Section:
 
 
 def _list(registry: Registry) -> Schema:
-    positive = {"type": "integer", "minimum": 1}
     return {
         **_operation("listBatches", "read", "List batches", "Batches of every dialect, newest first, in pages."),
         "parameters": [
-            parameter("page", {**positive, "default": 1}, "Which page. One after the last is a 404."),
-            parameter(
-                "page_size",
-                {**positive, "default": PAGE_SIZE},
-                f"Batches on a page, at most {MAX_PAGE_SIZE}; more counts as {MAX_PAGE_SIZE}.",
-            ),
-            _filter("status", {"enum": list(get_args(StatusWord))}, "Only batches in these states."),
-            _filter("type", {"enum": sorted({*TYPES, *registry})}, "Only batches of these types."),
-            _filter("dialect", {"enum": sorted(EVENTS)}, "Only batches that came in these wire formats."),
-            _filter("outcome", {"enum": list(get_args(OutcomeWord))}, "Only batches that ended in these ways."),
-            _filter("workspace", {"format": "uuid"}, "Whose batches; default: the token's own workspace."),
+            *page_parameters("Batches"),
+            filter_by("status", {"enum": list(get_args(StatusWord))}, "Only batches in these states."),
+            filter_by("type", {"enum": sorted({*TYPES, *registry})}, "Only batches of these types."),
+            filter_by("dialect", {"enum": sorted(EVENTS)}, "Only batches that came in these wire formats."),
+            filter_by("outcome", {"enum": list(get_args(OutcomeWord))}, "Only batches that ended in these ways."),
+            filter_by("workspace", {"format": "uuid"}, "Whose batches; default: the token's own workspace."),
         ],
         "responses": {"200": answer("A page.", ref("BatchPage"), page=PAGE), **errors(400, 401, 403, 404, 503)},
     }
@@ -97,7 +84,7 @@ def _list(registry: Registry) -> Schema:
 def _show() -> Schema:
     return {
         **_operation("getBatch", "read", "Get a batch", "How it stands, with those of its records that are finished."),
-        "parameters": [_WORKSPACE],
+        "parameters": [LOOKED_IN],
         "responses": {
             "200": answer("The batch.", ref("BatchWithRecords"), done=WITH_RECORDS),
             **errors(400, 401, 403, 404, 503),
@@ -115,7 +102,7 @@ def _delete() -> Schema:
             "`Idempotency-Key` is forgotten with it. "
             "A 409 before it is `DONE`.",
         ),
-        "parameters": [_WORKSPACE],
+        "parameters": [LOOKED_IN],
         "responses": {"204": {"description": "It is gone."}, **errors(400, 401, 403, 404, 409, 503)},
     }
 
@@ -202,9 +189,3 @@ def _workspace(verb: str, effect: str, *, paused: bool) -> Schema:
             **errors(400, 401, 403, 413, 415, 503),
         },
     }
-
-
-def _filter(name: str, item: dict[str, Any], description: str) -> Schema:
-    """A parameter that may be repeated, or hold several values with commas between them."""
-    schema = {"type": "array", "items": {"type": "string", **item}}
-    return parameter(name, schema, f"{description} Several: repeated, or with commas.")
