@@ -31,14 +31,14 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 NO_IMAGE = {"_base64": "aGVsbG8="}
 """A record that is done as soon as it is looked at."""
 
-Try: TypeAlias = tuple[int | None, str | None]
-"""The status and the error of an attempt as they are recorded."""
+Try: TypeAlias = tuple[str, int | None, str | None]
+"""The state of a delivery in the end, and the status and the error of an attempt at it, as they are recorded."""
 
-OK: Sequence[Try] = [(200, None)]
-TIMEOUT: Sequence[Try] = [(None, "timeout")]
-INVALID: Sequence[Try] = [(None, "invalid answer")]
-LOST: Sequence[Try] = [(None, "connection lost")]
-FAILED: Sequence[Try] = [(None, "connection failed")]
+OK: Sequence[Try] = [("delivered", 200, None)]
+TIMEOUT: Sequence[Try] = [("exhausted", None, "timeout")]
+INVALID: Sequence[Try] = [("exhausted", None, "invalid answer")]
+LOST: Sequence[Try] = [("exhausted", None, "connection lost")]
+FAILED: Sequence[Try] = [("exhausted", None, "connection failed")]
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -152,20 +152,18 @@ async def announce(broker: Broker, url: str) -> str:
 
 async def attempts(broker: Broker, batch: str) -> Sequence[Row[Any]]:
     """Those of a batch's delivery, once no other follows."""
-    mine = select(_deliveries.c.id).where(_deliveries.c.batch_id == batch, _deliveries.c.state != "pending")
-
-    async def over() -> bool:
-        return bool(await broker.store.rows(mine))
-
-    await until(over)
-    return await broker.store.rows(
-        select(_attempts).where(_attempts.c.delivery_id.in_(mine)).order_by(_attempts.c.number)
+    ended = (
+        select(_attempts, _deliveries.c.state)
+        .join(_deliveries, _attempts.c.delivery_id == _deliveries.c.id)
+        .where(_deliveries.c.batch_id == batch, _deliveries.c.state != "pending")
+        .order_by(_attempts.c.number)
     )
+    return await until(lambda: broker.store.rows(ended))
 
 
 def tries(rows: Sequence[Row[Any]]) -> Sequence[Try]:
     """What came of them, once: one that died within a second, which depends on the machine, is repeated at once."""
-    found = [(row.status_code, row.error) for row in rows]
+    found = [(row.state, row.status_code, row.error) for row in rows]
     return found[:1] if found == found[:1] * 2 else found
 
 
@@ -328,7 +326,7 @@ async def test_a_redirect_leads_nowhere(broker: Broker, start_worker: StartWorke
             for location in (private.url(), "http://169.254.169.254/latest/", "", "http://[::1", "//")
         }
         found = await all_faced(broker, ways)
-        assert outcomes(found) == {name: [(int(name.split()[0]), None)] for name in ways}
+        assert outcomes(found) == {name: [("exhausted", int(name[:3]), None)] for name in ways}
         assert private.connections == 0
 
 
