@@ -11,7 +11,7 @@ from typing import cast
 
 from redis.asyncio import Redis
 
-from broker.queue.connection import bell_name
+from broker.queue.connection import bell_name, end
 from tests.acceptance.fleet import Fleet
 from tests.acceptance.load import Load
 from tests.acceptance.processes import SECONDS, Commands
@@ -43,9 +43,7 @@ class DeafListeners:
                         await asyncio.sleep(0.01)
                 yield
             finally:
-                for listener in listeners:
-                    listener.cancel()
-                await asyncio.wait(listeners)
+                await asyncio.gather(*map(end, listeners))
 
     async def _listen(self, redis: Redis) -> None:
         while True:
