@@ -17,7 +17,7 @@ LINK = re.compile(r"\[([^]]+)\]\((\.\./tests/[^)]+\.py)\)")
 PROMISES = PAGE.partition("\n## What is promised")[2].partition("\n## ")[0]
 PROMISED = (
     *("event", "signature", "vectors", "secret", "schedule", "answers", "busy", "deadline", "answer's size"),
-    *("certificates", "your headers", "connections", "addresses"),
+    *("isolation", "breaker", "disabling", "events", "certificates", "your headers", "connections", "addresses"),
 )
 
 
