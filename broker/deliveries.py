@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from broker.endpoints import Call, Endpoint
+from broker.errors import Invalid
 
 EVENT_DONE = "batch.done"
 MAX_HEADERS = 50
@@ -208,6 +209,13 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if problem:
             problems[name] = problem
     return problems
+
+
+def require_headers(headers: Mapping[str, str]) -> None:
+    """Raises Invalid, whose field `headers` names each that a customer may not set."""
+    if problems := check_headers(headers):
+        named = {name: [text] for name, text in problems.items() if name}
+        raise Invalid(fields={"headers": named or list(problems.values())})
 
 
 def _problem(name: str, value: str) -> str | None:

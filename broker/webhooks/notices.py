@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -38,7 +39,7 @@ class Notices:
 
 
 def notice(event: Event) -> bytes:
-    """The bytes to send, in the form that Standard Webhooks 1.0 proposes."""
+    """The bytes to send."""
     data = {
         "workspace": event.workspace,
         "endpoint": event.endpoint,
@@ -48,5 +49,10 @@ def notice(event: Event) -> bytes:
         "delivery": event.delivery,
         "batch": event.batch,
     }
-    timestamp = datetime.fromtimestamp(event.at / 1000, UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"type": event.kind, "timestamp": timestamp.replace("+00:00", "Z"), "data": data}).encode()
+    return told(event.kind, event.at, data)
+
+
+def told(type: str, at: int, data: Mapping[str, object]) -> bytes:
+    """A body as Standard Webhooks 1.0 proposes it. at: ms since 1970."""
+    timestamp = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return json.dumps({"type": type, "timestamp": timestamp, "data": data}).encode()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import httpx
 import structlog
 
-from broker.deliveries import DueDelivery
+from broker.deliveries import DueDelivery, Verdict, verdict
 from broker.errors import AddressRefused, Unavailable
 from broker.net.body import read_up_to
 from broker.secrets import Purpose, Vault
@@ -40,6 +40,13 @@ class Answer:
     wish: str = ""
     retry_after: str = ""
 
+    @property
+    def verdict(self) -> Verdict:
+        """What it means for what was sent."""
+        if self.error == REFUSED:
+            return Verdict.NEVER
+        return Verdict.LATER if self.status_code is None else verdict(self.status_code, self.wish)
+
 
 @dataclass(frozen=True, slots=True)
 class Poster:
@@ -51,28 +58,29 @@ class Poster:
     timeout: float
 
     async def post(self, delivery: DueDelivery) -> Answer:
-        """What came of one POST; what is wrong on our side counts as a try too, so that every delivery ends.
+        """What came of one try; what is wrong on our side counts as a try too, so that every delivery ends.
 
         Raises Unavailable when the database is away.
         """
         try:
-            return await self._post(delivery)
+            target = json.loads(self.vault.open(Purpose.WEBHOOK_TARGET, delivery.target))
+            return await self.send(delivery.workspace, delivery.id, target["url"], target["headers"], delivery.body)
         except Unavailable:
             raise
         except Exception:
             log.exception("delivery.crashed", delivery=delivery.id, batch=delivery.batch)
             return Answer(error=NOT_SENT)
 
-    async def _post(self, delivery: DueDelivery) -> Answer:
-        target = json.loads(self.vault.open(Purpose.WEBHOOK_TARGET, delivery.target))
-        secrets = await self.keys.of(delivery.workspace)
-        ours = {
-            **signed_headers(secrets, delivery.id, int(time.time()), delivery.body),
-            "content-type": "application/json",
-        }
+    async def send(self, workspace: str, id: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """What came of one signed POST. headers: the customer's; id: what is sent as `webhook-id`.
+
+        Raises Unavailable when the database is away.
+        """
+        secrets = await self.keys.of(workspace)
+        ours = {**signed_headers(secrets, id, int(time.time()), body), "content-type": "application/json"}
         try:
             async with asyncio.timeout(self.timeout):
-                return await self._exchange(target["url"], {**_foreign(target["headers"], ours), **ours}, delivery.body)
+                return await self._exchange(url, {**_foreign(headers, ours), **ours}, body)
         except AddressRefused:
             return Answer(error=REFUSED)
         except (TimeoutError, httpx.TimeoutException):

@@ -21,7 +21,6 @@ from broker.deliveries import (
     call_of,
     pause_before,
     slowdown,
-    verdict,
 )
 from broker.endpoints import Call
 from broker.errors import Unavailable
@@ -182,8 +181,8 @@ class Sender:
     def _state(answer: Answer) -> State:
         if answer.error == REFUSED:
             return State.REFUSED
-        judged = Verdict.LATER if answer.status_code is None else verdict(answer.status_code, answer.wish)
-        return {Verdict.DONE: State.DELIVERED, Verdict.NEVER: State.STOPPED, Verdict.LATER: State.PENDING}[judged]
+        states = {Verdict.DONE: State.DELIVERED, Verdict.NEVER: State.STOPPED, Verdict.LATER: State.PENDING}
+        return states[answer.verdict]
 
 
 def _call(answer: Answer) -> Call | None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, to_json
 
 from broker.batches import Draft, Submission, Webhook
-from broker.deliveries import check_headers
+from broker.deliveries import require_headers
 from broker.dialects.parsing import parse_json
 from broker.dialects.ximilar.wire import MAX_RECORDS, RecordBody, SubmitBody, WebhookBody
 from broker.errors import Invalid
@@ -109,11 +109,9 @@ def _webhook(body: WebhookBody | None, check_url: CheckUrl) -> Webhook | None:
     headers = body.headers or {}
     try:
         _check(body.endpoint, "endpoint", check_url)
+        require_headers(headers)
     except Invalid as error:
         raise Invalid(fields={"webhook": error.fields}) from error
-    if problems := check_headers(headers):
-        named = {name: [text] for name, text in problems.items() if name}
-        raise Invalid(fields={"webhook": {"headers": named or list(problems.values())}})
     return Webhook(body.endpoint, headers)
 
 
