@@ -20,7 +20,7 @@ from tests.integration.work.scene import BATCHES, Scene
 
 QUEUE, BELL = queue_name("hostile"), bell_name("hostile")
 SEED = 4
-TIMES, AT_ONCE = 4, 3
+TIMES, AT_ONCE = 3, 4
 LISTENERS = 8
 HOUR_MS = 3_600_000
 FOR_EVER = 3600
@@ -65,7 +65,7 @@ class Disorder:
     async def _repeat(self, act: Callable[[], Awaitable[object]]) -> None:
         while True:
             await act()
-            await asyncio.sleep(self.random.uniform(0, 0.005))
+            await asyncio.sleep(self.random.uniform(0, 0.02))
 
 
 async def test_each_batch_runs_once_and_soon_whatever_becomes_of_its_nudge_and_bell(
