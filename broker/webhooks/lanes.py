@@ -1,7 +1,8 @@
 """How many tries a process makes at once: in all, of one origin, of one endpoint.
 
 An endpoint begins with one try at a time and has twice as many after each answer, so that one that hangs never has
-many; and those that have not proven themselves share a part of the slots, so that no number of them takes them all.
+many; and those that have not proven themselves share half of the slots, in all and of an origin, so that no number of
+them takes them all.
 """
 
 from __future__ import annotations
@@ -12,33 +13,41 @@ from dataclasses import dataclass, field
 from typing import Self
 
 SLOTS = 256
-UNPROVEN_SLOTS = 128
 ORIGIN_SLOTS = 64
+UNPROVEN = 0.5
+"""The share of either that endpoints without an answer to their latest try may take."""
 WIDEST = 16
 REMEMBERED = 5000
 
 
 @dataclass(slots=True)
 class Usher:
-    """The lanes as they stood when a claim was made; counts what that claim admits."""
+    """The lanes as they stood when a claim was made; counts what that claim admits. unproven: tries by origin."""
 
     widths: Mapping[str, int]
-    sending: Counter[str]
-    origins: Counter[str]
-    unproven: int
+    tries: Counter[str] = field(default_factory=Counter)
+    origins: Counter[str] = field(default_factory=Counter)
+    unproven: Counter[str] = field(default_factory=Counter)
 
     def fresh(self) -> Self:
-        return type(self)(self.widths, self.sending.copy(), self.origins.copy(), self.unproven)
+        return type(self)(self.widths, self.tries.copy(), self.origins.copy(), self.unproven.copy())
 
     def room(self, endpoint: str, origin: str) -> int:
-        width = self.widths.get(endpoint, 1)
-        room = min(width - self.sending[endpoint], ORIGIN_SLOTS - self.origins[origin])
-        return min(room, UNPROVEN_SLOTS - self.unproven) if width == 1 else room
+        width = self._width(endpoint)
+        room = min(width - self.tries[endpoint], ORIGIN_SLOTS - self.origins[origin])
+        if width > 1:
+            return room
+        unproven = int(UNPROVEN * SLOTS) - self.unproven.total(), int(UNPROVEN * ORIGIN_SLOTS) - self.unproven[origin]
+        return min(room, *unproven)
 
     def admit(self, endpoint: str, origin: str) -> None:
-        self.sending[endpoint] += 1
+        self.tries[endpoint] += 1
         self.origins[origin] += 1
-        self.unproven += self.widths.get(endpoint, 1) == 1
+        if self._width(endpoint) == 1:
+            self.unproven[origin] += 1
+
+    def _width(self, endpoint: str) -> int:
+        return self.widths.get(endpoint, 1)
 
 
 @dataclass(slots=True)
@@ -46,34 +55,28 @@ class Lanes:
     """What this process sends, and how wide each endpoint's lane is: 1, or as many as its answers have earned it."""
 
     _widths: dict[str, int] = field(default_factory=dict)
-    _sending: Counter[str] = field(default_factory=Counter)
-    _origins: Counter[str] = field(default_factory=Counter)
+    _tries: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
     def free(self) -> int:
         """Slots of the process."""
-        return SLOTS - self._sending.total()
+        return SLOTS - self._tries.total()
 
     def usher(self) -> Usher:
-        unproven = sum(count for endpoint, count in self._sending.items() if self._widths.get(endpoint, 1) == 1)
-        return Usher(dict(self._widths), self._sending.copy(), self._origins.copy(), unproven)
+        usher = Usher(dict(self._widths))
+        for endpoint, origin in self._tries.elements():
+            usher.admit(endpoint, origin)
+        return usher
 
     def begin(self, endpoint: str, origin: str) -> None:
-        self._sending[endpoint] += 1
-        self._origins[origin] += 1
+        self._tries[endpoint, origin] += 1
 
     def end(self, endpoint: str, origin: str, *, answered: bool) -> None:
         """answered: within the time limit, whatever was said."""
-        _take_one(self._sending, endpoint)
-        _take_one(self._origins, origin)
+        self._tries[endpoint, origin] -= 1
+        self._tries += Counter()  # keeps what is above zero
         width = self._widths.pop(endpoint, 1)  # at the end of the dictionary: used last
         if answered:
             self._widths[endpoint] = min(2 * width, WIDEST)
         if len(self._widths) > REMEMBERED:
             del self._widths[next(iter(self._widths))]
-
-
-def _take_one(counts: Counter[str], key: str) -> None:
-    counts[key] -= 1
-    if not counts[key]:
-        del counts[key]

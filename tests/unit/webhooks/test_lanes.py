@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.webhooks.lanes import ORIGIN_SLOTS, REMEMBERED, SLOTS, UNPROVEN_SLOTS, WIDEST, Lanes
+from broker.webhooks.lanes import ORIGIN_SLOTS, REMEMBERED, SLOTS, WIDEST, Lanes
 
 
 def answer(lanes: Lanes, endpoint: str, times: int = 1, *, answered: bool = True) -> None:
@@ -58,25 +58,39 @@ def test_a_claim_sees_the_lanes_as_they_stood_when_it_was_made() -> None:
 
 def test_endpoints_of_one_origin_share_its_slots() -> None:
     lanes = Lanes()
+    for number in range(ORIGIN_SLOTS):
+        answer(lanes, f"good-{number}")
+        answer(lanes, "another")
     usher = lanes.usher()
     for number in range(ORIGIN_SLOTS):
-        assert usher.room(f"e{number}", "origin") == 1
-        usher.admit(f"e{number}", "origin")
+        assert usher.room(f"good-{number}", "origin") == 2
+        usher.admit(f"good-{number}", "origin")
     assert usher.room("another", "origin") == 0
-    assert usher.room("another", "elsewhere") == 1
+    assert usher.room("another", "elsewhere") == WIDEST
+
+
+def test_endpoints_that_have_not_answered_share_half_of_their_origin_s_slots() -> None:
+    lanes = Lanes()
+    answer(lanes, "good", 2)
+    for number in range(ORIGIN_SLOTS // 2 - 1):
+        lanes.begin(f"hangs-{number}", "origin")
+    usher = lanes.usher()
+    assert usher.room("new", "origin") == 1
+    usher.admit("new", "origin")
+    assert (usher.room("newer", "origin"), usher.room("newer", "elsewhere")) == (0, 1)
+    assert usher.room("good", "origin") == 4
 
 
 def test_endpoints_that_have_not_answered_share_half_of_the_slots() -> None:
     lanes = Lanes()
     answer(lanes, "good")
-    for number in range(UNPROVEN_SLOTS - 1):
+    for number in range(SLOTS // 2 - 1):
         lanes.begin(f"hangs-{number}", f"o{number}")
     usher = lanes.usher()
     assert usher.room("new", "new") == 1
     usher.admit("new", "new")
     assert usher.room("newer", "newer") == 0
     assert usher.room("good", "good") == 2
-    assert UNPROVEN_SLOTS <= SLOTS / 2
 
 
 def test_one_that_has_lost_its_trust_is_counted_with_them() -> None:
@@ -85,7 +99,7 @@ def test_one_that_has_lost_its_trust_is_counted_with_them() -> None:
     for _ in range(8):
         lanes.begin("bad", "bad")
     lanes.end("bad", "bad", answered=False)
-    assert lanes.usher().unproven == 7
+    assert lanes.usher().unproven == {"bad": 7}
 
 
 def test_the_endpoints_used_last_are_remembered() -> None:

@@ -1,0 +1,177 @@
+"""Endpoints do not get in each other's way: one that hangs, one that always fails, and those that answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from sqlalchemy import select, update
+
+from broker.endpoints import LEAST_CALLS
+from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
+from broker.webhooks.lanes import WIDEST
+from tests.integration.net.servers import reply, stall
+from tests.integration.receiver import Receiver, read_post
+from tests.integration.running import Broker, StartWorker, Worker, in_base64, photograph, until
+
+SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
+_deliveries, _endpoints, _attempts = table(DeliveryRow), table(EndpointRow), table(AttemptRow)
+
+
+async def announce(broker: Broker, *urls: str) -> None:
+    for url in urls:
+        await broker.post({"type": "upscaler", "records": [SOURCE], "webhook": {"endpoint": url}})
+
+
+async def owed(broker: Broker, count: int) -> None:
+    """Until so many batches are DONE and have their deliveries."""
+
+    async def all_there() -> bool:
+        return len(await broker.store.rows(select(_deliveries.c.id))) >= count
+
+    await until(all_there)
+
+
+@pytest.fixture
+async def hanging() -> AsyncIterator[Receiver]:
+    """It takes a POST and never answers."""
+    async with Receiver(answers=[stall]).listen() as receiver:
+        yield receiver
+
+
+async def test_an_endpoint_that_hangs_is_sent_one_at_a_time_and_delays_no_other(
+    broker: Broker, start_worker: StartWorker, hanging: Receiver, receiver: Receiver
+) -> None:
+    await start_worker(webhook_timeout=60)
+    await announce(broker, *[hanging.url()] * 6)
+    await owed(broker, 6)
+    await announce(broker, *[receiver.url()] * 3, hanging.url(), receiver.url())
+    await receiver.posted(4)
+    await owed(broker, 11)
+
+    async def held() -> bool:
+        return len(await broker.store.rows(select(_deliveries.c.id).where(_deliveries.c.held.is_not(None)))) == 6
+
+    await until(held)
+    assert len(hanging.posts) == 1
+
+
+async def test_an_endpoint_that_hung_has_its_turn_again_and_again(
+    broker: Broker, start_worker: StartWorker, hanging: Receiver
+) -> None:
+    await start_worker(webhook_timeout=0.2, webhook_schedule=("0", "6000"))
+    await announce(broker, *[hanging.url()] * 4)
+    await hanging.posted(4)
+    assert len({post.headers["webhook-id"] for post in hanging.posts}) == 4
+
+
+@dataclass
+class Counting:
+    """What `on_post` of a receiver counts: POSTs that wait at its gate for their answer."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    now: int = 0
+    most: int = 0
+
+    async def __call__(self) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await self.gate.wait()
+        self.now -= 1
+
+
+async def test_an_endpoint_that_answers_is_sent_many_at_once_but_not_all(
+    broker: Broker, worker: Worker, receiver: Receiver
+) -> None:
+    counting = receiver.on_post = Counting()
+    counting.gate.set()
+    await announce(broker, *[receiver.url()] * 4)
+    await receiver.posted(4)
+    counting.gate.clear()
+    await announce(broker, *[receiver.url()] * (WIDEST + 4))
+
+    async def full() -> bool:
+        return counting.now == WIDEST
+
+    await until(full)
+    await owed(broker, WIDEST + 8)
+    counting.gate.set()
+    await receiver.posted(WIDEST + 8)
+    assert counting.most == WIDEST
+    assert len({post.headers["webhook-id"] for post in receiver.posts}) == WIDEST + 8
+
+
+async def test_ten_failures_open_the_breaker_and_one_try_probes_it_later(
+    broker: Broker, start_worker: StartWorker, receiver: Receiver
+) -> None:
+    async def held(count: int) -> None:
+        async def so_many() -> bool:
+            waiting = select(_deliveries.c.id).where(_deliveries.c.held.is_not(None))
+            return len(await broker.store.rows(waiting)) == count
+
+        await until(so_many)
+
+    receiver.answers = [reply(500)]
+    await start_worker(webhook_schedule=("0",) * 30)
+    await announce(broker, receiver.url())
+    await held(1)
+    assert len(receiver.posts) == LEAST_CALLS
+    await announce(broker, *[receiver.url("/hook?another=query")] * 2)
+    await held(3)
+    assert len(receiver.posts) == LEAST_CALLS
+    half_open = update(_endpoints).values(open_until=0)
+    await broker.store.change(half_open)
+    await receiver.posted(LEAST_CALLS + 1)
+    await held(3)
+    assert len(receiver.posts) == LEAST_CALLS + 1
+    receiver.answers = [reply(200)]
+    await broker.store.change(half_open)
+    posts = await receiver.posted(LEAST_CALLS + 4)
+    assert len({post.headers["webhook-id"] for post in posts[-3:]}) == 3
+    row = await broker.store.row(select(_endpoints))
+    assert (row.state, row.open_until) == ("healthy", None)
+
+
+@dataclass
+class KeptAlive:
+    """A receiver that answers many POSTs on one connection."""
+
+    url: str = ""
+    connections: int = 0
+    targets: list[str] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                self.targets.append((await read_post(reader)).target)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+
+@asynccontextmanager
+async def kept_alive() -> AsyncIterator[KeptAlive]:
+    receiver = KeptAlive()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield receiver
+
+
+async def test_connections_to_one_origin_are_used_again(broker: Broker, worker: Worker) -> None:
+    async with kept_alive() as receiver:
+        paths: Sequence[str] = [f"/{number}" for number in range(5)]
+        for number, path in enumerate(paths, start=1):
+            await announce(broker, receiver.url + path)
+
+            async def came(count: int = number) -> bool:
+                rows = await broker.store.rows(select(_attempts.c.number).where(_attempts.c.status_code == 200))
+                return len(rows) == count
+
+            await until(came)
+        assert (receiver.targets, receiver.connections) == (paths, 1)
