@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -69,6 +70,49 @@ def broker(data_dir: Path, database_url: str) -> Iterator[tuple[int, str]]:
             yield port, token
     finally:
         valkey.stop()
+
+
+@contextmanager
+def everything(data_dir: Path) -> Iterator[tuple[str, str]]:
+    """The URL of a `broker up` with one worker process that may reach this machine, and a token for it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
+    command = [sys.executable, "-m", "broker", "up", "--port", "0", "--data-dir", str(data_dir), "--workers", "1"]
+    command += ["--allow-network", "127.0.0.1/32"]
+    settings = {"BROKER_LOG_LEVEL": "error", "BROKER_WEBHOOK_SCHEDULE": "0,60,300", "BROKER_OUTPUT_HOURS": "72"}
+    process = subprocess.Popen(command, env=environment | settings, stdout=subprocess.DEVNULL)
+    try:
+        yield _url_of(data_dir, process), (data_dir / "token").read_text().strip()
+    finally:
+        process.terminate()
+        status = process.wait(STOP_SECONDS)
+    if status != 0:
+        raise RuntimeError(f"broker up ended with status {status}")
+
+
+def _url_of(data_dir: Path, process: subprocess.Popen[bytes]) -> str:
+    """The URL that `broker up` answers at, once it is ready."""
+    end = time.monotonic() + START_SECONDS
+    written = data_dir / "url"
+    while time.monotonic() < end and process.poll() is None:
+        with suppress(httpx.TransportError, FileNotFoundError):
+            url = written.read_text().strip()
+            if url and httpx.get(f"{url}/readyz", trust_env=False).status_code == 200:
+                return url
+        time.sleep(0.1)
+    raise RuntimeError("`broker up` is not ready")
+
+
+async def deliveries(data_dir: Path, origins: Collection[str]) -> tuple[int, dict[str, int]]:
+    """How many batches are open, and the deliveries to these URLs: id -> when it was owed, in ms since 1970."""
+    database = open_database("", data_dir)
+    owed = "SELECT d.id, d.created, e.origin FROM deliveries d JOIN endpoints e ON e.id = d.endpoint"
+    try:
+        async with database.reading() as connection:
+            waiting = await connection.scalar(text("SELECT count(*) FROM batches WHERE status <> 'DONE'"))
+            rows = (await connection.execute(text(owed))).all()
+    finally:
+        await database.aclose()
+    return int(waiting or 0), {row.id: row.created for row in rows if row.origin in origins}
 
 
 @contextmanager
