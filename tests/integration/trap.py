@@ -128,3 +128,8 @@ def reset(writer: asyncio.StreamWriter) -> None:
 async def until_left(reader: asyncio.StreamReader) -> None:
     while await reader.read(65536):
         pass
+
+
+async def never_listens(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A behaviour: take all that comes and say nothing until the sender hangs up."""
+    await until_left(reader)

@@ -4,51 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import ssl
 import tracemalloc
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias
 
 import pytest
-from sqlalchemy import Row, select
+from sqlalchemy import select
 
-from broker.net.guard import system_ssl_context
 from broker.store.tables import AttemptRow, DeliveryRow, table
-from tests.integration.net.authority import Authority
 from tests.integration.net.servers import redirect, reply
 from tests.integration.receiver import Receiver
 from tests.integration.running import Broker, StartWorker, until
-from tests.integration.trap import Behaviour, Trap, repeats, reset, resets, says, until_left, waits
+from tests.integration.trap import Behaviour, Trap, never_listens, repeats, reset, resets, says, waits
+from tests.integration.work.facing import (
+    FAILED,
+    INVALID,
+    LOST,
+    OK,
+    TIMEOUT,
+    all_faced,
+    announce,
+    attempts,
+    faced,
+    outcomes,
+    tries,
+)
 
 _deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
-
-LOOPBACK = ("127.0.0.0/8", "::1/128")
-"""All that `localhost` may be."""
-
-NO_IMAGE = {"_base64": "aGVsbG8="}
-"""A record that is done as soon as it is looked at."""
-
-Try: TypeAlias = tuple[str, int | None, str | None]
-"""The state of a delivery in the end, and the status and the error of an attempt at it, as they are recorded."""
-
-OK: Sequence[Try] = [("delivered", 200, None)]
-TIMEOUT: Sequence[Try] = [("exhausted", None, "timeout")]
-INVALID: Sequence[Try] = [("exhausted", None, "invalid answer")]
-LOST: Sequence[Try] = [("exhausted", None, "connection lost")]
-FAILED: Sequence[Try] = [("exhausted", None, "connection failed")]
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 BODY = HEAD + b"Content-Length: 50000\r\n\r\n"
 BOMB = gzip.compress(b"x" * 50_000_000)
 KEPT = 20_000
-
-
-async def never_listens(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await until_left(reader)
 
 
 async def resets_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -58,33 +45,6 @@ async def resets_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 async def resets_in_the_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n")
     reset(writer)
-
-
-async def drips_a_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"\x16\x03\x03\x40\x00")  # the header of a record of 16 KiB
-    while True:
-        writer.write(b"\x02")
-        await writer.drain()
-        await asyncio.sleep(0.02)
-
-
-async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(1)
-
-
-async def resets_in_the_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(1)
-    reset(writer)
-
-
-async def speaks_no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(reply())
-    await until_left(reader)
-
-
-async def alerts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"\x15\x03\x03\x00\x02\x02\x28")  # fatal: handshake failure
-    await until_left(reader)
 
 
 SLOW = {
@@ -144,50 +104,6 @@ BROKEN_OFF = {
 }
 
 
-async def announce(broker: Broker, url: str) -> str:
-    """The id of a batch that will be announced to `url`."""
-    accepted = await broker.post({"type": "upscaler", "records": [NO_IMAGE], "webhook": {"endpoint": url}})
-    return str(accepted["id"])
-
-
-async def attempts(broker: Broker, batch: str) -> Sequence[Row[Any]]:
-    """Those of a batch's delivery, once no other follows."""
-    ended = (
-        select(_attempts, _deliveries.c.state)
-        .join(_deliveries, _attempts.c.delivery_id == _deliveries.c.id)
-        .where(_deliveries.c.batch_id == batch, _deliveries.c.state != "pending")
-        .order_by(_attempts.c.number)
-    )
-    return await until(lambda: broker.store.rows(ended))
-
-
-def tries(rows: Sequence[Row[Any]]) -> Sequence[Try]:
-    """What came of them, once: one that died within a second, which depends on the machine, is repeated at once."""
-    found = [(row.state, row.status_code, row.error) for row in rows]
-    return found[:1] if found == found[:1] * 2 else found
-
-
-async def faced(broker: Broker, behave: Behaviour, scheme: str = "http") -> Sequence[Row[Any]]:
-    """The attempts at one such receiver. Fails unless the sender has hung up on it afterwards."""
-    async with Trap(behave, scheme).listen() as trap:
-        rows = await attempts(broker, await announce(broker, trap.url()))
-        await trap.left()
-    assert str(trap.port) not in str(tries(rows))
-    return rows
-
-
-async def all_faced(
-    broker: Broker, receivers: Mapping[str, Behaviour], scheme: str = "http"
-) -> Mapping[str, Sequence[Row[Any]]]:
-    """The same of many at once."""
-    found = await asyncio.gather(*(faced(broker, behave, scheme) for behave in receivers.values()))
-    return dict(zip(receivers, found, strict=True))
-
-
-def outcomes(found: Mapping[str, Sequence[Row[Any]]]) -> Mapping[str, Sequence[Try]]:
-    return {name: tries(rows) for name, rows in found.items()}
-
-
 async def test_a_receiver_that_keeps_the_sender_waiting_is_left_at_the_deadline(
     broker: Broker, start_worker: StartWorker
 ) -> None:
@@ -232,88 +148,6 @@ async def test_a_connection_that_is_reset_at_once_is_a_failure(broker: Broker, s
     await start_worker(webhook_schedule=("0",))
     for _ in range(5):
         assert set(tries(await faced(broker, resets_at_once))) <= {*FAILED, *LOST}
-
-
-@dataclass(frozen=True)
-class Servers:
-    """Makes the TLS of servers of `localhost`, which the broker takes to be 127.0.0.1, by an authority it trusts."""
-
-    authority: Authority
-    folder: Path
-
-    def tls(self, host: str = "localhost", days: tuple[int, int] = (-1, 1)) -> ssl.SSLContext:
-        return self.authority.server(host, self.folder, days)
-
-    def strangers(self) -> ssl.SSLContext:
-        """By an authority that nobody knows."""
-        return Authority().server("localhost", self.folder)
-
-    def demanding(self) -> ssl.SSLContext:
-        """Which wants a certificate of the broker, that has none."""
-        context = self.tls()
-        context.verify_mode = ssl.CERT_REQUIRED
-        return context
-
-
-@pytest.fixture
-def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
-    authority = Authority()
-    trusted = tmp_path / "authorities.pem"
-    trusted.write_text(authority.pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    system_ssl_context.cache_clear()
-    yield Servers(authority, tmp_path)
-    system_ssl_context.cache_clear()
-
-
-async def test_a_certificate_must_be_valid_for_the_name_and_by_a_known_authority(
-    broker: Broker, start_worker: StartWorker, servers: Servers
-) -> None:
-    await start_worker(webhook_schedule=("0",), allow_networks=LOOPBACK)
-    contexts = {
-        "right": servers.tls(),
-        "for another name": servers.tls("other.test"),
-        "for a name above": servers.tls("host"),
-        "expired": servers.tls(days=(-2, -1)),
-        "not valid yet": servers.tls(days=(1, 2)),
-        "by a stranger": servers.strangers(),
-    }
-    found = {}
-    for name, context in contexts.items():
-        async with Trap(says(reply())).listen(context) as trap:
-            found[name] = tries(await attempts(broker, await announce(broker, trap.url("localhost"))))
-            assert (trap.connections > 0) is (name == "right")  # only those that made it through the handshake
-    assert found == dict.fromkeys(contexts, FAILED) | {"right": OK}
-
-
-async def test_a_server_that_demands_a_certificate_is_a_failure(
-    broker: Broker, start_worker: StartWorker, servers: Servers
-) -> None:
-    """Told after the handshake, as TLS 1.3 has it, or in it."""
-    await start_worker(webhook_schedule=("0",), allow_networks=LOOPBACK)
-    async with Trap(says(reply())).listen(servers.demanding()) as trap:
-        found = tries(await attempts(broker, await announce(broker, trap.url("localhost"))))
-    assert set(found) <= {*FAILED, *LOST, *INVALID}
-
-
-async def test_a_tls_handshake_that_does_not_end_is_left_at_the_deadline(
-    broker: Broker, start_worker: StartWorker
-) -> None:
-    await start_worker(webhook_schedule=("0",), webhook_timeout=1)
-    slow: dict[str, Behaviour] = {"says nothing": never_listens, "drips": drips_a_handshake}
-    found = await all_faced(broker, slow, "https")
-    assert outcomes(found) == dict.fromkeys(slow, TIMEOUT)
-
-
-async def test_a_tls_handshake_that_fails_is_a_failure(broker: Broker, start_worker: StartWorker) -> None:
-    await start_worker(webhook_schedule=("0",))
-    broken: dict[str, Behaviour] = {
-        "hangs up": hangs_up,
-        "resets": resets_in_the_handshake,
-        "speaks no TLS": speaks_no_tls,
-        "alerts": alerts,
-    }
-    assert outcomes(await all_faced(broker, broken, "https")) == dict.fromkeys(broken, FAILED)
 
 
 async def test_a_redirect_leads_nowhere(broker: Broker, start_worker: StartWorker) -> None:
