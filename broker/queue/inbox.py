@@ -72,7 +72,9 @@ class Inbox:
         except Exception as error:
             self.lost(error)
             return []
-        return [(self._queues[int(i) - 1], job_id.decode()) for i, job_id in zip(found[::2], found[1::2], strict=True)]
+        jobs = zip(found[::2], found[1::2], strict=True)
+        # An id that is no text is no job of arq's, which finds none by what it becomes here.
+        return [(self._queues[int(i) - 1], job_id.decode(errors="replace")) for i, job_id in jobs]
 
     def lost(self, error: Exception) -> None:
         """Redis failed: hear nothing until the background finds that it works again."""

@@ -177,6 +177,17 @@ async def test_a_key_of_the_wrong_kind_stops_no_worker(redis: ArqRedis, start_wo
     await until(lambda: ledger.ran_once(batches))
 
 
+async def test_a_job_id_that_is_no_text_stops_no_worker(redis: ArqRedis, start_worker: StartWorker) -> None:
+    await redis.zadd(queue_name(TYPE), {b"\xff": 1})
+    ledger = Ledger()
+    with capture_logs() as logs:
+        await start_worker(ledger, idle_seconds=0.05)
+        for _ in range(3):
+            batches = ledger.add(6)
+            await until(partial(ledger.ran_once, batches))
+    assert events(logs) == []
+
+
 async def test_ringing_while_redis_is_down_is_bounded(valkey: EmbeddedValkey) -> None:
     valkey.stop()
     nudger = Nudger(valkey.url, bound=100)
