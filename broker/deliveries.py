@@ -23,6 +23,11 @@ LEAST_PAUSE = 60.0
 _BUSY = frozenset({429, 502, 503, 504})
 _NO_MORE = frozenset({"abort-message", "disable"})
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_DATE = re.compile(
+    r"([A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4}|[A-Z][a-z]{5,8}, \d{2}-[A-Z][a-z]{2}-\d{2}|([A-Z][a-z]{2} ){2}[ \d]\d)"
+    r" \d{2}:\d{2}:\d{2} (GMT|UTC|[+-]\d{4}|\d{4})",
+    re.ASCII,
+)
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VISIBLE = re.compile(r"[\x20-\x7e\t]*")
 _FORBIDDEN_NAMES = frozenset(
@@ -173,6 +178,8 @@ def parse_retry_after(value: str, now: float) -> float | None:
     """Seconds from `now` on, from seconds or an HTTP date (RFC 9110 10.2.3); None for anything else."""
     if _SECONDS.fullmatch(value):
         return float(value)
+    if not _DATE.fullmatch(value):  # the parser below takes a date from nearly anything
+        return None
     try:
         date = parsedate_to_datetime(value)
     except ValueError:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from sqlalchemy import BigInteger, Connection, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, case, func, insert, literal_column, or_, select, update
 
 from broker.deliveries import DueDelivery, NewDelivery, State
 from broker.endpoints import Health
@@ -184,7 +184,7 @@ _DUE = (
 _HOLDING = (
     select(_endpoints.c.id, _endpoints.c.origin, _endpoints.c.state, _endpoints.c.open_until)
     .where(
-        _endpoints.c.holding,
+        _endpoints.c.holding == literal_column("true"),  # as the index spells it
         or_(_endpoints.c.open_until.is_(None), _endpoints.c.open_until <= bindparam("now", type_=BigInteger)),
     )
     .order_by(func.random())  # or the first ones would have all the room of a busy process

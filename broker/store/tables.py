@@ -257,7 +257,7 @@ class EndpointRow(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (
         CheckConstraint("state IN ('healthy', 'failing', 'disabled')", name="state"),
         Index("ix_endpoints_list", "workspace_id", "id"),
-        _partial("ix_endpoints_holding", "id", where="holding"),
+        _partial("ix_endpoints_holding", "id", where="holding = true"),
     )
 
     id: str = Field(primary_key=True, sa_type=Text)
@@ -292,7 +292,7 @@ class DeliveryRow(SQLModel, table=True):
         ),
         CheckConstraint("due IS NULL OR held IS NULL", name="held"),
         _partial("ix_deliveries_due", "due", "id", where="due IS NOT NULL"),
-        _partial("ix_deliveries_held", "endpoint", "held", where="held IS NOT NULL"),
+        _partial("ix_deliveries_held", "endpoint", "held", "id", where="held IS NOT NULL"),
         _partial("ix_deliveries_told", "created", where="batch_id IS NULL"),
         Index("ix_deliveries_list", "workspace_id", "id"),
         Index("ix_deliveries_endpoint", "endpoint", "id"),

@@ -136,6 +136,7 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float) -> None:
     "value",
     [
         *("", " ", "-1", "+1", "1e3", "soon", "12 s", "0x10", "1_000", "inf", "nan", "1" * 40, "\u0661\u0662", "12\n"),
+        *("Fri, 31 Dec 9999 23:59:59 GMT, 120", "Fri, 31 Dec 9999 23:59:59 GMT 1", "x Fri, 31 Dec 9999 23:59:59 GMT"),
         *("Wed, 99 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 99999 07:28:00 GMT", "21 Oct", "a, b c d e:f:g h", ",", "\0"),
     ],
     ids=repr,

@@ -77,8 +77,8 @@ def recorded(connection: Connection) -> Iterator[list[Statement]]:
     """The statements that are executed inside, with their parameters."""
     seen: list[Statement] = []
 
-    def note(_connection: Connection, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        seen.append((statement, parameters))
+    def note(_connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
+        seen.append((statement, parameters[0] if many else parameters))
 
     event.listen(connection, "before_cursor_execute", note)
     yield seen

@@ -11,6 +11,7 @@ from broker.deliveries import State
 from broker.endpoints import OPEN_MS, Call
 from broker.store.database import Database, open_database
 from broker.store.deliveries import LOOK, DueOrder, claim_deliveries
+from tests.integration.store.ended import assert_scans_no_table, plans_of
 from tests.integration.store.rows import (
     EXPIRED,
     MINUTE,
@@ -228,3 +229,16 @@ async def test_claims_that_hold_and_take_up_at_once_lose_nothing(
     assert sorted(one + two) == sorted(ids)
     assert await select(database, "SELECT max(number), count(*) FROM attempts") == [(1, len(ids))]
     assert await select(database, "SELECT count(*) FROM deliveries WHERE held IS NOT NULL") == [(0,)]
+
+
+async def test_a_claim_finds_what_is_due_and_what_is_held_by_their_indexes(
+    database: Database, workspace_id: str
+) -> None:
+    await owe(database, workspace_id, 3)
+    await claim_due(database, room=0)
+    await owe(database, workspace_id, 3)
+    plans = await plans_of(database, claim_deliveries, DueOrder(4, MINUTE, Rooms()))
+    for index in ("ix_endpoints_holding", "ix_deliveries_held", "ix_deliveries_due"):
+        assert index in plans
+    assert_scans_no_table(plans)
+    assert "SCAN endpoints\n" not in plans

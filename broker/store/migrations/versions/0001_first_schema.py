@@ -214,8 +214,8 @@ def upgrade() -> None:
         "endpoints",
         ["id"],
         unique=False,
-        sqlite_where=sa.text("holding"),
-        postgresql_where=sa.text("holding"),
+        sqlite_where=sa.text("holding = true"),
+        postgresql_where=sa.text("holding = true"),
     )
     op.create_table(
         "deliveries",
@@ -258,7 +258,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_deliveries_held",
         "deliveries",
-        ["endpoint", "held"],
+        ["endpoint", "held", "id"],
         unique=False,
         sqlite_where=sa.text("held IS NOT NULL"),
         postgresql_where=sa.text("held IS NOT NULL"),
@@ -368,8 +368,8 @@ def downgrade() -> None:
     op.drop_index(
         "ix_endpoints_holding",
         table_name="endpoints",
-        sqlite_where=sa.text("holding"),
-        postgresql_where=sa.text("holding"),
+        sqlite_where=sa.text("holding = true"),
+        postgresql_where=sa.text("holding = true"),
     )
     op.drop_index("ix_endpoints_list", table_name="endpoints")
     op.drop_table("endpoints")
