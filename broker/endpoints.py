@@ -44,6 +44,14 @@ class Call(StrEnum):
     UNWANTED = "unwanted"
 
 
+class Breaker(StrEnum):
+    """The circuit breaker. CLOSED: tries go through. OPEN: none does for now. HALF_OPEN: the next one probes."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
 class Kind(StrEnum):
     """What is told about endpoints and their deliveries, to the operator and in the log."""
 
@@ -103,6 +111,12 @@ class Condition:
     def is_spotless(self) -> bool:
         """Nothing is known against it, so that one more answer says nothing new."""
         return self.state is Health.HEALTHY and not self.failures and not self.recent and self.open_until is None
+
+    def breaker(self, now: int) -> Breaker:
+        """How it stands at `now`; while a call probes, it is open again."""
+        if self.open_until is None:
+            return Breaker.CLOSED
+        return Breaker.OPEN if self.open_until > now else Breaker.HALF_OPEN
 
 
 def endpoint_of(vault: Vault, workspace: str, url: str) -> Endpoint:

@@ -6,9 +6,9 @@ import asyncio
 import hashlib
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from broker.batches import IdempotencyKey
 from broker.bootstrap.web import Web
-from broker.errors import Invalid, MethodNotAllowed, TooLarge, UnsupportedMediaType
+from broker.errors import Invalid, MethodNotAllowed, TooLarge, Unavailable, UnsupportedMediaType
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -104,6 +104,28 @@ async def read_body(request: Request, cap: int) -> bytes:
     except ClientDisconnect as error:
         raise Invalid("The body ended early.") from error
     return b"".join(parts)
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` brings; it is cancelled as soon as the client hangs up, whose answer then is Unavailable.
+
+    The body must have been read.
+    """
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Unavailable("The client has hung up.")
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def in_thread_if_large(work: Callable[[bytes], T], raw: bytes) -> T:

@@ -25,6 +25,7 @@ _MESSAGES = {
     "string_type": "Not a valid string.",
     "list_type": "Expected a list of items.",
     "too_short": "This list may not be empty.",
+    "dict_type": "Expected an object.",
 }
 
 
@@ -78,9 +79,12 @@ class RotateOptions(Options):
 T = TypeVar("T", bound=Options)
 
 
-async def read_options(request: Request, model: type[T]) -> T:
-    """The options of a POST. Raises Invalid that names each unknown or wrong one, UnsupportedMediaType, TooLarge."""
-    sent = _object(await read_optional_json_body(request, MAX_BYTES))
+async def read_options(request: Request, model: type[T], cap: int = MAX_BYTES) -> T:
+    """The options of a POST of at most `cap` bytes.
+
+    Raises Invalid that names each unknown or wrong one, UnsupportedMediaType, TooLarge.
+    """
+    sent = _object(await read_optional_json_body(request, cap))
     asked = _of_query(request.query_params)
     if twice := sorted(sent.keys() & asked.keys()):
         raise Invalid(fields={name: ["Given both in the body and in the query."] for name in twice})
@@ -122,10 +126,15 @@ _READERS: Mapping[str, Callable[[Sequence[str]], Any]] = {
 }
 
 
-def _problems(errors: Sequence[ErrorDetails]) -> dict[str, list[str]]:
-    problems: dict[str, list[str]] = {}
+def _problems(errors: Sequence[ErrorDetails]) -> dict[str, Any]:
+    """Option -> its messages, or those of the names inside it; an item of a list counts as the list."""
+    problems: dict[str, Any] = {}
     for error in errors:
-        problems.setdefault(str(error["loc"][0]), []).append(_message(error))
+        *outer, name = [step for step in error["loc"] if isinstance(step, str)]
+        place = problems
+        for step in outer:
+            place = place.setdefault(step, {})
+        place.setdefault(name, []).append(_message(error))
     return problems
 
 

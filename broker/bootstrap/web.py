@@ -13,12 +13,18 @@ from broker.bootstrap.core import Core, open_core
 from broker.cancel import Cancel
 from broker.complete import Complete
 from broker.delete import Delete
+from broker.enable import Enable
+from broker.endpoint_query import EndpointQuery
+from broker.net.guard import guarded_client
 from broker.pause import Pause
+from broker.ping import AT_ONCE, Ping
 from broker.query import Query
 from broker.retry import Retry
 from broker.rotate import Rotate
 from broker.settings import Settings
 from broker.wait import Wait
+from broker.webhooks.keys import SigningSecrets
+from broker.webhooks.post import Poster
 from broker.work.unserved import Unserved
 
 
@@ -35,12 +41,15 @@ class Web:
     pause: Pause
     delete: Delete
     rotate: Rotate
+    endpoints: EndpointQuery
+    enable: Enable
+    ping: Ping
 
 
 @asynccontextmanager
 async def open_web(settings: Settings) -> AsyncIterator[Web]:
     """Open a web process's parts."""
-    async with open_core(settings) as core:
+    async with open_core(settings) as core, _open_ping(core) as ping:
         folders = (settings.data_dir,) if settings.embedded_database else ()
         if core.blobs.folder is not None:
             folders = (*folders, core.blobs.folder)
@@ -48,6 +57,7 @@ async def open_web(settings: Settings) -> AsyncIterator[Web]:
         accept = Accept(core.database, core.blobs, core.vault, core.registry, core.nudger, admission)
         query = Query(core.database, core.links)
         complete = Complete(core.database, core.vault, core.links, core.bell)
+        endpoints = EndpointQuery(core.database, core.vault)
         web = Web(
             core=core,
             accept=accept,
@@ -58,7 +68,17 @@ async def open_web(settings: Settings) -> AsyncIterator[Web]:
             pause=Pause(query, core.database, core.nudger),
             delete=Delete(query, core.database, core.blobs),
             rotate=Rotate(core.database, core.vault),
+            endpoints=endpoints,
+            enable=Enable(endpoints, core.database),
+            ping=ping,
         )
         # The sweep here too: who runs no batches outlives those that end workers.
         async with running(new_sweep(core, complete).run), running(Unserved(core.database).run):
             yield web
+
+
+@asynccontextmanager
+async def _open_ping(core: Core) -> AsyncIterator[Ping]:
+    async with guarded_client(core.policy, connections=AT_ONCE) as client:
+        keys = SigningSecrets(core.database, core.vault)
+        yield Ping(Poster(core.vault, keys, client, core.settings.webhook_timeout), core.check_url)

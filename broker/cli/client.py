@@ -23,6 +23,7 @@ from broker.settings import load
 
 ROOT = "/account/v2/request"
 BATCHES = "/api/batches"
+ENDPOINTS = "/api/endpoints"
 REPEAT_SECONDS = 120.0
 BULK_SECONDS = 600.0
 MOST_TOLD = 500
@@ -117,6 +118,24 @@ class Client:
     async def delete(self, id: str) -> None:
         with _naming(id):
             await self._answer("DELETE", _path_of(BATCHES, id))
+
+    async def endpoints(self, filters: Mapping[str, Any]) -> dict[str, Any]:
+        """A page of webhook endpoints."""
+        return await self._repeated("GET", ENDPOINTS, params=filters)
+
+    async def endpoint(self, id: str) -> dict[str, Any]:
+        """How healthy a webhook endpoint is."""
+        with _naming(id):
+            return await self._repeated("GET", _path_of(ENDPOINTS, id))
+
+    async def enable(self, id: str) -> dict[str, Any]:
+        """Let an endpoint be sent webhooks again; how it stands then."""
+        with _naming(id):
+            return await self._json("POST", f"{_path_of(ENDPOINTS, id)}/enable")
+
+    async def test_webhook(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What came of one webhook, sent at once."""
+        return await self._json("POST", "/api/webhook-test", json=body, timeout=BULK_SECONDS)
 
     async def download(self, url: str) -> bytes:
         """An output. Its link is signed, so no token goes there."""

@@ -21,6 +21,8 @@ COMMANDS = (
     Deferred("watch", "broker.cli.follow:watch", "Follow batches until they are DONE."),
     Deferred("listen", "broker.cli.listen:listen_to_webhooks", "Receive webhooks, show and verify them."),
     Deferred("batches", "broker.cli.batches:batches", "Batches: how they stand, cancel, retry, pause."),
+    Deferred("endpoints", "broker.cli.endpoints:endpoints", "Where webhooks go: how healthy that is, enable it again."),
+    Deferred("webhook-test", "broker.cli.webhook_test:test_webhook", "Send a signed test webhook to a URL."),
     Deferred("openapi", "broker.cli.openapi:openapi", "Print the OpenAPI 3.1 document of this installation."),
     Deferred("workspace", "broker.cli.admin:workspaces", "Tenants."),
     Deferred("token", "broker.cli.admin:tokens", "API tokens."),

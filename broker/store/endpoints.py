@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from broker.endpoints import Call, Condition, Endpoint, Health, after
+from broker.endpoints import Call, Condition, Endpoint, Health, after, enabled
 from broker.store.clock import db_now
 from broker.store.tables import EndpointRow, table
 
@@ -80,6 +80,17 @@ def note_calls(connection: Connection, calls: Sequence[tuple[str, Call]]) -> lis
         changes.append(Change(rows[id].origin, before, conditions[id]))
     connection.execute(_JUDGE, [{"endpoint": id, **_values(one)} for id, one in sorted(conditions.items())])
     return changes
+
+
+def enable_endpoints(connection: Connection, ids: Sequence[str]) -> list[bool]:
+    """Make endpoints healthy, with all failures forgotten; False for those that are so, and unknown ones."""
+    ill = _JUDGE.where(_endpoints.c.state != Health.HEALTHY)
+    cured = set()
+    for id in sorted(set(ids)):
+        now = int(connection.scalar(_NOW) or 0)
+        if connection.execute(ill, {"endpoint": id, **_values(enabled(now))}).rowcount:
+            cured.add(id)
+    return [id in cured for id in ids]
 
 
 def condition_of(row: Any) -> Condition:

@@ -293,6 +293,7 @@ class DeliveryRow(SQLModel, table=True):
         CheckConstraint("due IS NULL OR held IS NULL", name="held"),
         _partial("ix_deliveries_due", "due", "id", where="due IS NOT NULL"),
         _partial("ix_deliveries_held", "endpoint", "held", "id", where="held IS NOT NULL"),
+        _partial("ix_deliveries_owed", "endpoint", where="due IS NOT NULL"),
         _partial("ix_deliveries_told", "created", where="batch_id IS NULL"),
         Index("ix_deliveries_list", "workspace_id", "id"),
         Index("ix_deliveries_endpoint", "endpoint", "id"),

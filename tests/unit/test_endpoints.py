@@ -17,6 +17,7 @@ from broker.endpoints import (
     OPEN_MS,
     UNWANTED,
     WINDOW_MS,
+    Breaker,
     Call,
     Condition,
     Health,
@@ -232,3 +233,14 @@ def test_a_spotless_condition_is_not_changed_by_an_answer(steps: list[tuple[int,
 def test_the_reason_is_of_the_time_when_it_began() -> None:
     condition = stand(*every(1000, *[BAD] * 4))
     assert replace(condition, failures=9) == replace(stand(*every(1000, *[BAD] * 9)), recent=condition.recent)
+
+
+def test_the_breaker_is_open_until_its_time_and_half_open_from_then_on() -> None:
+    assert enabled(START).breaker(START) is Breaker.CLOSED
+    opened = stand(*every(1, *[BAD] * 10))
+    assert opened.open_until == START + 9 + OPEN_MS
+    assert [opened.breaker(opened.open_until + ms) for ms in (-1, 0, DAY)] == [
+        Breaker.OPEN,
+        Breaker.HALF_OPEN,
+        Breaker.HALF_OPEN,
+    ]

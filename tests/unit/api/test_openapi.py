@@ -256,7 +256,7 @@ def right_of(method: str, path: str) -> str | None:
     """The right that an operation needs; None where no token is asked for."""
     if path.startswith("/account/"):
         return "submit" if method == "post" else "read"
-    if path.startswith(("/api/workspace/", "/api/webhook-secret")) or method == "delete":
+    if path.startswith(("/api/workspace/", "/api/webhook-secret")) or method == "delete" or path.endswith("/enable"):
         return "admin"
     if path.startswith("/api/"):
         return "submit" if method == "post" else "read"

@@ -264,6 +264,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("held IS NOT NULL"),
     )
     op.create_index(
+        "ix_deliveries_owed",
+        "deliveries",
+        ["endpoint"],
+        unique=False,
+        sqlite_where=sa.text("due IS NOT NULL"),
+        postgresql_where=sa.text("due IS NOT NULL"),
+    )
+    op.create_index(
         "ix_deliveries_told",
         "deliveries",
         ["created"],
@@ -351,6 +359,12 @@ def downgrade() -> None:
         table_name="deliveries",
         sqlite_where=sa.text("batch_id IS NULL"),
         postgresql_where=sa.text("batch_id IS NULL"),
+    )
+    op.drop_index(
+        "ix_deliveries_owed",
+        table_name="deliveries",
+        sqlite_where=sa.text("due IS NOT NULL"),
+        postgresql_where=sa.text("due IS NOT NULL"),
     )
     op.drop_index(
         "ix_deliveries_held",
