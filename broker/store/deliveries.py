@@ -47,7 +47,10 @@ class DueOrder:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """more: the claim did not get to the end of what is due, so another should follow at once."""
+    """more: the claim did not get to the end of what is due, so another should follow at once.
+
+    Not where nothing could be moved: that would be so again.
+    """
 
     deliveries: tuple[DueDelivery, ...]
     more: bool
@@ -89,8 +92,9 @@ class _Claim:
     def claim(self) -> Claimed:
         self._take_up_held()
         more = self._take_due()
-        self._write()
-        return Claimed(tuple(self._begin()), more)
+        moved = self._write()
+        begun = tuple(self._begin())
+        return Claimed(begun, more and (moved or bool(begun)))
 
     def _take_up_held(self) -> None:
         emptied = []
@@ -142,22 +146,26 @@ class _Claim:
         self._go.append(id)
         self._origins[endpoint] = origin
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
+        """Whether anything has left the queue by it."""
         if self._stop:
             self._connection.execute(_STOP.where(_deliveries.c.id.in_(self._stop)))
-        if self._hold:
-            self._hold_back()
         if self._probed:
             until = {"until": self._now + self._order.lease_ms}
             self._connection.execute(_PROBE.where(_endpoints.c.id.in_(self._probed)), until)
+        return self._hold_back() or bool(self._stop)
 
-    def _hold_back(self) -> None:
+    def _hold_back(self) -> bool:
         """What is due at an endpoint that another claim has in its hands stays due, for the next look."""
+        if not self._hold:
+            return False
         lock = _LOCK.where(_endpoints.c.id.in_({row.endpoint for row in self._hold}))
         mine = set(self._connection.scalars(lock))
         held = [row.id for row in self._hold if row.endpoint in mine]
-        self._connection.execute(_HOLD.where(_deliveries.c.id.in_(held)))
-        self._connection.execute(_HOLDS.where(_endpoints.c.id.in_(mine)))
+        if held:
+            self._connection.execute(_HOLD.where(_deliveries.c.id.in_(held)))
+            self._connection.execute(_HOLDS.where(_endpoints.c.id.in_(mine)))
+        return bool(held)
 
     def _begin(self) -> list[DueDelivery]:
         if not self._go:

@@ -190,6 +190,18 @@ async def test_a_claim_says_whether_more_may_be_due(database: Database, workspac
     assert [await more(2), await more(2), await more(2)] == [True, False, False]
 
 
+async def test_a_claim_that_can_move_nothing_is_not_followed_by_another_at_once(
+    database: Database, workspace_id: str
+) -> None:
+    """As when the endpoint was forgotten, so that nothing can be held back."""
+    await owe(database, workspace_id, LOOK)
+    await execute(database, "DELETE FROM endpoints")
+    nothing = await database.writer.write(claim_deliveries, DueOrder(10, MINUTE, Rooms(0)))
+    assert (nothing.deliveries, nothing.more) == ((), False)
+    some = await database.writer.write(claim_deliveries, DueOrder(10, MINUTE, Rooms(1)))
+    assert (len(some.deliveries), some.more) == (1, True)
+
+
 async def test_so_many_that_have_no_room_are_passed_in_steps(database: Database, workspace_id: str) -> None:
     busy = await owe(database, workspace_id, LOOK + 50, at=BUSY)
     (other,) = await owe(database, workspace_id, at=OTHER)
