@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 import structlog
@@ -16,6 +16,7 @@ from broker.errors import AddressRefused, Unavailable
 from broker.net.body import read_up_to
 from broker.secrets import Purpose, Vault
 from broker.webhooks.keys import SigningSecrets
+from broker.webhooks.masking import masked
 from broker.webhooks.signing import signed_headers
 
 RESPONSE_BYTES = 20_000
@@ -80,7 +81,8 @@ class Poster:
         ours = {**signed_headers(secrets, id, int(time.time()), body), "content-type": "application/json"}
         try:
             async with asyncio.timeout(self.timeout):
-                return await self._exchange(url, {**_foreign(headers, ours), **ours}, body)
+                answer = await self._exchange(url, {**_foreign(headers, ours), **ours}, body)
+            return replace(answer, excerpt=masked(answer.excerpt, url, headers))
         except AddressRefused:
             return Answer(error=REFUSED)
         except (TimeoutError, httpx.TimeoutException):
