@@ -10,10 +10,12 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-from broker.endpoints import Call, Endpoint
+from broker.endpoints import Call, Endpoint, Kind
 from broker.errors import Invalid
 
 EVENT_DONE = "batch.done"
+EVENTS = (EVENT_DONE, *Kind)
+"""All that deliveries tell of."""
 MAX_HEADERS = 50
 MAX_HEADER_BYTES = 4096
 JITTER = 0.2

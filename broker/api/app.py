@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from broker.api import docs, endpoint, health, media, openapi, own, secret, webhook_test, ximilar
+from broker.api import delivery, docs, endpoint, health, media, openapi, own, secret, webhook_test, ximilar
 from broker.api.auth import Authenticator
 from broker.bootstrap.web import Web
 from broker.errors import BrokerError, MethodNotAllowed, NotFound
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 def routes() -> list[BaseRoute]:
     """Every address there is."""
-    parts = (ximilar, own, endpoint, webhook_test, secret, media, health, docs)
+    parts = (ximilar, own, delivery, endpoint, webhook_test, secret, media, health, docs)
     return [route for part in parts for route in part.routes()]
 
 

@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from broker.api import endpoint_openapi, own_openapi, secret_openapi, service_openapi, ximilar_openapi
+from broker.api import (
+    delivery_openapi,
+    endpoint_openapi,
+    own_openapi,
+    secret_openapi,
+    service_openapi,
+    ximilar_openapi,
+)
 from broker.api.description import SCHEMES, Section
 from broker.api.schemas import Schema, merge, params_schemas
 from handlers.registry import Registry
@@ -15,6 +22,7 @@ PACKAGE = "image-broker"
 SECTIONS: Sequence[Callable[[Registry], Section]] = (
     ximilar_openapi.section,
     own_openapi.section,
+    delivery_openapi.section,
     endpoint_openapi.section,
     secret_openapi.section,
     service_openapi.section,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from broker.api.delivery_options import BulkReplayOptions
 from broker.api.own_options import BulkRetryOptions, Options, RetryOptions, RotateOptions
 from broker.api.ximilar_examples import ID
 
@@ -13,6 +14,15 @@ JSON = dict[str, Any]
 REQUESTS: Mapping[type[Options], Mapping[str, JSON]] = {
     RetryOptions: {"What failed": {}, "All records": {"all": True}},
     BulkRetryOptions: {"What failed since a certain time": {"outcome": "failed", "since": "2022-03-02T00:00:00Z"}},
+    BulkReplayOptions: {
+        "What failed since a certain time": {"what": "failed", "since": "2022-03-02T00:00:00Z"},
+        "What one endpoint missed": {
+            "what": "missing",
+            "since": "2022-03-02T00:00:00Z",
+            "until": "2022-03-03T00:00:00Z",
+            "endpoint": "3f0a9c5d7be14a62b8f1d0c2e4a69857",
+        },
+    },
     RotateOptions: {"A shared secret": {}, "A key pair": {"kind": "v1a"}},
 }
 """Options -> what an example of them shows, and the body."""

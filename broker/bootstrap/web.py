@@ -13,18 +13,21 @@ from broker.bootstrap.core import Core, open_core
 from broker.cancel import Cancel
 from broker.complete import Complete
 from broker.delete import Delete
+from broker.delivery_query import DeliveryQuery
 from broker.enable import Enable
 from broker.endpoint_query import EndpointQuery
 from broker.net.guard import guarded_client
 from broker.pause import Pause
 from broker.ping import AT_ONCE, Ping
 from broker.query import Query
+from broker.replay import Replay
 from broker.retry import Retry
 from broker.rotate import Rotate
 from broker.settings import Settings
 from broker.wait import Wait
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.post import Poster
+from broker.webhooks.send import lease_ms
 from broker.work.unserved import Unserved
 
 
@@ -44,6 +47,8 @@ class Web:
     endpoints: EndpointQuery
     enable: Enable
     ping: Ping
+    deliveries: DeliveryQuery
+    replay: Replay
 
 
 @asynccontextmanager
@@ -56,6 +61,7 @@ async def open_web(settings: Settings) -> AsyncIterator[Web]:
         admission = Admission(core.database, settings.max_queued, settings.min_free_bytes, folders)
         accept = Accept(core.database, core.blobs, core.vault, core.registry, core.nudger, admission)
         query = Query(core.database, core.links)
+        deliveries = DeliveryQuery(core.database, core.vault)
         complete = Complete(core.database, core.vault, core.links, core.bell)
         endpoints = EndpointQuery(core.database, core.vault)
         web = Web(
@@ -71,6 +77,8 @@ async def open_web(settings: Settings) -> AsyncIterator[Web]:
             endpoints=endpoints,
             enable=Enable(endpoints, core.database),
             ping=ping,
+            deliveries=deliveries,
+            replay=Replay(deliveries, core.database, lease_ms(settings.webhook_timeout)),
         )
         # The sweep here too: who runs no batches outlives those that end workers.
         async with running(new_sweep(core, complete).run), running(Unserved(core.database).run):

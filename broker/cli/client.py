@@ -24,6 +24,7 @@ from broker.settings import load
 ROOT = "/account/v2/request"
 BATCHES = "/api/batches"
 ENDPOINTS = "/api/endpoints"
+DELIVERIES = "/api/deliveries"
 REPEAT_SECONDS = 120.0
 BULK_SECONDS = 600.0
 MOST_TOLD = 500
@@ -136,6 +137,24 @@ class Client:
     async def test_webhook(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """What came of one webhook, sent at once."""
         return await self._json("POST", "/api/webhook-test", json=body, timeout=BULK_SECONDS)
+
+    async def deliveries(self, filters: Mapping[str, Any]) -> dict[str, Any]:
+        """A page of deliveries."""
+        return await self._repeated("GET", DELIVERIES, params=filters)
+
+    async def delivery(self, id: str) -> dict[str, Any]:
+        """How a delivery stands, with what it sends and its tries."""
+        with _naming(id):
+            return await self._repeated("GET", _path_of(DELIVERIES, id))
+
+    async def replay(self, id: str) -> dict[str, Any]:
+        """Send a delivery once more; how it stands then. Asked twice, it is sent once, or twice at the worst."""
+        with _naming(id):
+            return await self._json("POST", f"{_path_of(DELIVERIES, id)}/replay")
+
+    async def replay_many(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """How many deliveries are sent again, and which are not. The answer comes when all are due."""
+        return await self._json("POST", f"{DELIVERIES}/replay", json=options, timeout=BULK_SECONDS)
 
     async def download(self, url: str) -> bytes:
         """An output. Its link is signed, so no token goes there."""

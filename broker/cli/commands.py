@@ -23,6 +23,7 @@ COMMANDS = (
     Deferred("batches", "broker.cli.batches:batches", "Batches: how they stand, cancel, retry, pause."),
     Deferred("endpoints", "broker.cli.endpoints:endpoints", "Where webhooks go: how healthy that is, enable it again."),
     Deferred("webhook-test", "broker.cli.webhook_test:test_webhook", "Send a signed test webhook to a URL."),
+    Deferred("deliveries", "broker.cli.deliveries:deliveries", "Webhooks: whether they arrived, send them again."),
     Deferred("openapi", "broker.cli.openapi:openapi", "Print the OpenAPI 3.1 document of this installation."),
     Deferred("workspace", "broker.cli.admin:workspaces", "Tenants."),
     Deferred("token", "broker.cli.admin:tokens", "API tokens."),

@@ -41,8 +41,8 @@ def fitting_table(
 
 
 def console() -> Console:
-    """Standard output, wide enough for whole lines when it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else WIDE)
+    """Standard output, wide enough for whole lines when it is no terminal. What customers sent is no markup of ours."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, markup=False, emoji=False)
 
 
 def day(milliseconds: int) -> str:

@@ -88,7 +88,7 @@ class Sender:
 
     async def _start(self, limit: int) -> bool:
         """Begin up to so many tries; whether more may be due."""
-        order = DueOrder(limit, int((self.timeout + LEASE_MARGIN) * 1000), self._lanes.usher())
+        order = DueOrder(limit, lease_ms(self.timeout), self._lanes.usher())
         try:
             claimed = await self.database.writer.write(claim_deliveries, order)
         except Unavailable:
@@ -183,6 +183,11 @@ class Sender:
             return State.REFUSED
         states = {Verdict.DONE: State.DELIVERED, Verdict.NEVER: State.STOPPED, Verdict.LATER: State.PENDING}
         return states[answer.verdict]
+
+
+def lease_ms(timeout: float) -> int:
+    """How long a claim lasts for a try that may take `timeout` seconds."""
+    return int((timeout + LEASE_MARGIN) * 1000)
 
 
 def _call(answer: Answer) -> Call | None:

@@ -22,7 +22,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """`files`: path -> bytes that a GET answers with, whatever its query. `statuses` answer the first POSTs.
+    """`files`: path -> bytes that a GET answers with, whatever its query. POSTs get `statuses`, then 200, and `text`.
 
     A closed `gate` keeps POSTs from being answered.
     """
@@ -30,6 +30,7 @@ class Receiver:
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
     statuses: list[int] = field(default_factory=list)
+    text: bytes = b""
     asked: list[str] = field(default_factory=list)
     received: queue.Queue[Received] = field(default_factory=queue.Queue)
     gate: Event = field(default_factory=Event)
@@ -55,7 +56,7 @@ def receiving() -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             receiver.received.put(Received(self.path, dict(self.headers.items()), body))
             receiver.gate.wait(60)
-            self._answer(receiver.statuses.pop(0) if receiver.statuses else 204, b"")
+            self._answer(receiver.statuses.pop(0) if receiver.statuses else 200, receiver.text)
 
         def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)

@@ -39,7 +39,7 @@ API = "/api"
 PHOTOGRAPHS = Path(__file__).parents[2] / "broker" / "cli" / "photographs"
 DOCUMENTED = re.compile(
     rf"({ROOT}(/[^/]+(/status)?)?|{API}/batches(/[^/]+(/(cancel|retry|pause|resume))?)?|{API}/workspace/(pause|resume)"
-    rf"|{API}/endpoints(/[^/]+(/enable)?)?|{API}/webhook-(secret|test)"
+    rf"|{API}/endpoints(/[^/]+(/enable)?)?|{API}/webhook-(secret|test)|{API}/deliveries(/[^/]+(/replay)?)?"
     r"|/media/.+|/healthz|/readyz)/?"
 )
 LOOK_SECONDS = 0.1

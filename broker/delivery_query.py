@@ -1,0 +1,73 @@
+"""Looking at deliveries: one with its tries, or a page of them. What another workspace owns does not exist here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from broker.batches import is_id
+from broker.errors import NotFound
+from broker.query import check_page
+from broker.secrets import Purpose, Vault
+from broker.store.database import Database
+from broker.store.delivery_lists import (
+    Attempt,
+    DeliveryFilter,
+    StoredDelivery,
+    attempts_of,
+    count_deliveries,
+    find_delivery,
+    list_deliveries,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownDelivery:
+    """How a delivery stands. url: where it goes, without the query, as queries hold secrets."""
+
+    stored: StoredDelivery
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryDetails:
+    """A delivery with what it sends and the tries so far. headers: names of the customer's own; values are secrets."""
+
+    shown: ShownDelivery
+    headers: tuple[str, ...]
+    body: bytes
+    attempts: Sequence[Attempt]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryQuery:
+    """The use case. `workspaces` are those that the caller may see."""
+
+    database: Database
+    vault: Vault
+
+    async def details(self, id: str, workspaces: Collection[str]) -> DeliveryDetails:
+        """Raises NotFound, Unavailable."""
+        if not is_id(id):
+            raise NotFound()
+        async with self.database.reading() as connection:
+            found = await find_delivery(connection, id.lower(), workspaces)
+            if found is None:
+                raise NotFound()
+            stored, content = found
+            attempts = await attempts_of(connection, stored.id)
+        headers = json.loads(self.vault.open(Purpose.WEBHOOK_TARGET, content.target))["headers"]
+        return DeliveryDetails(self.shown(stored), tuple(headers), content.body, attempts)
+
+    async def page(self, which: DeliveryFilter, number: int, size: int) -> tuple[int, list[ShownDelivery]]:
+        """(how many there are, page `number` from 1), newest first. Raises NotFound past the end; page 1 is there."""
+        async with self.database.reading() as connection:
+            count = await count_deliveries(connection, which)
+            check_page(number, size, count)
+            found = await list_deliveries(connection, which, (number - 1) * size, size)
+        return count, [self.shown(one) for one in found]
+
+    def shown(self, stored: StoredDelivery) -> ShownDelivery:
+        """A delivery as it may be shown."""
+        return ShownDelivery(stored, self.vault.open(Purpose.WEBHOOK_PLACE, stored.place).decode())
