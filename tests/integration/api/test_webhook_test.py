@@ -226,7 +226,7 @@ async def test_header_values_and_urls_are_in_no_answer_and_no_log(
     broker: Broker, receiver: Receiver, capfd: pytest.CaptureFixture[str]
 ) -> None:
     url = receiver.url(f"/{HUSH}?key={HUSH}")
-    receiver.answers = [reply(200), reply(500), reply(410)]
+    receiver.answers = [reply(200, f"you sent {HUSH}".encode()), reply(500), reply(410)]
     own: list[dict[str, str]] = [{"X-Key": HUSH}] * 3
     bad = [{"X-Key": f"{HUSH}\n"}, {"Host": HUSH}, {"X-Key": HUSH, "x-key": HUSH}]
     async with not_heard() as port:
@@ -237,6 +237,7 @@ async def test_header_values_and_urls_are_in_no_answer_and_no_log(
         ]
         answers = [await broker.http.post(PATH, json=body) for body in bodies]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 400, 400, 400, 400, 200]
+    assert answers[0].json()["response"] == "you sent ***"
     assert HUSH in str(receiver.posts)
     logged = capfd.readouterr()
     lines = [json.loads(line) for line in logged.out.splitlines() if line.startswith("{")]
