@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy import select, update
 from broker.batches import new_id
 from broker.endpoints import endpoint_id
 from broker.replay import CHUNK, NAMED, Replayed
-from broker.store.replays import Lost
+from broker.store.replays import Looked, Lost, LostFilter, lost_deliveries
 from tests.integration.owed import DELIVERIES, HOOK, change_endpoint, owe
 from tests.integration.running import Broker
 from tests.integration.store.rows import claim_due, everything
@@ -20,6 +21,7 @@ NOON = 1_700_000_000_000
 REQUIRED = ["This field is required."]
 TIME = ["A time in ISO 8601 with its zone, or milliseconds since 1970, is required."]
 LATER = 2**52
+HOUR_MS = 3_600_000
 
 
 async def asked_for(broker: Broker) -> set[str]:
@@ -72,7 +74,7 @@ async def test_only_those_that_were_owed_in_the_window_both_ends_included(broker
 
 async def test_what_is_owed_after_now_is_left_alone(broker: Broker) -> None:
     """Or a walk would go on while new ones end behind it."""
-    await owe(broker, state="exhausted", attempts=1, due=None, created=LATER)
+    await owe(broker, state="exhausted", attempts=1, due=None, created=int(time.time() * 1000) + HOUR_MS)
     for options in ({}, {"until": 253_402_300_799_999}):
         assert (await bulk(broker, "failed", **options))["replayed"] == 0
 
@@ -115,6 +117,19 @@ async def test_more_than_a_chunk_are_sent_again_each_once(broker: Broker, what: 
     done = await broker.web.replay.many(broker.tenant.workspace, what, 0, LATER)
     assert done == Replayed(len(ids), 0)
     assert await asked_for(broker) == ids
+
+
+async def test_no_look_comes_to_another_workspace_or_to_more_than_its_limit(broker: Broker) -> None:
+    other = await broker.store.tenant("other")
+    lost: dict[str, Any] = {"state": "exhausted", "attempts": 1, "due": None}
+    await owe(broker, 2, workspace=other.workspace, **lost)
+    mine = [*reversed(await owe(broker, 3, **lost)), *await owe(broker, due=LATER)]
+    which = LostFilter(broker.tenant.workspace, Lost.FAILED, 0, LATER)
+    async with broker.core.database.reading() as connection:
+        first = await lost_deliveries(connection, which, None, 2)
+        rest = await lost_deliveries(connection, which, first[-1].id, 100)
+    assert first == [Looked(id, chosen=True) for id in mine[:2]]
+    assert rest == [Looked(mine[2], chosen=True), Looked(mine[3], chosen=False)]
 
 
 async def test_refused_ones_are_counted_and_named_and_do_not_stop_it(broker: Broker) -> None:
