@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
@@ -33,7 +32,7 @@ def fitting_table(
     """A table of `columns`, fit for the screen: where there is no room, `spare` ones are left out, in their order."""
     table = new_table(*columns, whole=whole)
     for row in rows:
-        table.add_row(*(escape(row[column]) for column in columns))
+        table.add_row(*(row[column] for column in columns))
     if not spare or Measurement.get(screen, screen.options.update_width(WIDE), table).maximum <= screen.width:
         return table
     fewer = [column for column in columns if column != spare[0]]
