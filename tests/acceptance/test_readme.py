@@ -92,9 +92,9 @@ def test_every_shell_block_is_one_that_these_tests_run() -> None:
 
 
 def test_the_tour_shows_what_it_says(place: Path) -> None:
-    broker, photographs = free_port(), free_port()
+    broker, photographs, webhooks = free_port(), free_port(), free_port()
     script = "\n".join([*blocks("sh", "A tour"), *blocks("sh", "Webhooks")])
-    script = script.replace(":8000", f":{broker}").replace("8099", str(photographs))
+    script = script.replace(":8000", f":{broker}").replace("8099", str(photographs)).replace("9100", str(webhooks))
     said = run_bash(script, place, {"BROKER_PORT": str(broker)})
     assert '"_upscaled_width": 1200' in said
     assert '"sku": "C-17"' in said
@@ -105,9 +105,16 @@ def test_the_tour_shows_what_it_says(place: Path) -> None:
     assert "shows more" in said
     assert len(set(re.findall(r"^(whsec_\S+|whpk_\S+)  v1a?  signs", said, re.MULTILINE))) == 3
     assert len(re.findall(r"signs along until \d{4}-\d\d-\d\d \d\d:\d\d UTC$", said, re.MULTILINE)) == 2
+    assert "delivered: answered 200 after" in said
+    assert re.search(rf"│ http://127.0.0.1:{webhooks}/hook │ delivered │ 1 ", said)
+    assert re.search(rf"│ healthy │ .* │ http://127.0.0.1:{webhooks}/hook │", said)
+    assert "0 replayed, 0 refused" in said
+    received = (place / "webhooks.txt").read_text()
+    assert received.count("signature right") >= 2
+    assert "wrong" not in received
     submitted = json.loads((place / "submitted.json").read_text())
     assert set(submitted) == {"id", "request", "type", "status", "created", "workspace"}
-    assert len(list((place / "output").iterdir())) == 3
+    assert len(list((place / "output").iterdir())) == 4
 
 
 @pytest.fixture
