@@ -140,8 +140,8 @@ def verdict(status_code: int, wish: str = "") -> Verdict:
     return Verdict.NEVER if status_code == 410 or _wishes(wish) & _NO_MORE else Verdict.LATER
 
 
-def call_of(status_code: int | None, wish: str = "") -> Call | None:
-    """What a try says about its endpoint; None: nothing, as its refusal of one message does.
+def call_of(status_code: int | None, wish: str = "") -> Call:
+    """What a try says about its endpoint.
 
     status_code None: nobody answered. wish: as for `verdict`.
     """
@@ -154,7 +154,7 @@ def call_of(status_code: int | None, wish: str = "") -> Call | None:
         return Call.ANSWERED
     if "disable" in wishes:
         return Call.UNWANTED
-    return None if wishes & _NO_MORE else Call.FAILED
+    return Call.DECLINED if wishes & _NO_MORE else Call.FAILED
 
 
 def _wishes(wish: str) -> set[str]:

@@ -36,9 +36,10 @@ class Health(StrEnum):
 
 
 class Call(StrEnum):
-    """What one try says about the endpoint. GONE and UNWANTED: it wants no webhook any more."""
+    """What one try says about the endpoint. DECLINED: it wants this one no more; GONE, UNWANTED: none at all."""
 
     ANSWERED = "answered"
+    DECLINED = "declined"
     FAILED = "failed"
     GONE = "gone"
     UNWANTED = "unwanted"
@@ -147,6 +148,8 @@ def after(condition: Condition, call: Call, now: int) -> Condition:
         return condition
     if call is Call.ANSWERED:
         return _after_answer(condition, now)
+    if call is Call.DECLINED:  # somebody is there, and that is all it says
+        return condition if condition.open_until is None else replace(condition, recent=(), open_until=None)
     if call is not Call.FAILED:
         return _disabled(condition, GONE if call is Call.GONE else UNWANTED, now)
     failed = _after_failure(condition, now)

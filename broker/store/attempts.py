@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, BindParameter, Boolean, Connection, Row, Text
 from broker.deliveries import AttemptResult, NewDelivery, State
 from broker.endpoints import Event, Kind, events
 from broker.store.clock import db_now
-from broker.store.deliveries import insert_deliveries
+from broker.store.deliveries import OWED, insert_deliveries
 from broker.store.endpoints import Change, note_calls
 from broker.store.tables import AttemptRow, DeliveryRow, table
 
@@ -109,12 +109,13 @@ _held_lease = (_deliveries.c.id == bindparam("delivery"), _deliveries.c.lease_se
 _next_state: BindParameter[str] = bindparam("new_state", type_=Text)
 _SETTLE = (
     update(_deliveries)
-    .where(*_held_lease, or_(_deliveries.c.state == State.PENDING, _deliveries.c.manual))
+    .where(*_held_lease, OWED)
     .values(
         state=_next_state,
         step=_deliveries.c.step - case((bindparam("hurry", type_=Boolean), 1), else_=0),
         hurried=or_(_deliveries.c.hurried, bindparam("hurry", type_=Boolean)),
         manual=False,
+        held=None,  # a try that outlasted its lease may find its delivery held back meanwhile
         due=case((_next_state == State.PENDING, db_now() + bindparam("pause_ms", type_=BigInteger)), else_=None),
         finished=case(
             (_next_state == State.PENDING, None),

@@ -177,14 +177,16 @@ class _Claim:
         return [_due_delivery(row, self._origins[row.endpoint]) for row in rows]
 
 
-_owed = or_(_deliveries.c.state == State.PENDING, _deliveries.c.manual)
+OWED = or_(_deliveries.c.state == State.PENDING, _deliveries.c.manual)
+"""A try will follow: by the schedule, or because a person asked for it."""
+
 _DUE = (
     select(
         *(_deliveries.c.id, _deliveries.c.endpoint, _deliveries.c.manual),
         *(_endpoints.c.origin, _endpoints.c.state.label("health"), _endpoints.c.open_until),
     )
     .join(_endpoints, _endpoints.c.id == _deliveries.c.endpoint, isouter=True)
-    .where(_deliveries.c.due <= bindparam("now", type_=BigInteger), _owed)
+    .where(_deliveries.c.due <= bindparam("now", type_=BigInteger), OWED)
     .order_by(_deliveries.c.due, _deliveries.c.id)
     .limit(bindparam("limit"))
     .with_for_update(of=_deliveries, skip_locked=True)
@@ -201,7 +203,7 @@ _HOLDING = (
 )
 _HELD = (
     select(_deliveries.c.id)
-    .where(_deliveries.c.endpoint == bindparam("endpoint"), _deliveries.c.held.is_not(None), _owed)
+    .where(_deliveries.c.endpoint == bindparam("endpoint"), _deliveries.c.held.is_not(None), OWED)
     .order_by(_deliveries.c.held, _deliveries.c.id)
     .limit(bindparam("limit"))
     .with_for_update()  # waits, as one that is skipped would be forgotten when `holding` is taken back

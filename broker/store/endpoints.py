@@ -16,6 +16,7 @@ from broker.store.tables import EndpointRow, table
 
 _endpoints = table(EndpointRow)
 _NOW = select(db_now())
+_PEACEFUL = frozenset({Call.ANSWERED, Call.DECLINED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def note_calls(connection: Connection, calls: Sequence[tuple[str, Call]]) -> lis
     """
     rows = _rows(connection, {id for id, _ in calls}, lock=False)
     notable = {
-        id for id, call in calls if id in rows and not (call is Call.ANSWERED and condition_of(rows[id]).is_spotless)
+        id for id, call in calls if id in rows and (call not in _PEACEFUL or not condition_of(rows[id]).is_spotless)
     }
     if not notable:
         return [None] * len(calls)

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker.deliveries import State
+from broker.store.deliveries import OWED
 from broker.store.ended import Gone, Place, gone, is_over, next_ended, walk
 from broker.store.given import given
 from broker.store.removal import remove_rows
@@ -57,7 +57,7 @@ def _prune(connection: Connection, order: Prune) -> tuple[Gone, ...]:
     ids = {"given": json.dumps([[id] for id in order.ids])}
     rows = connection.execute(_lock_statement(dialect), {**ids, "age_ms": order.age_ms}).all()
     deliveries = connection.execute(_lock_deliveries_statement(dialect), ids)
-    owed = {delivery.batch_id for delivery in deliveries if delivery.state == State.PENDING}
+    owed = {delivery.batch_id for delivery in deliveries if delivery.owed}
     removed = gone(row for row in rows if row.id not in owed)
     remove_rows(connection, [batch.batch for batch in removed])
     return removed
@@ -65,7 +65,7 @@ def _prune(connection: Connection, order: Prune) -> tuple[Gone, ...]:
 
 def _is_unneeded(batch: FromClause) -> ColumnElement[bool]:
     return and_(
-        ~exists().where(_deliveries.c.batch_id == batch.c.id, _deliveries.c.state == State.PENDING),
+        ~exists().where(_deliveries.c.batch_id == batch.c.id, OWED),
         ~exists().where(_child.c.parent_id == batch.c.id),
         or_(batch.c.parent_id.is_(None), exists().where(_parent.c.id == batch.c.parent_id, is_over(_parent))),
     )
@@ -93,7 +93,7 @@ def _lock_deliveries_statement(dialect: str) -> Select[Any]:
     """A webhook may be sent again at this very moment: then it is owed once its row is locked."""
     mine = given(dialect, id=Id)
     return (
-        select(_deliveries.c.batch_id, _deliveries.c.state)
+        select(_deliveries.c.batch_id, OWED.label("owed"))
         .join(mine, mine.c.id == _deliveries.c.batch_id)
         .order_by(_deliveries.c.id)
         .with_for_update(of=_deliveries)

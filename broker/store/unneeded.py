@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Connection, bindparam, delete, exists, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker.deliveries import State
 from broker.endpoints import Health
 from broker.store.clock import moment
+from broker.store.deliveries import OWED
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 
 _deliveries, _attempts, _endpoints = table(DeliveryRow), table(AttemptRow), table(EndpointRow)
@@ -54,7 +54,7 @@ _TOLD = (
     .where(
         _deliveries.c.batch_id.is_(None),
         _deliveries.c.created < moment(bindparam("age_ms", type_=BigInteger)),
-        _deliveries.c.state != State.PENDING,
+        ~OWED,
     )
     .order_by(_deliveries.c.created)
     .limit(bindparam("limit"))

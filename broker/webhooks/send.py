@@ -27,7 +27,7 @@ from broker.errors import Unavailable
 from broker.secrets import Vault
 from broker.store.attempts import Report, record_attempts
 from broker.store.database import Database
-from broker.store.deliveries import DueOrder, claim_deliveries
+from broker.store.deliveries import Claimed, DueOrder, claim_deliveries
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.lanes import Lanes
 from broker.webhooks.notices import Notices
@@ -88,18 +88,30 @@ class Sender:
 
     async def _start(self, limit: int) -> bool:
         """Begin up to so many tries; whether more may be due."""
+        claiming = asyncio.create_task(self._claim(limit), name="delivery claim")
+        try:
+            claimed = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # It may be committed all the same: what it claims would be sent by nobody until its lease is over.
+            self._begin((await claiming).deliveries)
+            raise
+        self._begin(claimed.deliveries)
+        return claimed.more
+
+    async def _claim(self, limit: int) -> Claimed:
         order = DueOrder(limit, lease_ms(self.timeout), self._lanes.usher())
         try:
-            claimed = await self.database.writer.write(claim_deliveries, order)
+            return await self.database.writer.write(claim_deliveries, order)
         except Unavailable:
             log.warning("delivery.claim_failed")
-            return False
-        for delivery in claimed.deliveries:
+            return Claimed((), more=False)
+
+    def _begin(self, deliveries: Sequence[DueDelivery]) -> None:
+        for delivery in deliveries:
             self._lanes.begin(delivery.endpoint, delivery.origin)
             task = asyncio.create_task(self._deliver(delivery), name=f"delivery {delivery.id}")
             self._sending.add(task)
             task.add_done_callback(self._ended)
-        return claimed.more
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)

@@ -194,12 +194,12 @@ def test_after_the_schedule_there_is_no_other_try(step: int) -> None:
     [
         *((200, "", Call.ANSWERED), (204, "disable", Call.ANSWERED), (299, "", Call.ANSWERED)),
         *((410, "", Call.GONE), (410, "abort-message", Call.GONE), (400, "Disable", Call.UNWANTED)),
-        *((500, "abort-message, disable", Call.UNWANTED), (400, "abort-message", None)),
+        *((500, "abort-message, disable", Call.UNWANTED), (400, "abort-message", Call.DECLINED)),
         *((301, "", Call.FAILED), (404, "", Call.FAILED), (429, "", Call.FAILED), (503, "later", Call.FAILED)),
         (None, "", Call.FAILED),
     ],
 )
-def test_a_try_says_something_about_its_endpoint_unless_it_is_the_message_that_is_refused(
-    status: int | None, wish: str, call: Call | None
+def test_a_try_says_of_its_endpoint_whether_it_answers_and_what_it_wants(
+    status: int | None, wish: str, call: Call
 ) -> None:
     assert call_of(status, wish) is call

@@ -185,6 +185,16 @@ def test_an_answer_closes_the_breaker_and_it_opens_anew_only_after_ten_calls() -
     assert told(*again, (62_000, BAD), condition=closed)[0].open_until == START + 62_000 + OPEN_MS
 
 
+def test_one_that_declines_a_webhook_is_there_and_neither_better_nor_worse_for_it() -> None:
+    for calls in ([], [BAD], [BAD] * 5):
+        condition = stand(*every(1000, *calls))
+        assert told((9000, Call.DECLINED), condition=condition) == (condition, [])
+    opened = stand(*every(1000, *[BAD] * 10))
+    closed = after(opened, Call.DECLINED, START + 60_000)
+    assert closed == replace(opened, recent=(), open_until=None)
+    assert (closed.state, closed.failures) == (Health.FAILING, 10)
+
+
 def test_a_healthy_one_that_answers_stays_without_a_trace() -> None:
     assert stand(*every(1000, *[OK] * 50)) == enabled(START)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from broker.deliveries import State
@@ -211,6 +214,63 @@ async def test_so_many_that_have_no_room_are_passed_in_steps(database: Database,
     second = await database.writer.write(claim_deliveries, order)
     assert ([due.id for due in first.deliveries], first.more) == ([busy[0]], True)
     assert {due.id for due in second.deliveries} == {busy[1], other}
+
+
+@pytest.mark.parametrize(
+    ("state", "stands"),
+    [
+        (State.PENDING, ("pending", True, False)),
+        (State.DELIVERED, ("delivered", False, False)),
+        (State.EXHAUSTED, ("exhausted", False, False)),
+    ],
+)
+async def test_a_try_that_outlasted_its_lease_moves_a_delivery_that_was_held_meanwhile(
+    database: Database, workspace_id: str, state: State, stands: tuple[str, bool, bool]
+) -> None:
+    """As when its worker was stopped for long, and another one found no room for it."""
+    await owe(database, workspace_id)
+    (due,) = await claim_due(database, lease_ms=EXPIRED)
+    assert await claim_due(database, room=0) == []
+    assert await states(database) == [("pending", 1, False, True)]
+    late = attempt_result(due, state, status_code=500, pause_ms=MINUTE, call=Call.FAILED)
+    assert (await record(database, late))[0].settled
+    ((found, _, is_due, is_held),) = await states(database)
+    assert (found, is_due, is_held) == stands
+    assert await claim_due(database) == []
+    assert await select(database, "SELECT failures FROM endpoints") == [(1,)]
+
+
+async def test_what_is_held_though_nothing_is_owed_is_not_sent(database: Database, workspace_id: str) -> None:
+    await owe(database, workspace_id)
+    await claim_due(database, room=0)
+    await execute(database, "UPDATE deliveries SET state = 'delivered'")
+    assert await claim_due(database) == []
+
+
+@asynccontextmanager
+async def locked(database_url: str, id: str) -> AsyncIterator[None]:
+    """Another transaction has a delivery's row; on SQLite, whose writers take turns, there is no such thing."""
+    if database_url.startswith("sqlite"):
+        yield
+        return
+    connection = await asyncpg.connect(database_url)
+    async with connection.transaction():
+        await connection.execute("SELECT 1 FROM deliveries WHERE id = $1 FOR UPDATE", id)
+        yield
+    await connection.close()
+
+
+async def test_taking_up_waits_for_what_another_has_locked(
+    database_url: str, database: Database, workspace_id: str
+) -> None:
+    """What was passed over would be forgotten, as nobody looks again at an endpoint that holds nothing."""
+    (id,) = await owe(database, workspace_id)
+    await claim_due(database, room=0)
+    async with locked(database_url, id):
+        claiming = asyncio.create_task(claim_due(database))
+        await asyncio.sleep(0.3)
+    found = [*await claiming, *await claim_due(database)]
+    assert [due.id for due in found] == [id]
 
 
 async def test_a_delivery_whose_endpoint_is_unknown_is_sent_all_the_same(database: Database, workspace_id: str) -> None:
