@@ -1,4 +1,4 @@
-"""The README's table of a torture run has the rows that a run prints."""
+"""The README's table of a torture run has the rows that a run prints, and a seed decides what it does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.torture.driver import Injected
 from tests.torture.evidence import Evidence
-from tests.torture.plan import COMMON, OF_DATABASE, Fault
+from tests.torture.plan import COMMON, OF_DATABASE, Fault, random_plan
 from tests.torture.report import Report
 
 README = Path(__file__).parents[2] / "README.md"
@@ -19,6 +19,14 @@ def rows_of(table: str, column: int) -> list[str]:
     """The names of the rows that say something in a column."""
     cells = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()[2:]]
     return sorted(row[1] for row in cells if row[column])
+
+
+@pytest.mark.parametrize("kind", OF_DATABASE)
+def test_the_same_seed_plans_the_same_faults(kind: str) -> None:
+    plan = random_plan(7, 60, kind)
+    assert plan == random_plan(7, 60, kind)
+    assert plan != random_plan(8, 60, kind)
+    assert {fault.kind for fault in plan} == {*COMMON, *OF_DATABASE[kind]}
 
 
 @pytest.mark.parametrize("kind", OF_DATABASE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from broker.batches import new_id
@@ -109,6 +110,34 @@ async def test_a_webhook_owed_again_after_the_look_keeps_its_batch(database: Dat
     await execute(database, "UPDATE deliveries SET state = 'pending' WHERE batch_id = :id", id=first)
     assert await prune(database, *found.ids) == [second]
     assert await left(database) == [first]
+
+
+async def test_a_batch_stays_while_a_person_waits_for_its_webhook(database: Database, workspace_id: str) -> None:
+    first, second = await ended(database, workspace_id, 2, ago_ms=31 * DAY)
+    asked = "UPDATE deliveries SET state = 'delivered', manual = true WHERE batch_id = :id"
+    await execute(database, asked, id=first)
+    assert await prune_all(database) == [second]
+    assert await prune(database, first) == []
+    assert await left(database) == [first]
+
+
+async def test_a_webhook_asked_for_while_its_batch_is_being_removed_keeps_it(
+    database_url: str, database: Database, workspace_id: str
+) -> None:
+    """It is asked for after the batch was found unneeded, and its row is locked by then."""
+    (id,) = await ended(database, workspace_id, ago_ms=31 * DAY)
+    if database_url.startswith("sqlite"):  # whose writers take turns
+        await execute(database, "UPDATE deliveries SET manual = true")
+        assert await prune(database, id) == []
+        return
+    connection = await asyncpg.connect(database_url)
+    async with connection.transaction():
+        await connection.execute("UPDATE deliveries SET manual = true")
+        pruning = asyncio.create_task(prune(database, id))
+        await asyncio.sleep(0.3)
+    await connection.close()
+    assert await pruning == []
+    assert await left(database) == [id]
 
 
 async def test_a_batch_that_runs_again_after_the_look_stays(database: Database, workspace_id: str) -> None:

@@ -21,7 +21,7 @@ from broker.store.leases import GiveBack, give_back_batches
 from broker.store.tables import AttemptRow, table
 from tests.integration.receiver import Receiver
 from tests.integration.running import StartBroker, StartWorker, in_base64, photograph, until
-from tests.integration.store.rows import attempt_result, claim_due, record
+from tests.integration.store.rows import attempt_result, claim_due, execute, record
 from tests.integration.usecases.scene import RESULTS, Scene, fresh_batch, result, told
 
 SLOW_TYPES = Path(__file__).parents[2] / "slow_types"
@@ -224,6 +224,30 @@ async def test_sender_under_way_does_not_revive_a_superseded_delivery(scene: Sce
     (attempt,) = await scene.broker.store.rows(select(ATTEMPTS))
     assert attempt.status_code == 200
     assert await claim_due(scene.broker.core.database) == []
+
+
+async def test_a_delivery_that_is_held_back_is_superseded_for_good(scene: Scene) -> None:
+    id = await scene.done(500)
+    database = scene.broker.core.database
+    assert await claim_due(database, room=0) == []
+    await retry(scene, id)
+    (owed,) = await scene.deliveries(id)
+    assert (owed.state, owed.due, owed.held) == ("superseded", None, None)
+    assert await claim_due(database) == []
+
+
+@pytest.mark.parametrize("state", [State.DELIVERED, State.PENDING])
+async def test_a_try_that_a_person_asked_for_does_not_revive_a_superseded_delivery(scene: Scene, state: State) -> None:
+    id = await scene.done(500)
+    database = scene.broker.core.database
+    await execute(database, "UPDATE deliveries SET manual = true")
+    (due,) = await claim_due(database)
+    await retry(scene, id)
+    (recorded,) = await record(database, attempt_result(due, state, manual=True))
+    assert not recorded.settled
+    (owed,) = await scene.deliveries(id)
+    assert (owed.state, owed.manual, owed.due) == ("superseded", False, None)
+    assert await claim_due(database) == []
 
 
 async def settle(scene: Scene, due: DueDelivery, state: State) -> bool:

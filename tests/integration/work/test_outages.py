@@ -156,14 +156,15 @@ async def test_end_that_waits_for_the_database_for_a_lease_costs_no_second_run(
     assert LOST.isdisjoint(line["event"] for line in logs)
 
 
-async def test_redis_that_dies_in_mid_work_costs_no_batch(
-    start_broker: StartBroker, start_worker: StartWorker, tmp_path: Path, images: Web
+async def test_redis_that_dies_in_mid_work_costs_no_batch_and_no_webhook(
+    start_broker: StartBroker, start_worker: StartWorker, tmp_path: Path, images: Web, receiver: Receiver
 ) -> None:
     server = EmbeddedValkey(tmp_path / "redis")
     url = server.start()
     broker = await start_broker(redis_url=url)
     await start_worker(redis_url=url)
-    source = {"_url": images.url("/face.webp")}
-    assert (await broker.run("upscaler", source))[0]["_status"]["code"] == 200
-    server.stop()
-    assert (await broker.run("upscaler", source))[0]["_status"]["code"] == 200
+    source, hook = {"_url": images.url("/face.webp")}, {"endpoint": receiver.url()}
+    for posts in (1, 2):
+        assert (await broker.run("upscaler", source, webhook=hook))[0]["_status"]["code"] == 200
+        assert (await receiver.posted(posts))[-1].json()["status"] == "DONE"
+        server.stop()

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import Row, select
 
@@ -92,6 +97,43 @@ async def test_a_receiver_that_wants_no_more_gets_no_more(
     receiver.answers = [reply(400, headers={"Webhook-Delivery": wish}), reply(200)]
     delivery = await announced(broker, receiver)
     assert (delivery.state, delivery.status_code) == ("stopped", 400)
+
+
+@asynccontextmanager
+async def owed_behind_a_lock(database_url: str) -> AsyncIterator[None]:
+    """The only delivery is due again, and nobody can claim it before this ends."""
+    again = "UPDATE deliveries SET state = 'pending', due = 0, finished = NULL"
+    if database_url.startswith("sqlite"):
+        path = Path(database_url.removeprefix("sqlite:///"))
+        with path.with_name(f"{path.name}.lock").open() as lock:
+            await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+            with closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute(again)
+            yield
+        return
+    connection = await asyncpg.connect(database_url)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE")
+        await connection.execute(again)
+        yield
+    await connection.close()
+
+
+async def test_a_worker_that_stops_sends_what_it_was_about_to_claim(
+    broker: Broker, receiver: Receiver, database_url: str, tmp_path: Path
+) -> None:
+    """Or it would be sent by nobody until the lease of that claim is over, and have one try less."""
+    async with AsyncExitStack() as stack:
+        worker = await stack.enter_async_context(run_worker(settings_for(tmp_path, database_url)))
+        assert (await announced(broker, receiver)).state == "delivered"
+        async with owed_behind_a_lock(database_url):
+            worker.work.sender.wake()
+            await asyncio.sleep(0.5)
+            leaving = asyncio.create_task(stack.aclose())
+            await asyncio.sleep(0.5)
+        await leaving
+    row = await broker.store.row(select(_deliveries.c.state, _deliveries.c.attempts))
+    assert (row.state, row.attempts, len(receiver.posts)) == ("delivered", 2, 2)
 
 
 async def test_a_worker_that_stops_waits_for_the_answer_to_what_it_sends(
