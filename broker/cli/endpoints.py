@@ -87,9 +87,10 @@ async def _enable(ids: Sequence[str]) -> None:
 def _hint(disabled: Mapping[str, Any]) -> str:
     """What waited for its first try when the endpoint was disabled, at most so long, was stopped too."""
     since = datetime.fromisoformat(disabled["failing_since"] or disabled["since"]) - WAITED
+    which = f"--since {since:%Y-%m-%dT%H:%MZ} --endpoint {disabled['id']} --workspace {disabled['workspace']}"
     return (
-        "What it was owed was stopped; to send it: broker deliveries replay --what missing "
-        f"--since {since:%Y-%m-%dT%H:%MZ} --endpoint {disabled['id']} --workspace {disabled['workspace']}"
+        f"What it was owed was stopped; to send what was never tried: broker deliveries replay --what missing {which}\n"
+        f"to send what was tried in vain: broker deliveries replay --what failed {which}"
     )
 
 

@@ -18,6 +18,7 @@ PROMISES = PAGE.partition("\n## What is promised")[2].partition("\n## ")[0]
 PROMISED = (
     *("event", "signature", "vectors", "secret", "schedule", "answers", "busy", "deadline", "answer's size"),
     *("isolation", "breaker", "disabling", "events", "certificates", "your headers", "connections", "addresses"),
+    *("replay", "test ping", "log of tries"),
 )
 
 
