@@ -128,7 +128,8 @@ def endpoint_of(vault: Vault, workspace: str, url: str) -> Endpoint:
 
 def endpoint_id(workspace: str, url: str) -> str:
     """What deliveries of one workspace to one URL, whatever its query, have in common; tells nobody the URL."""
-    return hashlib.sha256(f"{workspace}\n{without_query(url)}".encode()).hexdigest()[:32]
+    place = f"{workspace}\n{origin_of(url)}{urlsplit(url).path}"
+    return hashlib.sha256(place.encode()).hexdigest()[:32]
 
 
 def without_query(url: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from broker.bootstrap.outgoing import check_operator_webhook, policy_of
 from broker.foundation import open_foundation
 from broker.media.blobs import Blobs, open_blobs
 from broker.media.links import Links
@@ -41,6 +42,7 @@ class Core:
 @asynccontextmanager
 async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """Open what every process needs; closed in reverse order. Raises Misconfigured."""
+    check_operator_webhook(settings)
     async with AsyncExitStack() as stack:
         foundation = await stack.enter_async_context(open_foundation(settings))
         nudger = Nudger(settings.redis_url or None)
@@ -58,5 +60,5 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             links=Links(foundation.vault, settings.public_url, settings.output_hours),
             nudger=nudger,
             bell=bell,
-            policy=Policy(settings.networks, settings.ports, settings.hosts),
+            policy=policy_of(settings),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from broker.bootstrap.core import Core
-from broker.errors import Conflict, Invalid, Misconfigured
+from broker.errors import Conflict
 from broker.provision import Provision
 from broker.webhooks.notices import Notices
 
@@ -14,14 +14,10 @@ WORKSPACE = "operator"
 
 
 async def open_notices(core: Core) -> Notices | None:
-    """None without BROKER_OPERATOR_WEBHOOK. Raises Misconfigured for one that could never be reached."""
+    """None without BROKER_OPERATOR_WEBHOOK."""
     url = core.settings.operator_webhook
     if not url:
         return None
-    try:
-        core.check_url(url)
-    except Invalid as error:
-        raise Misconfigured(f"BROKER_OPERATOR_WEBHOOK: {error.message}") from error
     provision = Provision(core.database, core.vault)
     with suppress(Conflict):  # it is there since an earlier start
         await provision.workspace(WORKSPACE)

@@ -15,6 +15,7 @@ import structlog
 import typer
 
 from broker import logs
+from broker.bootstrap.outgoing import check_operator_webhook
 from broker.cli.client import is_ready
 from broker.cli.data_folder import DEFAULT_WORKSPACE, TOKEN_FILE, URL_FILE
 from broker.cli.migrate import migrate_and_check
@@ -54,6 +55,7 @@ def up(
         given["allow_networks"] = ",".join(allow_network)
     settings = load(**given)
     logs.configure(settings.log_format, settings.log_level)
+    check_operator_webhook(settings)  # or all workers would end at once, again and again
     with _only_one(settings.data_dir), listen(settings.host, settings.port) as listening:
         run(_up(settings, listening, workers))
 

@@ -85,13 +85,17 @@ def _events(result: AttemptResult, row: Row[Any] | None, change: Change | None, 
             workspace=row.workspace_id,
             endpoint=result.endpoint,
             origin=change.origin,
-            reason=change.now.reason,
+            reason=_outcome(result) if kind is Kind.EXHAUSTED else change.now.reason,
             failures=change.now.failures,
             delivery=result.delivery,
             batch=row.batch_id,
         )
         for kind in kinds
     )
+
+
+def _outcome(result: AttemptResult) -> str:
+    return result.error or f"answered {result.status_code}"
 
 
 def _ended(result: AttemptResult) -> dict[str, Any]:

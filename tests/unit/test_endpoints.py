@@ -57,7 +57,7 @@ def stand(*calls: tuple[int, Call]) -> Condition:
 def test_an_endpoint_is_a_workspace_and_a_url_without_its_query() -> None:
     url = "https://hook.example/in?secret=1"
     endpoint = endpoint_of(VAULT, "w", url)
-    for same in ("https://hook.example/in", "https://hook.example/in?secret=2#top"):
+    for same in ("https://hook.example/in", "https://hook.example/in?secret=2#top", "HTTPS://Hook.example/in"):
         assert endpoint_of(VAULT, "w", same).id == endpoint.id
     others = (
         "http://hook.example/in",

@@ -16,7 +16,7 @@ from broker.provision import Provision
 from broker.store.tables import BatchRow, DeliveryRow, EndpointRow, WorkspaceRow, table
 from tests.integration.net.servers import reply
 from tests.integration.receiver import Post, Receiver
-from tests.integration.running import Broker, StartWorker, in_base64, photograph, until
+from tests.integration.running import Broker, StartBroker, StartWorker, in_base64, photograph, until
 
 SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
 SECRET = "a-value-of-a-header-that-nobody-else-may-see"
@@ -70,7 +70,7 @@ async def test_operator_is_told_of_failing_exhausted_recovered_and_disabled(
     row = await broker.store.row(select(_endpoints).where(_endpoints.c.workspace_id == broker.tenant.workspace))
     details = {
         "endpoint.failing": ("4 tries in a row failed", 4, batches[0]),
-        "delivery.exhausted": ("4 tries in a row failed", 6, batches[0]),
+        "delivery.exhausted": ("answered 500", 6, batches[0]),
         "endpoint.recovered": (None, 0, batches[1]),
         "endpoint.disabled": ("it answered 410 Gone", 0, batches[2]),
     }
@@ -137,8 +137,9 @@ async def test_processes_of_one_operator_share_its_workspace(
 
 
 @pytest.mark.parametrize("url", ["nowhere", "ftp://example.com/", "http://10.0.0.1/", "http://user:word@example.com/"])
-async def test_worker_does_not_start_with_an_operator_webhook_that_could_never_be_sent(
-    broker: Broker, start_worker: StartWorker, url: str
+async def test_nothing_starts_with_an_operator_webhook_that_could_never_be_sent(
+    start_broker: StartBroker, start_worker: StartWorker, url: str
 ) -> None:
-    with pytest.raises(Misconfigured, match="BROKER_OPERATOR_WEBHOOK: "):
-        await start_worker(operator_webhook=url)
+    for start in (start_broker, start_worker):
+        with pytest.raises(Misconfigured, match="BROKER_OPERATOR_WEBHOOK: "):
+            await start(operator_webhook=url)
