@@ -82,6 +82,13 @@ def test_an_impossible_option_is_refused_before_anything_starts(commands: Comman
     assert not (commands.folder / "data").exists()
 
 
+def test_an_operator_webhook_that_could_never_be_sent_is_refused_before_anything_starts(commands: Commands) -> None:
+    refused = commands.with_environment(BROKER_OPERATOR_WEBHOOK="http://10.0.0.1/").run("up", "--data-dir", "data")
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == "broker: BROKER_OPERATOR_WEBHOOK: address not allowed\n"
+    assert not (commands.folder / "data").exists()
+
+
 def test_a_killed_up_takes_its_children_along_and_the_next_one_works(commands: Commands) -> None:
     commands = commands.with_environment(BROKER_LEASE_SECONDS="2")
     first = start_up(commands)
