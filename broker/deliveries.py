@@ -111,7 +111,7 @@ class AttemptResult:
     """What one try brought: an HTTP status or a short public error, and the pause before the next, if there is one.
 
     call: what it says about the endpoint, None for nothing. hurry: the next try is the instant retry, which does not
-    count against the schedule. manual: as the delivery's.
+    count against the schedule. was: the state before; origin: as the delivery's.
     """
 
     delivery: str
@@ -126,7 +126,8 @@ class AttemptResult:
     pause_ms: int
     call: Call | None = None
     hurry: bool = False
-    manual: bool = False
+    was: State = State.PENDING
+    origin: str = ""
 
 
 def verdict(status_code: int, wish: str = "") -> Verdict:

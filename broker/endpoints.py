@@ -13,7 +13,7 @@ from broker.secrets import Purpose, Vault
 FAILING_AFTER = 4
 """Failed tries in a row."""
 DISABLED_AFTER_MS = 5 * 24 * 3600 * 1000
-"""How long there were only failures."""
+"""How long it has been failing."""
 WINDOW_MS = 5 * 60 * 1000
 LEAST_CALLS = 10
 OPENS_AT = 0.7
@@ -154,7 +154,7 @@ def after(condition: Condition, call: Call, now: int) -> Condition:
     if call is not Call.FAILED:
         return _disabled(condition, GONE if call is Call.GONE else UNWANTED, now)
     failed = _after_failure(condition, now)
-    if failed.state is Health.FAILING and now - (failed.failing_since or now) >= DISABLED_AFTER_MS:
+    if failed.state is Health.FAILING and now - failed.since >= DISABLED_AFTER_MS:
         return _disabled(failed, ONLY_FAILURES, now)
     return failed
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Resolver: TypeAlias = "Callable[[str, int], Iterable[str]]"
 """(host, port) -> its addresses as text. Blocks; is called in a thread. Raises OSError for a name that has none."""
 
-LOOKUP_THREADS = 32
+LOOKUP_THREADS = 128
 LOOKUPS_A_DOMAIN = 8
 LOOKUP_SECONDS = 5.0
 CONNECT_SECONDS = 10.0
@@ -80,11 +80,15 @@ class Guard:
 
     async def _lookup(self, host: str, port: int) -> list[Address]:
         domain = self._domains.setdefault(_domain(host), asyncio.Semaphore(LOOKUPS_A_DOMAIN))
+        lookup: Future[Iterable[str]] | None = None
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
                 await domain.acquire()
-                answers = await asyncio.wrap_future(self._start_lookup(host, port, domain))
+                lookup = self._start_lookup(host, port, domain)
+                answers = await asyncio.wrap_future(lookup)
         except TimeoutError as error:
+            if lookup is not None and lookup.cancelled():  # it never began, which is not the name's fault
+                raise httpcore.PoolTimeout("no thread was free to look the name up") from error
             raise httpcore.ConnectTimeout("the name was not found in time") from error
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError("the name was not found") from error

@@ -73,10 +73,10 @@ def _judge(
 
 
 def _events(result: AttemptResult, row: Row[Any] | None, change: Change | None, now: int) -> tuple[Event, ...]:
-    if row is None or change is None:
+    if row is None:
         return ()
-    kinds = [*events(change.before, change.now)]
-    if result.state is State.EXHAUSTED and not result.manual:
+    kinds = [*events(change.before, change.now)] if change else []
+    if result.state is State.EXHAUSTED and result.was is State.PENDING:
         kinds.append(Kind.EXHAUSTED)
     return tuple(
         Event(
@@ -84,9 +84,9 @@ def _events(result: AttemptResult, row: Row[Any] | None, change: Change | None, 
             at=now,
             workspace=row.workspace_id,
             endpoint=result.endpoint,
-            origin=change.origin,
-            reason=_outcome(result) if kind is Kind.EXHAUSTED else change.now.reason,
-            failures=change.now.failures,
+            origin=change.origin if change else result.origin,
+            reason=change.now.reason if change and kind is not Kind.EXHAUSTED else _outcome(result),
+            failures=change.now.failures if change else 0,
             delivery=result.delivery,
             batch=row.batch_id,
         )

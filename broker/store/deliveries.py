@@ -38,11 +38,15 @@ class Usher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DueOrder:
-    """Claim up to `limit` due deliveries for `lease_ms`, longer than one try may take."""
+    """Claim up to `limit` due deliveries for `lease_ms`, longer than one try may take.
+
+    due_first: before those that are held; where slots are scarce, the one who comes second may get none.
+    """
 
     limit: int
     lease_ms: int
     usher: Usher
+    due_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +94,12 @@ class _Claim:
         self._probed: list[str] = []
 
     def claim(self) -> Claimed:
-        self._take_up_held()
-        more = self._take_due()
+        if self._order.due_first:
+            more = self._take_due()
+            self._take_up_held()
+        else:
+            self._take_up_held()
+            more = self._take_due()
         moved = self._write()
         begun = tuple(self._begin())
         return Claimed(begun, more and (moved or bool(begun)))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, bindparam, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.endpoints import Call, Condition, Endpoint, Health, after, enabled
@@ -85,7 +85,7 @@ def note_calls(connection: Connection, calls: Sequence[tuple[str, Call]]) -> lis
 
 def enable_endpoints(connection: Connection, ids: Sequence[str]) -> list[bool]:
     """Make endpoints healthy, with all failures forgotten; False for those that are so, and unknown ones."""
-    ill = _JUDGE.where(_endpoints.c.state != Health.HEALTHY)
+    ill = _JUDGE.where(or_(_endpoints.c.state != Health.HEALTHY, _endpoints.c.open_until.is_not(None)))
     cured = set()
     for id in sorted(set(ids)):
         now = int(connection.scalar(_NOW) or 0)

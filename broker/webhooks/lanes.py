@@ -1,8 +1,8 @@
 """How many tries a process makes at once: in all, of one origin, of one endpoint.
 
 An endpoint begins with one try at a time and has twice as many after each answer, so that one that hangs never has
-many; and those that have not proven themselves share half of the slots, in all and of an origin, so that no number of
-them takes them all.
+many, and fewer the longer its answers take; those that have not proven themselves share half of the slots, in all and
+of an origin, so that no number of them takes them all.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ class Lanes:
     def begin(self, endpoint: str, origin: str) -> None:
         self._tries[endpoint, origin] += 1
 
-    def end(self, endpoint: str, origin: str, *, answered: bool) -> None:
-        """answered: within the time limit, whatever was said."""
+    def end(self, endpoint: str, origin: str, answered: float | None) -> None:
+        """answered: after how many seconds, whatever was said; None for no answer."""
         self._tries[endpoint, origin] -= 1
         self._tries += Counter()  # keeps what is above zero
         width = self._widths.pop(endpoint, 1)  # at the end of the dictionary: used last
-        if answered:
-            self._widths[endpoint] = min(2 * width, WIDEST)
+        if answered is not None:
+            self._widths[endpoint] = max(1, min(2 * width, WIDEST, int(WIDEST / max(answered, 1.0))))
         if len(self._widths) > REMEMBERED:
             del self._widths[next(iter(self._widths))]

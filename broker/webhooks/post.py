@@ -85,6 +85,8 @@ class Poster:
             return replace(answer, excerpt=masked(answer.excerpt, url, headers))
         except AddressRefused:
             return Answer(error=REFUSED)
+        except httpx.PoolTimeout:  # it waited for something of ours
+            return Answer(error=NOT_SENT)
         except (TimeoutError, httpx.TimeoutException):
             return Answer(error=TIMED_OUT)
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -55,6 +55,7 @@ class Sender:
     notices: Notices | None = None
     _poster: Poster = field(init=False)
     _lanes: Lanes = field(default_factory=Lanes)
+    _due_first: bool = False
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: set[asyncio.Task[None]] = field(default_factory=set)
     _spread: random.Random = field(default_factory=random.SystemRandom)
@@ -99,7 +100,8 @@ class Sender:
         return claimed.more
 
     async def _claim(self, limit: int) -> Claimed:
-        order = DueOrder(limit, lease_ms(self.timeout), self._lanes.usher())
+        self._due_first = not self._due_first  # or one of the two would have every slot that a busy process frees
+        order = DueOrder(limit, lease_ms(self.timeout), self._lanes.usher(), self._due_first)
         try:
             return await self.database.writer.write(claim_deliveries, order)
         except Unavailable:
@@ -120,17 +122,19 @@ class Sender:
             log.error("delivery.crashed", task=task.get_name(), exc_info=error)
 
     async def _deliver(self, delivery: DueDelivery) -> None:
-        started, answered = time.monotonic(), False
+        started = time.monotonic()
+        answered: float | None = None
         try:
             answer = await self._poster.post(delivery)
-            answered = answer.status_code is not None
-            result = self._judge(delivery, answer, int((time.monotonic() - started) * 1000))
+            seconds = time.monotonic() - started
+            answered = None if answer.status_code is None else seconds
+            result = self._judge(delivery, answer, int(seconds * 1000))
             await self._record(result)
         except Unavailable:
             log.warning("delivery.not_recorded", delivery=delivery.id, batch=delivery.batch)
             return
         finally:
-            self._lanes.end(delivery.endpoint, delivery.origin, answered=answered)
+            self._lanes.end(delivery.endpoint, delivery.origin, answered)
         log.info(
             "delivery.attempted",
             delivery=delivery.id,
@@ -173,7 +177,8 @@ class Sender:
             pause_ms=int(pause * 1000),
             call=_call(answer),
             hurry=hurry,
-            manual=delivery.manual,
+            was=delivery.state,
+            origin=delivery.origin,
         )
 
     def _next(self, delivery: DueDelivery, answer: Answer) -> tuple[State, float]:

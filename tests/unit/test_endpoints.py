@@ -114,10 +114,11 @@ def test_it_is_disabled_at_once_where_no_more_is_wanted(call: Call, reason: str,
 
 
 def test_it_is_disabled_after_five_days_of_only_failures() -> None:
-    hours = every(DAY // 4, *[BAD] * 20)
-    condition, kinds = told(*hours)
+    fails = every(1000, *[BAD] * FAILING_AFTER)
+    last = 3000 + DISABLED_AFTER_MS
+    condition, kinds = told(*fails, (last - 1, BAD))
     assert (condition.state, kinds) == (Health.FAILING, [Kind.FAILING])
-    condition, kinds = told(*hours, (DISABLED_AFTER_MS, BAD))
+    condition, kinds = told(*fails, (last, BAD))
     assert (condition.state, condition.reason) == (Health.DISABLED, ONLY_FAILURES)
     assert kinds == [Kind.FAILING, Kind.DISABLED]
 
@@ -127,8 +128,9 @@ def test_five_days_count_from_the_last_answer() -> None:
     assert condition.state is Health.FAILING
 
 
-def test_few_failures_disable_nothing_however_far_apart() -> None:
+def test_a_burst_of_failures_long_after_another_disables_nothing() -> None:
     assert stand((0, BAD), (6 * DAY, BAD)).state is Health.HEALTHY
+    assert stand((0, BAD), *[(6 * DAY + place, BAD) for place in range(9)]).state is Health.FAILING
 
 
 @pytest.mark.parametrize("call", list(Call))

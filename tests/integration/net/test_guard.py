@@ -156,6 +156,25 @@ async def test_a_domain_whose_lookups_stall_holds_no_more_than_its_share_of_thre
         assert (await client.get(urls[0])).content == b"fine"
 
 
+async def test_a_lookup_for_which_no_thread_is_free_is_not_the_name_s_fault(only_site: Policy, site: Web) -> None:
+    release = threading.Event()
+
+    def resolver(host: str, port: int) -> list[str]:
+        release.wait(60)
+        return [site.host]
+
+    many = [f"a.stalled-{label % (LOOKUP_THREADS // LOOKUPS_A_DOMAIN)}.test" for label in range(LOOKUP_THREADS)]
+    async with guarded_client(only_site, resolver=resolver) as client:
+        try:
+            stalled = asyncio.gather(*[client.get(site.url(host=host)) for host in many], return_exceptions=True)
+            await asyncio.sleep(0.2)
+            with pytest.raises(httpx.PoolTimeout):
+                await client.get(site.url(host="late.test"))
+            assert {type(outcome) for outcome in await stalled} == {httpx.ConnectTimeout}
+        finally:
+            release.set()
+
+
 async def test_an_open_host_leads_to_a_private_address_and_no_other_does(site: Web) -> None:
     site.answers["/"] = [reply(200, b"fine")]
     policy = Policy(hosts=frozenset({"minio.internal"}))

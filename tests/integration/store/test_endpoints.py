@@ -156,9 +156,10 @@ async def test_it_is_disabled_where_no_more_is_wanted_and_the_rest_is_stopped(
 async def test_it_is_disabled_after_five_days_of_only_failures(database: Database, workspace_id: str) -> None:
     await owe(database, workspace_id)
     await fail(database, 5)
+    ((began,),) = await select(database, "SELECT since FROM endpoints")
 
     async def fail_after(age: int) -> list[tuple[Kind, str | None]]:
-        await execute(database, "UPDATE endpoints SET failing_since = since - :age", age=age)
+        await execute(database, "UPDATE endpoints SET since = :since", since=began - age)
         return [(event.kind, event.reason) for event in await fail(database, 1)]
 
     assert await fail_after(DISABLED_AFTER_MS - MINUTE) == []
@@ -173,6 +174,26 @@ async def test_a_delivery_that_is_given_up_is_told_of(database: Database, worksp
     assert [(event.kind, event.delivery) for event in recorded.events] == [(Kind.EXHAUSTED, due.id)]
 
 
+async def test_one_that_is_given_up_for_a_reason_of_ours_is_told_of_too(database: Database, workspace_id: str) -> None:
+    """As when its target cannot be read any more; that says nothing about its endpoint."""
+    await owe(database, workspace_id)
+    (due,) = await claim_due(database)
+    ours = attempt_result(due, State.EXHAUSTED, status_code=None, error="could not be sent", origin=due.origin)
+    (recorded,) = await record(database, ours)
+    (event,) = recorded.events
+    assert (event.kind, event.reason, event.origin) == (Kind.EXHAUSTED, "could not be sent", "https://e.example")
+    assert await standing(database) == ("healthy", 0, None, False)
+
+
+async def test_a_replay_that_is_a_pending_one_s_last_try_is_told_of(database: Database, workspace_id: str) -> None:
+    await owe(database, workspace_id)
+    await execute(database, "UPDATE deliveries SET manual = true")
+    (due,) = await claim_due(database)
+    assert (due.manual, due.state) == (True, State.PENDING)
+    (recorded,) = await record(database, attempt_result(due, State.EXHAUSTED, status_code=500, call=Call.FAILED))
+    assert [event.kind for event in recorded.events] == [Kind.EXHAUSTED]
+
+
 async def test_a_replay_of_one_that_was_given_up_is_not_told_of_again(database: Database, workspace_id: str) -> None:
     await owe(database, workspace_id)
     (due,) = await claim_due(database)
@@ -182,7 +203,7 @@ async def test_a_replay_of_one_that_was_given_up_is_not_told_of_again(database: 
     assert (again.manual, again.state, again.attempt, again.step) == (True, State.EXHAUSTED, 2, 1)
     before = await select(database, "SELECT finished FROM deliveries")
     (recorded,) = await record(
-        database, attempt_result(again, State.EXHAUSTED, status_code=500, call=Call.FAILED, manual=True)
+        database, attempt_result(again, State.EXHAUSTED, status_code=500, call=Call.FAILED, was=State.EXHAUSTED)
     )
     assert (recorded.settled, recorded.events) == (True, ())
     assert await select(database, "SELECT state, manual, due FROM deliveries") == [("exhausted", False, None)]

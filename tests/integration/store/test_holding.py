@@ -88,6 +88,22 @@ async def test_no_more_are_taken_up_than_the_limit(database: Database, workspace
     assert len(await claim_due(database, 4)) == 2
 
 
+async def test_where_slots_are_scarce_what_is_due_and_what_is_held_come_first_in_turns(
+    database: Database, workspace_id: str
+) -> None:
+    held = await owe(database, workspace_id, 4, at=BUSY)
+    await claim_due(database, room=0)
+    due = await owe(database, workspace_id, 4, at=OTHER)
+
+    async def one(*, due_first: bool) -> str:
+        order = DueOrder(1, MINUTE, Rooms(), due_first)
+        (claimed,) = (await database.writer.write(claim_deliveries, order)).deliveries
+        return claimed.id
+
+    turns = [await one(due_first=first) for first in (True, False, True, False)]
+    assert (set(turns[::2]) <= set(due), set(turns[1::2]) <= set(held)) == (True, True)
+
+
 async def test_nothing_is_sent_while_the_breaker_is_open(database: Database, workspace_id: str) -> None:
     await owe(database, workspace_id, 3)
     await break_endpoint(database, until=MINUTE)

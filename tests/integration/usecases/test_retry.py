@@ -243,7 +243,7 @@ async def test_a_try_that_a_person_asked_for_does_not_revive_a_superseded_delive
     await execute(database, "UPDATE deliveries SET manual = true")
     (due,) = await claim_due(database)
     await retry(scene, id)
-    (recorded,) = await record(database, attempt_result(due, state, manual=True))
+    (recorded,) = await record(database, attempt_result(due, state))
     assert not recorded.settled
     (owed,) = await scene.deliveries(id)
     assert (owed.state, owed.manual, owed.due) == ("superseded", False, None)

@@ -7,10 +7,11 @@ import pytest
 from broker.webhooks.lanes import ORIGIN_SLOTS, REMEMBERED, SLOTS, WIDEST, Lanes
 
 
-def answer(lanes: Lanes, endpoint: str, times: int = 1, *, answered: bool = True) -> None:
+def answer(lanes: Lanes, endpoint: str, times: int = 1, *, after: float | None = 0.1) -> None:
+    """So many answers after so many seconds; None: no answer at all."""
     for _ in range(times):
         lanes.begin(endpoint, endpoint)
-        lanes.end(endpoint, endpoint, answered=answered)
+        lanes.end(endpoint, endpoint, after)
 
 
 @pytest.mark.parametrize(("answers", "room"), [(0, 1), (1, 2), (2, 4), (3, 8), (4, WIDEST), (9, WIDEST)])
@@ -24,8 +25,15 @@ def test_an_endpoint_has_one_try_at_first_and_twice_as_many_with_each_answer(ans
 def test_an_endpoint_that_does_not_answer_has_one_try_again() -> None:
     lanes = Lanes()
     answer(lanes, "a", 4)
-    answer(lanes, "a", answered=False)
+    answer(lanes, "a", after=None)
     assert lanes.usher().room("a", "a") == 1
+
+
+@pytest.mark.parametrize(("seconds", "room"), [(1.0, 16), (1.5, 10), (3.0, 5), (5.0, 3), (8.1, 1), (19.0, 1)])
+def test_an_endpoint_whose_answers_take_long_has_the_fewer_tries(seconds: float, room: int) -> None:
+    lanes = Lanes()
+    answer(lanes, "a", 6, after=seconds)
+    assert lanes.usher().room("a", "a") == room
 
 
 def test_what_is_being_sent_takes_up_room_until_it_ends() -> None:
@@ -35,7 +43,7 @@ def test_what_is_being_sent_takes_up_room_until_it_ends() -> None:
         assert (lanes.usher().room("a", "a"), lanes.free) == (room, SLOTS - 4 + room)
         lanes.begin("a", "a")
     for _ in range(5):
-        lanes.end("a", "a", answered=True)
+        lanes.end("a", "a", 0.1)
     assert (lanes.usher().room("a", "a"), lanes.free) == (WIDEST, SLOTS)
 
 
@@ -98,7 +106,7 @@ def test_one_that_has_lost_its_trust_is_counted_with_them() -> None:
     answer(lanes, "bad", 3)
     for _ in range(8):
         lanes.begin("bad", "bad")
-    lanes.end("bad", "bad", answered=False)
+    lanes.end("bad", "bad", None)
     assert lanes.usher().unproven == {"bad": 7}
 
 

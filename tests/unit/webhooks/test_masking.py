@@ -28,5 +28,18 @@ def test_values_of_headers_and_the_query_are_masked_as_wholes_and_in_parts(text:
     assert masked(text, URL, HEADERS) == shown
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(r"abc\/def+ghi=jkl\"mno", "abc%2Fdef%2Bghi%3Djkl%22mno", 'abc/def+ghi=jkl\\"mno', "abc/def+ghi=jkl&quot;mno"),
+        'abc/def+ghi=jkl"mno',
+    ],
+)
+def test_values_are_masked_however_a_receiver_writes_them(text: str) -> None:
+    assert (
+        masked(f"you sent {text}!", "https://hooks.example.com/", {"X-Key": 'abc/def+ghi=jkl"mno'}) == "you sent ***!"
+    )
+
+
 def test_without_headers_and_query_nothing_is_masked() -> None:
     assert masked("a/b *** c", "https://hooks.example.com/a", {}) == "a/b *** c"
