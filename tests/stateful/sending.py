@@ -93,7 +93,7 @@ def settled(board: Board, report: Report, told: Recorded) -> Board:
     """The attempt is complete whatever became of its delivery, which only the last claim moves, and only once."""
     item = report.result
     mine = board.awaits(item.delivery, item.lease_seq)
-    demand(told == Recorded(mine), f"{told} about {item}")
+    demand(told.settled == mine, f"{told} about {item}")
     attempt = board.attempts.get((item.delivery, item.attempt))
     if attempt is not None:
         board = board.put(replace(attempt, duration_ms=item.duration_ms, status_code=item.status_code))
