@@ -13,6 +13,7 @@ from broker.deliveries import NewDelivery
 from broker.media.blobs import open_blobs
 from broker.store.database import Database
 from broker.store.deliveries import insert_deliveries
+from broker.store.unneeded import forget_endpoints
 from broker.work.retention import CHUNK, Retention
 from tests.integration.running import Broker, StartWorker
 from tests.integration.store.rows import claim_due, endpoint, execute, owe, select
@@ -89,3 +90,10 @@ async def test_a_worker_forgets_both(broker: Broker, start_worker: StartWorker) 
     await worker.work.retention.once()
     assert await select(database, "SELECT id FROM deliveries") == []
     assert await select(database, "SELECT id FROM endpoints") == []
+
+
+async def test_an_endpoint_that_something_goes_to_after_the_look_stays(database: Database, workspace_id: str) -> None:
+    await owe(database, workspace_id)
+    await execute(database, "UPDATE endpoints SET created = created - :age", age=5 * DAY)
+    assert await database.writer.write(forget_endpoints, ["e" * 32]) == 0
+    assert await select(database, "SELECT id FROM endpoints") == [("e" * 32,)]

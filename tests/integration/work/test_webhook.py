@@ -14,7 +14,7 @@ from standardwebhooks import Webhook as StandardWebhook
 
 from broker.batches import new_id
 from broker.secrets import Purpose
-from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, table
+from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, EndpointRow, table
 from tests.integration.net.servers import not_heard, redirect, reply, stall
 from tests.integration.receiver import Post, Receiver
 from tests.integration.running import ROOT, Broker, StartBroker, StartWorker, Worker, in_base64, photograph, until
@@ -312,6 +312,8 @@ async def test_target_that_cannot_be_read_is_given_up_in_the_end(
     state, attempts = await settled(broker)
     assert state == "exhausted"
     assert [(row.status_code, row.error) for row in attempts] == [(500, None), *[(None, "could not be sent")] * 2]
+    endpoint = await broker.store.row(select(table(EndpointRow)))
+    assert (endpoint.state, endpoint.failures) == ("healthy", 1)  # what fails on our side is not its fault
 
 
 async def test_workspaces_sign_with_their_own_secrets(broker: Broker, worker: Worker, receiver: Receiver) -> None:
