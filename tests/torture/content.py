@@ -13,6 +13,8 @@ from tests.torture.plugin.torture_types import PROVE, PROVE_AGAIN, REFUSED, proo
 
 TYPES = ("torture", "torture-other")
 PICTURE_BYTES = 6_000
+ENDPOINTS = 16
+"""Of the customer: each has a health and a lane of its own."""
 
 
 class Act(StrEnum):
@@ -96,7 +98,8 @@ class Work:
             "number": self.number,
             "records": records,
         }
-        hook = {"endpoint": f"{customer_url}/hook?batch={self.number}", "headers": {"x-batch": str(self.number)}}
+        endpoint = f"{customer_url}/hook/{self.number % ENDPOINTS}?batch={self.number}"
+        hook = {"endpoint": endpoint, "headers": {"x-batch": str(self.number)}}
         return {**body, "webhook": hook} if self.webhook else body
 
     def expected(self) -> tuple[Expected, ...]:

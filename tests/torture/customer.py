@@ -65,7 +65,7 @@ class Arrival:
 
 @dataclass
 class Customer:
-    """An HTTP server on 127.0.0.1. `/picture/N` gives picture N; a POST to `/hook?batch=N` is logged.
+    """An HTTP server on 127.0.0.1. `/picture/N` gives picture N; a POST to `/hook/…?batch=N` is logged.
 
     The moods in which a batch's webhook is received follow from `seed` and its number; after some bad ones it is good.
     """

@@ -76,6 +76,8 @@ class Slot:
                 if self._started() is not None:
                     return
                 await asyncio.sleep(LOOK_SECONDS)
+            if self._started() is not None:  # it worked for a moment, in which it may have sent something
+                await self.ended(asked=False)
             await asyncio.sleep(0.5)
 
     def signal(self, number: signal.Signals) -> None:

@@ -275,12 +275,19 @@ async def test_enabling_a_healthy_endpoint_changes_nothing(
     broker: Broker, admin: httpx.AsyncClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Nor what is remembered of its calls: it is not failing yet."""
-    id = await place(broker, URL, since=5, failures=3, failing_since=6, recent="[[6, true]]", open_until=LATER)
+    id = await place(broker, URL, since=5, failures=3, failing_since=6, recent="[[6, true]]")
     before = await condition(broker, id)
     answer = await enable(admin, id)
-    assert (answer["state"], answer["failures"], answer["breaker"]) == ("healthy", 3, "open")
+    assert (answer["state"], answer["failures"], answer["breaker"]) == ("healthy", 3, "closed")
     assert await condition(broker, id) == before
     assert "endpoint.enabled" not in capfd.readouterr().out
+
+
+async def test_enabling_closes_the_breaker_of_a_healthy_endpoint(broker: Broker, admin: httpx.AsyncClient) -> None:
+    """Most of its calls failed, though never four in a row."""
+    id = await place(broker, URL, since=5, failures=3, failing_since=6, recent="[[6, true]]", open_until=LATER)
+    answer = await enable(admin, id)
+    assert (answer["state"], answer["failures"], answer["breaker"]) == ("healthy", 0, "closed")
 
 
 async def test_options_of_enable_are_read_strictly(broker: Broker, admin: httpx.AsyncClient) -> None:
