@@ -345,87 +345,16 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Indexes go with their tables."""
     op.drop_table("chores")
-    op.drop_index("ix_items_changes", table_name="items")
     op.drop_table("items")
     op.drop_table("collections")
     op.drop_table("attempts")
     op.drop_table("token_grants")
     op.drop_table("results")
-    op.drop_index("ix_deliveries_endpoint", table_name="deliveries")
-    op.drop_index("ix_deliveries_list", table_name="deliveries")
-    op.drop_index(
-        "ix_deliveries_told",
-        table_name="deliveries",
-        sqlite_where=sa.text("batch_id IS NULL"),
-        postgresql_where=sa.text("batch_id IS NULL"),
-    )
-    op.drop_index(
-        "ix_deliveries_owed",
-        table_name="deliveries",
-        sqlite_where=sa.text("due IS NOT NULL"),
-        postgresql_where=sa.text("due IS NOT NULL"),
-    )
-    op.drop_index(
-        "ix_deliveries_held",
-        table_name="deliveries",
-        sqlite_where=sa.text("held IS NOT NULL"),
-        postgresql_where=sa.text("held IS NOT NULL"),
-    )
-    op.drop_index(
-        "ix_deliveries_due",
-        table_name="deliveries",
-        sqlite_where=sa.text("due IS NOT NULL"),
-        postgresql_where=sa.text("due IS NOT NULL"),
-    )
     op.drop_table("deliveries")
-    op.drop_index(
-        "ix_endpoints_holding",
-        table_name="endpoints",
-        sqlite_where=sa.text("holding = true"),
-        postgresql_where=sa.text("holding = true"),
-    )
-    op.drop_index("ix_endpoints_list", table_name="endpoints")
     op.drop_table("endpoints")
-    op.drop_index(op.f("ix_tokens_workspace_id"), table_name="tokens")
     op.drop_table("tokens")
-    op.drop_index(
-        "uq_batches_idempotency",
-        table_name="batches",
-        sqlite_where=sa.text("idempotency_key IS NOT NULL"),
-        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
-    )
-    op.drop_index(
-        "uq_batches_external",
-        table_name="batches",
-        sqlite_where=sa.text("external_id IS NOT NULL"),
-        postgresql_where=sa.text("external_id IS NOT NULL"),
-    )
-    op.drop_index(
-        "uq_batches_child",
-        table_name="batches",
-        sqlite_where=sa.text("parent_id IS NOT NULL"),
-        postgresql_where=sa.text("parent_id IS NOT NULL"),
-    )
-    op.drop_index(
-        "ix_batches_open",
-        table_name="batches",
-        sqlite_where=sa.text("status <> 'DONE'"),
-        postgresql_where=sa.text("status <> 'DONE'"),
-    )
-    op.drop_index("ix_batches_list", table_name="batches")
-    op.drop_index(
-        "ix_batches_lease",
-        table_name="batches",
-        sqlite_where=sa.text("status = 'PROCESSING' AND lease_until IS NOT NULL"),
-        postgresql_where=sa.text("status = 'PROCESSING' AND lease_until IS NOT NULL"),
-    )
-    op.drop_index(
-        "ix_batches_claim",
-        table_name="batches",
-        sqlite_where=sa.text("status = 'CREATED'"),
-        postgresql_where=sa.text("status = 'CREATED'"),
-    )
     op.drop_table("batches")
     op.drop_table("documents")
     op.drop_table("workspaces")
