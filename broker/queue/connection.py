@@ -37,7 +37,7 @@ async def disconnect(redis: ArqRedis) -> None:
     await redis.aclose(close_connection_pool=True)
 
 
-async def end(task: asyncio.Task[None]) -> None:
+async def end(task: asyncio.Task[Any]) -> None:
     """Cancel until it has ended: redis-py sends with `asyncio.wait_for`, which may swallow a cancellation in 3.11."""
     while not task.done():
         task.cancel()
@@ -89,7 +89,7 @@ class Health:
     def up(self) -> bool:
         return self._failures == 0
 
-    def failed(self, error: Exception) -> float:
+    def failed(self, error: BaseException) -> float:
         """Note a failure; returns the seconds to pause before the next try, at most 2."""
         if self.up:
             log.warning(f"{self._part}.redis_down", error=f"{type(error).__name__}: {error}")

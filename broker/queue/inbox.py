@@ -4,40 +4,51 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from arq import ArqRedis
 
-from broker.queue.connection import Health, bell_name, connect, disconnect, end, queue_name, script_text
+from broker.queue.connection import ANSWER_SECONDS, Health, bell_name, connect, disconnect, end, queue_name, script_text
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+T = TypeVar("T")
 
 LOOK_AT = 1000
 """Jobs that one `take` looks at in each queue."""
-TAKE_SECONDS = 1.0
-LATE_SECONDS = 0.5
-"""A blocking wait without an answer this long after its own end means that Redis hangs."""
+TAKE_SECONDS = 0.5
+"""What `take` gets to answer after work, where nothing has rested that SQL would have shown."""
+LEAST_SECONDS = 0.05
+"""What every question gets, though it is time to look into SQL."""
+LATE_SECONDS = 0.15
+"""Redis looks for blocking waits that are over ten times a second, so they end that late."""
 
 
 class Inbox:
     """Listens for the nudges of `types`. Without a URL, or while Redis is away, it hears nothing and does not fail.
 
-    A hanging Redis delays its caller once, by at most TAKE_SECONDS; from then on Redis is asked from the background.
+    Nobody waits here for longer than they said, however Redis hangs: what it does not answer in time stays asked in the
+    background, and until it answers nothing else is asked. To be constructed on the running loop.
     """
 
     def __init__(self, redis_url: str | None, types: Sequence[str], idle_seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
         self._health = Health("queue")
         self._queues = [queue_name(batch_type) for batch_type in types]
         self._bells = [bell_name(batch_type) for batch_type in types]
         self._bells_taken = 0
         self._idle_seconds = idle_seconds
+        self._listen_seconds = max(idle_seconds - LATE_SECONDS, idle_seconds / 2)
+        self._look_by: float | None = None
         self._up = asyncio.Event()
+        self._hushed = False
+        self._asking: asyncio.Task[Any] | None = None
         self._returning: asyncio.Task[None] | None = None
         self.redis: ArqRedis | None = None
         if redis_url:
             self.redis = connect(redis_url)
-            self._blocked = connect(redis_url, answer_seconds=idle_seconds + 2 * LATE_SECONDS)
+            self._blocked = connect(redis_url, answer_seconds=idle_seconds + ANSWER_SECONDS)
             # cast: redis-py's types know neither a fraction of a second nor that this is awaited
             self._pop_bell = cast("Callable[..., Awaitable[object]]", self._blocked.blpop)
             self._script = self.redis.register_script(script_text("take.lua"))
@@ -45,18 +56,13 @@ class Inbox:
 
     async def wait(self) -> None:
         """Until a bell rings, Redis comes back or `idle_seconds` are over."""
-        if not self._up.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._idle_seconds):
-                    await self._up.wait()
+        self._look_by = self._loop.time() + self._idle_seconds
+        if self._up.is_set():
+            await self.ask(self._hear_bell(), self._idle_seconds)
             return
-        try:
-            async with asyncio.timeout(self._idle_seconds + LATE_SECONDS):
-                bell = await self._pop_bell(self._bells, timeout=self._idle_seconds)
-        except Exception as error:
-            self.lost(error)
-        else:
-            self._bells_taken = 0 if bell is None else 1
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._idle_seconds):
+                await self._up.wait()
 
     async def take(self, free: int) -> list[tuple[str, str]]:
         """Take waiting nudges off the queues, and bells until `free` are taken with the one that `wait` heard.
@@ -64,31 +70,81 @@ class Inbox:
         Returns (queue, job id) of other arq jobs that are due, at most `free`; those stay in their queue.
         """
         bells, self._bells_taken = free - self._bells_taken, 0
-        if not self._up.is_set():
-            return []
-        try:
-            async with asyncio.timeout(TAKE_SECONDS):
-                found = await self._script(keys=self._queues, args=[LOOK_AT, free, bells])
-        except Exception as error:
-            self.lost(error)
+        seconds = TAKE_SECONDS if self._look_by is None else self._look_by - self._loop.time()
+        self._look_by = None
+        found = await self.ask(self._take(free, bells), max(seconds, LEAST_SECONDS))
+        if found is None:
             return []
         jobs = zip(found[::2], found[1::2], strict=True)
         # An id that is no text is no job of arq's, which finds none by what it becomes here.
         return [(self._queues[int(i) - 1], job_id.decode(errors="replace")) for i, job_id in jobs]
 
-    def lost(self, error: Exception) -> None:
+    async def ask(self, question: Coroutine[Any, Any, T], seconds: float = LEAST_SECONDS) -> T | None:
+        """Redis' answer to `question`; None where it fails, is away, or has not answered after so many seconds."""
+        if not self._up.is_set():
+            question.close()
+            return None
+        task = self._loop.create_task(question, name="redis-question")
+        try:
+            await asyncio.wait({task}, timeout=seconds)
+        except asyncio.CancelledError:
+            await end(task)
+            raise
+        if task.done():
+            return self._answer(task)
+        self._up.clear()
+        self._asking = task
+        task.add_done_callback(self._answered_late)
+        return None
+
+    def _lost(self, error: BaseException) -> None:
         """Redis failed: hear nothing until the background finds that it works again."""
         pause = self._health.failed(error)
         self._up.clear()
         if self._returning is None or self._returning.done():
-            self._returning = asyncio.create_task(self._return(pause), name="redis-return")
+            self._returning = self._loop.create_task(self._return(pause), name="redis-return")
+
+    async def hush(self) -> None:
+        """Hear and ask nothing any more: who claims no more would keep a bell from others."""
+        self._hushed = True
+        self._up.clear()
+        for task in (self._asking, self._returning):
+            if task is not None:
+                await end(task)
 
     async def aclose(self) -> None:
-        if self._returning is not None:
-            await end(self._returning)
+        await self.hush()
         if self.redis is not None:
             await disconnect(self.redis)
             await disconnect(self._blocked)
+
+    async def _hear_bell(self) -> None:
+        bell = await self._pop_bell(self._bells, timeout=self._listen_seconds)
+        self._bells_taken = 0 if bell is None else 1
+
+    async def _take(self, free: int, bells: int) -> list[Any]:
+        found: list[Any] = await self._script(keys=self._queues, args=[LOOK_AT, free, bells])
+        return found
+
+    def _answer(self, task: asyncio.Task[T]) -> T | None:
+        error = task.exception()
+        if error is None:
+            return task.result()
+        self._lost(error)
+        return None
+
+    def _answered_late(self, task: asyncio.Task[Any]) -> None:
+        """Whatever it says, it is time to look: what was rung meanwhile was not heard."""
+        self._asking = None
+        if task.cancelled():
+            return
+        error = task.exception()
+        if self._hushed:
+            return
+        if error is not None:
+            self._lost(error)
+        else:
+            self._up.set()
 
     async def _return(self, pause: float) -> None:
         while not self._up.is_set():

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from arq.typing import StartupShutdown, WorkerCoroutine
 
 CLAIM_BACKOFF_CAP = 5.0
+IDLE_SECONDS = 0.9
+"""Nobody waits over a second for a worker that is idle; what is missing here is for the claim itself."""
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +60,7 @@ class BatchWorker(Worker, Generic[Claimed]):
         claim: Claim[Claimed],
         more: Callable[[], bool] = lambda: False,
         run: Run[Claimed],
-        idle_seconds: float = 1.0,
+        idle_seconds: float = IDLE_SECONDS,
         grace_seconds: float = 25.0,
         functions: Sequence[Function | WorkerCoroutine] = (),
         on_startup: StartupShutdown | None = None,
@@ -204,17 +206,20 @@ class BatchWorker(Worker, Generic[Claimed]):
     async def _start_jobs(self, jobs: Sequence[tuple[str, str]]) -> None:
         """Give arq's machinery the jobs that are no nudges."""
         for queue, job_id in jobs:
-            in_queue = _job_queue.set(queue)
-            try:
-                await self.start_jobs([job_id.encode()])
-            except Exception as error:
-                self._release_sem_dec_counter_on_complete()  # arq takes the slot first and keeps it when Redis fails
-                self._inbox.lost(error)
-                return
-            finally:
-                _job_queue.reset(in_queue)
-            if job_id in self.tasks:
-                self.tasks[job_id].add_done_callback(partial(self._job_ended, job_id))
+            await self._inbox.ask(self._start_job(queue, job_id))
+
+    async def _start_job(self, queue: str, job_id: str) -> None:
+        """To be run as a task of its own, as arq's job inherits what is set here."""
+        _job_queue.set(queue)
+        try:
+            await self.start_jobs([job_id.encode()])
+        except Exception:
+            self._release_sem_dec_counter_on_complete()  # arq takes the slot first and keeps it when Redis fails
+            raise
+        finally:
+            self._slot_freed.set()  # it may have kept a slot for longer than `ask` waited
+        if job_id in self.tasks:
+            self.tasks[job_id].add_done_callback(partial(self._job_ended, job_id))
 
     def _job_ended(self, job_id: str, task: asyncio.Task[Any]) -> None:
         if self.tasks.get(job_id) is task:
@@ -238,6 +243,7 @@ class BatchWorker(Worker, Generic[Claimed]):
             await end(task)
 
     async def _drain(self) -> None:
+        await self._inbox.hush()
         tasks = self._tasks()
         if not tasks:
             return

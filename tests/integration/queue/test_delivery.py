@@ -51,7 +51,7 @@ async def test_without_redis_work_is_found_in_sql(start_worker: StartWorker) -> 
 async def test_an_idle_worker_asks_redis_twice_and_sql_once_in_each_of_its_pauses(
     start_worker: StartWorker, redis: ArqRedis
 ) -> None:
-    """It runs one script that takes nudges and bells, claims, and waits for a bell as long as the pause is."""
+    """It runs one script that takes nudges and bells, claims, and waits for a bell for most of the pause."""
     ledger, pause, looks = Ledger(), 0.25, 5
 
     async def commands() -> Counter[str]:
@@ -66,7 +66,7 @@ async def test_an_idle_worker_asks_redis_twice_and_sql_once_in_each_of_its_pause
     in_script = {"time", "zrangebyscore", "lpop"}
     assert set(asked) == {"blpop", "evalsha", *in_script}
     assert all(looks - 2 <= calls <= looks + 2 for calls in asked.values())
-    assert time.monotonic() - start >= (looks - 1) * pause  # the first pause had begun
+    assert time.monotonic() - start >= (looks - 1) * pause / 2  # the first had begun, and Redis' clock is coarse
 
 
 async def test_doubled_nudges_run_a_batch_once(
@@ -243,6 +243,6 @@ class _Turns:
         return claimed
 
 
-def test_an_idle_worker_looks_once_a_second_unless_it_is_told_otherwise() -> None:
-    """`broker worker` does not tell it, so that is how long work waits at most where no nudge comes."""
-    assert signature(BatchWorker).parameters["idle_seconds"].default == 1.0
+def test_an_idle_worker_looks_before_a_second_is_over_unless_it_is_told_otherwise() -> None:
+    """`broker worker` does not tell it, so work is claimed within a second where no nudge comes."""
+    assert 0.5 < signature(BatchWorker).parameters["idle_seconds"].default < 1.0

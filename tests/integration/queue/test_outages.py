@@ -17,9 +17,12 @@ from structlog.testing import capture_logs
 from broker.queue.connection import connect, disconnect, queue_name
 from broker.queue.nudge import Nudger
 from broker.queue.worker import BatchWorker
+from tests.integration.queue.hanging import hanging_at
 from tests.integration.queue.ledger import NEVER, TYPE, Batch, Ledger, until, until_holds
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from arq import ArqRedis
     from structlog.typing import EventDict
 
@@ -149,6 +152,38 @@ async def test_a_hanging_redis_holds_nobody_up(
         os.kill(valkey.pid, signal.SIGCONT)
     nudger.ring([("other", "behind them")])
     await until_holds(lambda: redis.exists(queue_name("other")))
+
+
+@pytest.mark.parametrize("command", [b"BLPOP", b"EVALSHA", b"WATCH"])
+async def test_no_command_that_hangs_holds_up_the_next_look(
+    command: bytes, valkey: EmbeddedValkey, redis: ArqRedis, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """Work is found long before the worker gives up the command, which it logs."""
+    ledger = Ledger()
+    await redis.enqueue_job("nothing", _queue_name=queue_name(TYPE))
+    async with hanging_at(command, valkey.url, tmp_path) as (url, hanging):
+        with capture_logs() as logs:
+            await start_worker(ledger, url, idle_seconds=0.1, functions=[func(_nothing, name="nothing")])
+            await until(lambda: hanging.hangs)
+            for _ in range(2):
+                batches = ledger.add(1)
+                await until(partial(ledger.ran_once, batches))
+            assert events(logs) == []
+
+
+async def test_a_stock_job_that_hangs_and_then_fails_gives_its_slot_back(
+    valkey: EmbeddedValkey, redis: ArqRedis, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    ledger = Ledger()
+    await redis.enqueue_job("nothing", _queue_name=queue_name(TYPE))
+    async with hanging_at(b"WATCH", valkey.url, tmp_path) as (url, hanging):
+        with capture_logs():
+            await start_worker(ledger, url, slots=1, claim=ledger.claim, functions=[func(_nothing, name="nothing")])
+            await until(lambda: hanging.hangs)
+            await asyncio.sleep(0.2)  # the worker waits for its slot by now; if not, the test asks less
+            await hanging.close()
+            batches = ledger.add(1)
+            await until(lambda: ledger.ran_once(batches))
 
 
 async def test_a_failover_to_a_read_only_replica_is_one_outage(
