@@ -4,7 +4,7 @@ READY := .venv/.ready
 # Most tests wait for processes that they start, so two at a time keep a core busy.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 
-.PHONY: help install demo test torture torture-proof stateful check format lock bench bench-webhooks clean
+.PHONY: help install demo test torture torture-proof stateful check format lock bench bench-webhooks bench-nudges clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -54,6 +54,9 @@ bench: $(READY) ## measure the accept path against a bare endpoint
 
 bench-webhooks: $(READY) ## measure webhooks to endpoints that answer, while half of 200 hang and while none does
 	$(BIN)/python -m bench.webhooks
+
+bench-nudges: $(READY) ## measure what batches wait while Redis is emptied, killed or hangs, on both databases
+	$(BIN)/python -m bench.nudges
 
 clean: ## remove everything that the targets above made
 	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -10,8 +10,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -23,6 +23,10 @@ from broker.secrets import new_token
 from broker.store.database import open_database
 from broker.store.sqlite import filesystem_of
 
+BROKER = (sys.executable, "-m", "broker")
+WEB = (*BROKER, "web", "--listen-fd")
+ROOT = Path(__file__).parents[1]
+TYPES = ROOT / "bench" / "types"
 WORKSPACE = "bench"
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 START_SECONDS = STOP_SECONDS = 30.0
@@ -46,13 +50,32 @@ def folder_on_disk() -> Iterator[tuple[Path, str]]:
 @contextmanager
 def bare() -> Iterator[int]:
     """The port of a bare server."""
-    with _serving([sys.executable, "-m", "bench.bare"], os.environ) as port:
+    with _serving((sys.executable, "-m", "bench.bare"), os.environ) as port:
         yield port
 
 
 @contextmanager
 def broker(data_dir: Path, database_url: str) -> Iterator[tuple[int, str]]:
     """The port of a `broker web` with an embedded Valkey and no worker, and a token for it. Empty URL: SQLite."""
+    with _installation(data_dir, database_url) as (environment, _):
+        token = _command(environment, "token", "create", "--workspace", WORKSPACE)
+        with _serving(WEB, environment) as port:
+            yield port, token
+
+
+@contextmanager
+def fleet(data_dir: Path, database_url: str) -> Iterator[tuple[str, str, EmbeddedValkey]]:
+    """The URL of a `broker web` beside one `broker worker` that knows the type `nothing`, a token, and their Valkey."""
+    with _installation(data_dir, database_url) as (environment, valkey):
+        token = _command(environment, "token", "create", "--workspace", WORKSPACE)
+        with_type = environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{TYPES}", "BROKER_LOG_LEVEL": "error"}
+        with _serving(WEB, with_type) as port, _running((*BROKER, "worker"), with_type):
+            yield f"http://127.0.0.1:{port}", token, valkey
+
+
+@contextmanager
+def _installation(data_dir: Path, database_url: str) -> Iterator[tuple[dict[str, str], EmbeddedValkey]]:
+    """The environment of processes that share a new database with a workspace, and their Valkey, which runs."""
     data_dir.mkdir(mode=0o700)
     valkey = EmbeddedValkey(data_dir)
     settings = {
@@ -65,9 +88,7 @@ def broker(data_dir: Path, database_url: str) -> Iterator[tuple[int, str]]:
     try:
         _command(environment, "migrate")
         _command(environment, "workspace", "create", WORKSPACE)
-        token = _command(environment, "token", "create", "--workspace", WORKSPACE)
-        with _serving([sys.executable, "-m", "broker", "web", "--listen-fd"], environment) as port:
-            yield port, token
+        yield environment, valkey
     finally:
         valkey.stop()
 
@@ -76,7 +97,7 @@ def broker(data_dir: Path, database_url: str) -> Iterator[tuple[int, str]]:
 def everything(data_dir: Path) -> Iterator[tuple[str, str]]:
     """The URL of a `broker up` with one worker process that may reach this machine, and a token for it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
-    command = [sys.executable, "-m", "broker", "up", "--port", "0", "--data-dir", str(data_dir), "--workers", "1"]
+    command = [*BROKER, "up", "--port", "0", "--data-dir", str(data_dir), "--workers", "1"]
     command += ["--allow-network", "127.0.0.1/32"]
     settings = {"BROKER_LOG_LEVEL": "error", "BROKER_WEBHOOK_SCHEDULE": "0,60,300", "BROKER_OUTPUT_HOURS": "72"}
     process = subprocess.Popen(command, env=environment | settings, stdout=subprocess.DEVNULL)
@@ -126,6 +147,22 @@ def postgresql(folder: Path) -> Iterator[str]:
         yield server.get_uri()
 
 
+async def open_batches(data_dir: Path, database_url: str) -> int:
+    """How many are not DONE."""
+    return int(await _ask(data_dir, database_url, "SELECT count(*) FROM batches WHERE status <> 'DONE'"))
+
+
+async def waits(data_dir: Path, database_url: str) -> dict[str, int]:
+    """Batch -> ms from its acceptance to its end, by the database's clock; of those that ended at their first run."""
+    database = open_database(database_url, data_dir)
+    ended = "SELECT id, finished - created AS wait FROM batches WHERE outcome = 'succeeded' AND lease_seq = 1"
+    try:
+        async with database.reading() as connection:
+            return {str(row.id): row.wait for row in await connection.execute(text(ended))}
+    finally:
+        await database.aclose()
+
+
 def count_batches(data_dir: Path, database_url: str) -> int:
     """Rows in SQL."""
     return int(asyncio.run(_ask(data_dir, database_url, "SELECT count(*) FROM batches")))
@@ -138,15 +175,23 @@ def durability(database_url: str) -> str:
 
 
 @contextmanager
-def _serving(command: list[str], environment: Mapping[str, str]) -> Iterator[int]:
+def _serving(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[int]:
     """The port of a process that is handed a listening socket, once it answers; it must end in good order."""
-    with listen("127.0.0.1", 0) as listening:
-        descriptor = listening.fileno()
-        port = int(listening.getsockname()[1])
-        process = subprocess.Popen([*command, str(descriptor)], env=environment, pass_fds=(descriptor,))
-    try:
+    with ExitStack() as stack:
+        with listen("127.0.0.1", 0) as listening:
+            descriptor = listening.fileno()
+            port = int(listening.getsockname()[1])
+            stack.enter_context(_running([*command, str(descriptor)], environment, (descriptor,)))
         httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=START_SECONDS, trust_env=False)
         yield port
+
+
+@contextmanager
+def _running(command: Sequence[str], environment: Mapping[str, str], pass_fds: Collection[int] = ()) -> Iterator[None]:
+    """A process, which must end in good order."""
+    process = subprocess.Popen(command, env=environment, pass_fds=pass_fds)
+    try:
+        yield
     finally:
         process.terminate()
         status = process.wait(STOP_SECONDS)
@@ -156,7 +201,7 @@ def _serving(command: list[str], environment: Mapping[str, str]) -> Iterator[int
 
 def _command(environment: Mapping[str, str], *arguments: str) -> str:
     """What a `broker` command prints."""
-    command = [sys.executable, "-m", "broker", *arguments]
+    command = [*BROKER, *arguments]
     return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
