@@ -15,7 +15,7 @@ from broker.store.rank import fresh_rank
 from broker.store.rows import dump_records
 from tests.stateful.board import Board, StoredBatch
 from tests.stateful.promise import About, Act, Broken, demand
-from tests.stateful.scene import FOLDER, PLAIN, Mostly, Scene
+from tests.stateful.scene import FOLDER, HOOKS, PLAIN, Mostly, Scene
 
 Size: TypeAlias = Annotated[int, st.integers(1, 3)]
 KEYS = (None, "first", "second")
@@ -25,11 +25,11 @@ ENOUGH = 6
 
 @dataclass(frozen=True)
 class Accepting:
-    """sent_along: its pictures are blobs."""
+    """hook: where its webhook goes, None for nowhere. sent_along: its pictures are blobs."""
 
     type: Annotated[str, st.sampled_from([PLAIN, PLAIN, FOLDER])]
     size: Size
-    hooked: Mostly
+    hook: Annotated[bytes | None, st.sampled_from([*HOOKS, HOOKS[0], None])]
     sent_along: bool
     workspace: Annotated[int, st.integers(0, 1)]
     key: Annotated[str | None, st.sampled_from(KEYS)]
@@ -42,7 +42,7 @@ class Accepting:
         batch = new_batch(workspace, self.type, size, sent_along=self.sent_along)
         body = hashlib.sha256(repr(self).encode()).digest()
         key = None if self.key is None else IdempotencyKey(self.key, body)
-        return Act(insert_batches, replace(batch, webhook=b"box" if self.hooked else None, key=key), accepted)
+        return Act(insert_batches, replace(batch, webhook=self.hook, key=key), accepted)
 
 
 def new_batch(workspace: str, type: str, size: int, *, sent_along: bool = False) -> NewBatch:

@@ -10,9 +10,20 @@ from sqlalchemy import Connection, Table, select, true
 
 from broker.batches import Status
 from broker.deliveries import State
+from broker.endpoints import Condition
 from broker.store.clock import db_now
+from broker.store.endpoints import condition_of
 from broker.store.leases import Lease
-from broker.store.tables import AttemptRow, BatchRow, ChoreRow, DeliveryRow, ResultRow, WorkspaceRow, table
+from broker.store.tables import (
+    AttemptRow,
+    BatchRow,
+    ChoreRow,
+    DeliveryRow,
+    EndpointRow,
+    ResultRow,
+    WorkspaceRow,
+    table,
+)
 
 T = TypeVar("T", bound="StoredRow")
 
@@ -87,15 +98,37 @@ class StoredDelivery:
     batch_id: str | None
     run: int
     event: str
+    endpoint: str
     body: bytes
     state: str
     attempts: int
     step: int
     hurried: bool
+    manual: bool
     due: int | None
+    held: int | None
     lease_seq: int
     created: int
     finished: int | None
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    @property
+    def owed(self) -> bool:
+        """A try follows."""
+        return self.state == State.PENDING or self.manual
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEndpoint:
+    id: str
+    workspace_id: str
+    origin: str
+    condition: Condition
+    holding: bool
+    created: int
 
     @property
     def key(self) -> str:
@@ -106,6 +139,7 @@ class StoredDelivery:
 class StoredAttempt:
     delivery_id: str
     number: int
+    manual: bool
     started: int
     duration_ms: int | None
     status_code: int | None
@@ -115,31 +149,38 @@ class StoredAttempt:
         return (self.delivery_id, self.number)
 
 
-StoredRow: TypeAlias = StoredBatch | StoredResult | StoredDelivery | StoredAttempt
+StoredRow: TypeAlias = StoredBatch | StoredResult | StoredDelivery | StoredEndpoint | StoredAttempt
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
     """A state of the database at `now`, in ms of `db_now()`; tables by their keys.
 
-    cursors: of chores. paused: workspaces. until: when the step that begins here was over. crowded: others hold locks
-    meanwhile, so that whoever claims may pass over any row.
+    cursors: of chores. paused: workspaces. then: what the step that begins here came to, for what an operation may do
+    or leave without telling. crowded: others hold locks meanwhile, so that whoever claims may pass over any row.
     """
 
     now: int
     batches: dict[str, StoredBatch]
     results: dict[tuple[str, int], StoredResult]
     deliveries: dict[str, StoredDelivery]
+    endpoints: dict[str, StoredEndpoint]
     attempts: dict[tuple[str, int], StoredAttempt]
     cursors: dict[str, str | None]
     paused: frozenset[str]
-    until: int = 0
+    then: Board | None = None
     crowded: bool = False
+
+    @property
+    def until(self) -> int:
+        """When the step that begins here was over."""
+        return self.then.now if self.then else self.now
 
     def put(self, *rows: StoredRow) -> Board:
         """With these rows instead of those with their keys, or beside the others."""
         batches, results = dict(self.batches), dict(self.results)
         deliveries, attempts = dict(self.deliveries), dict(self.attempts)
+        endpoints = dict(self.endpoints)
         for row in rows:
             match row:
                 case StoredBatch():
@@ -148,9 +189,13 @@ class Board:
                     results[row.key] = row
                 case StoredDelivery():
                     deliveries[row.key] = row
+                case StoredEndpoint():
+                    endpoints[row.key] = row
                 case StoredAttempt():
                     attempts[row.key] = row
-        return replace(self, batches=batches, results=results, deliveries=deliveries, attempts=attempts)
+        return replace(
+            self, batches=batches, results=results, deliveries=deliveries, endpoints=endpoints, attempts=attempts
+        )
 
     def without_results(self, batch: str, places: list[int]) -> Board:
         gone = {(batch, place) for place in places}
@@ -177,7 +222,7 @@ class Board:
     def awaits(self, delivery: str, seq: int) -> bool:
         """Whether what a try of a delivery brought still moves it."""
         row = self.deliveries.get(delivery)
-        return row is not None and (row.state, row.lease_seq) == (State.PENDING, seq)
+        return row is not None and row.owed and row.lease_seq == seq
 
     def results_of(self, batch: str) -> dict[int, StoredResult]:
         """By place, in their order."""
@@ -191,8 +236,19 @@ class Board:
         """In the order of runs."""
         return sorted((row for row in self.deliveries.values() if row.batch_id == batch), key=lambda row: row.run)
 
+    def due_deliveries(self) -> list[StoredDelivery]:
+        """The longest due first."""
+        due = [row for row in self.deliveries.values() if row.owed and row.due is not None and row.due <= self.now]
+        return sorted(due, key=lambda row: (row.due or 0, row.id))
+
+    def held_deliveries(self, endpoint: str) -> list[StoredDelivery]:
+        """What is held back of an endpoint, the longest due first."""
+        held = [row for row in self.deliveries.values() if row.owed and row.held is not None]
+        return sorted((row for row in held if row.endpoint == endpoint), key=lambda row: (row.held or 0, row.id))
+
 
 _workspaces, _chores = table(WorkspaceRow), table(ChoreRow)
+_ENDPOINTS = select(table(EndpointRow))
 _FRAME = select(
     db_now().label("now"), _chores.c.name, _chores.c.cursor, _workspaces.c.id, _workspaces.c.paused
 ).select_from(_chores.join(_workspaces, true()))
@@ -210,6 +266,7 @@ def _read_board(connection: Connection) -> Board:
         batches={row.key: row for row in _read(connection, StoredBatch, table(BatchRow))},
         results={row.key: row for row in _read(connection, StoredResult, table(ResultRow))},
         deliveries={row.key: row for row in _read(connection, StoredDelivery, table(DeliveryRow))},
+        endpoints={row.id: _endpoint(row) for row in connection.execute(_ENDPOINTS)},
         attempts={row.key: row for row in _read(connection, StoredAttempt, table(AttemptRow))},
         cursors={row.name: row.cursor for row in frame},
         paused=frozenset(row.id for row in frame if row.paused),
@@ -219,3 +276,7 @@ def _read_board(connection: Connection) -> Board:
 def _read(connection: Connection, kind: type[T], rows: Table) -> list[T]:
     columns: Any = [rows.c[field.name] for field in fields(kind)]
     return [kind(*row) for row in connection.execute(select(*columns))]
+
+
+def _endpoint(row: Any) -> StoredEndpoint:
+    return StoredEndpoint(row.id, row.workspace_id, row.origin, condition_of(row), row.holding, row.created)

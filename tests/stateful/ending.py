@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from broker.batches import CANCELLED_CODE, CANCELLED_TEXT, Batch, Outcome, Result, Status, outcome_of
 from broker.deliveries import EVENT_DONE, NewDelivery, State
-from broker.endpoints import Endpoint
+from broker.endpoints import Endpoint, enabled
 from broker.store.ends import Cancelled, Ended, EndOrder, Finish, cancel_batches, complete_parents, finish_batches
 from broker.store.leases import Lease
-from tests.stateful.board import Board, StoredBatch, StoredDelivery, StoredResult
+from tests.stateful.board import Board, StoredBatch, StoredDelivery, StoredEndpoint, StoredResult
 from tests.stateful.promise import About, Act, demand, demand_overview
 from tests.stateful.scene import Hand, Mostly, Pick, Scene, is_plain, made_id
 from tests.stateful.working import Code
@@ -34,28 +34,30 @@ class Finishing:
 
 
 def _finish(hand: Hand) -> Finish:
-    delivery = new_delivery(hand.lease.batch, hand.workspace, hand.run, hand.lease.seq) if hand.hooked else None
     return Finish(
         lease=hand.lease,
         run=hand.run,
         outcome=outcome_of((*hand.stored.values(), *hand.fresh.values())),
         results=tuple(hand.fresh.values()),
-        delivery=delivery,
+        delivery=new_delivery(hand.hook, hand.lease.batch, hand.workspace, hand.run, hand.lease.seq),
         combined=f'"{hand.lease.seq}"',
         parent=hand.parent,
     )
 
 
-def new_delivery(batch: str, workspace: str, run: int, seq: int) -> NewDelivery:
-    """The webhook that is owed for a run; its bytes tell who ended it."""
+def new_delivery(hook: bytes | None, batch: str, workspace: str, run: int, seq: int) -> NewDelivery | None:
+    """The webhook that is owed for a run where one is wanted; its bytes tell who ended it."""
+    if hook is None:
+        return None
+    to = hook.decode()
     return NewDelivery(
         id=made_id(batch, run, seq),
         batch=batch,
         workspace=workspace,
         run=run,
         event=EVENT_DONE,
-        endpoint=Endpoint("e" * 32, workspace, "https://e.example", b"place"),
-        target=b"box",
+        endpoint=Endpoint(f"{to} of {workspace}", workspace, f"https://{to}.example", b"place"),
+        target=hook,
         body=f"{batch} {run} {seq}".encode(),
     )
 
@@ -96,7 +98,7 @@ def _end(board: Board, batch: StoredBatch, item: Finish, *, fence: int) -> tuple
     ]
     board = board.put(done, *[row for row in fresh if row.key not in board.results])
     if item.delivery is not None:
-        board = board.put(_owed(item.delivery, now))
+        board = _owe(board, item.delivery, now)
     if batch.parent_id is None:
         return board, None
     parent = board.batches[batch.parent_id]
@@ -104,22 +106,29 @@ def _end(board: Board, batch: StoredBatch, item: Finish, *, fence: int) -> tuple
     return board.put(replace(parent, pending=pending)), parent.id if pending == 0 else None
 
 
-def _owed(delivery: NewDelivery, now: int) -> StoredDelivery:
-    return StoredDelivery(
+def _owe(board: Board, delivery: NewDelivery, now: int) -> Board:
+    """A delivery that is due at once; what is known of its endpoint stays."""
+    to = delivery.endpoint
+    fresh = StoredEndpoint(to.id, to.workspace, to.origin, enabled(now), holding=False, created=now)
+    owed = StoredDelivery(
         id=delivery.id,
         batch_id=delivery.batch,
         run=delivery.run,
         event=delivery.event,
+        endpoint=to.id,
         body=delivery.body,
         state=State.PENDING,
         attempts=0,
         step=0,
         hurried=False,
+        manual=False,
         due=now,
+        held=None,
         lease_seq=0,
         created=now,
         finished=None,
     )
+    return board.put(board.endpoints.get(to.id, fresh), owed)
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,7 @@ def _made_finish(
 ) -> Finish:
     """An end that no worker makes; the same for what the store shows of a batch and for its row."""
     id, run, seq = batch.id, batch.run, batch.lease_seq
-    delivery = new_delivery(id, workspace, run, seq) if batch.webhook is not None else None
+    delivery = new_delivery(batch.webhook, id, workspace, run, seq)
     results = tuple(
         Result(place, CANCELLED_CODE, CANCELLED_TEXT, made_id(id, "cancelled", run, place)) for place in cancelled
     )

@@ -14,11 +14,13 @@ from tests.stateful.board import StoredBatch
 from tests.stateful.claiming import Claiming
 from tests.stateful.crashing import Crashing, Rescuing
 from tests.stateful.ending import Cancelling, Completing, Finishing
+from tests.stateful.judging import Bursting, Enabling
 from tests.stateful.keeping import Expiring, Pruning
 from tests.stateful.listing import Listing
 from tests.stateful.moving import Deleting, Holding, Pausing, Resuming, Retrying, may_be_held_back, may_run_again
 from tests.stateful.promise import Act
-from tests.stateful.scene import CHILD, FOLDER, PLAIN, TYPES, WORKERS, Scene, is_plain
+from tests.stateful.rooms import MANY
+from tests.stateful.scene import CHILD, FOLDER, HOOKS, PLAIN, TYPES, WORKERS, Scene, is_plain
 from tests.stateful.sending import Sending, Settling
 from tests.stateful.working import Announcing, Beating, Checkpointing, GivingBack, Straying
 
@@ -35,16 +37,17 @@ class Intent(Protocol):
 
 OFTEN: tuple[type[Intent], ...] = (
     *(Accepting, Claiming, Claiming, Checkpointing, Announcing, Announcing, Crashing, Crashing, Rescuing),
-    *(Finishing, Cancelling, Retrying, Listing, Completing, Pausing, Resuming, Settling),
+    *(Finishing, Cancelling, Retrying, Listing, Completing, Pausing, Resuming, Sending, Settling),
 )
 SELDOM: tuple[type[Intent], ...] = (
     *(Beating, GivingBack, GivingBack, Straying, Holding, Deleting, Sending),
-    *(Expiring, Pruning, Forgetting),
+    *(Expiring, Pruning, Forgetting, Bursting, Enabling),
 )
 INTENT: st.SearchStrategy[Intent] = st.sampled_from([*OFTEN, *OFTEN, *SELDOM]).flatmap(st.from_type)
-ACCEPT = Accepting(PLAIN, 2, hooked=True, sent_along=False, workspace=0, key=None)
+ACCEPT = Accepting(PLAIN, 2, hook=HOOKS[0], sent_along=False, workspace=0, key=None)
 CLAIM = Claiming(WORKERS[0], TYPES, 2, idle=True, careful=Careful.FIRST, apt=True, heard=True)
 LIST = Listing(0, held=True, count=1, size=1, again=False, last=True)
+SEND = Sending(1, MANY, MANY, due_first=False, apt=True)
 FINISH = Finishing(0, held=True, codes=(200, 404, 200))
 
 
@@ -81,7 +84,7 @@ def instead(intent: Intent, scene: Scene) -> Intent:
         case Retrying() | Deleting() | Sending():
             return FINISH
         case Settling():
-            return Sending(1, apt=True)
+            return SEND
         case _:
             return CLAIM
 

@@ -11,7 +11,7 @@ from broker.store.crashes import count_crashes, rescue_batches
 from broker.store.deletions import delete_batches
 from broker.store.ends import cancel_batches
 from broker.store.retention import prune_batches
-from tests.stateful.board import Board, StoredBatch, StoredResult
+from tests.stateful.board import Board, StoredBatch, StoredDelivery, StoredResult
 from tests.stateful.promise import Act, demand
 
 LEGAL_MOVES = {
@@ -38,6 +38,14 @@ def check_state(board: Board) -> None:
         numbers = sorted(number for id, number in board.attempts if id == delivery.id)
         demand(numbers == list(range(1, delivery.attempts + 1)), "wrong attempts", numbers, delivery)
         demand((delivery.finished is None) == (delivery.state == State.PENDING), "an end that is none", delivery)
+        _check_turn(board, delivery)
+
+
+def _check_turn(board: Board, delivery: StoredDelivery) -> None:
+    """A try that is owed is due or held back, and then some claim looks for it; none that is not owed is either."""
+    due, held = delivery.due is not None, delivery.held is not None
+    demand(due + held == delivery.owed, "neither due nor held, or both, or not owed", delivery)
+    demand(not held or board.endpoints[delivery.endpoint].holding, "held back for ever", delivery)
 
 
 def _check_lease(batch: StoredBatch) -> None:

@@ -9,7 +9,6 @@ from typing import Annotated
 from hypothesis import strategies as st
 
 from broker.batches import Status
-from broker.deliveries import State
 from broker.store.ended import Gone, Place
 from broker.store.expiry import Expire, Expired, Kind, expire_blobs
 from broker.store.retention import Prune, prune_batches
@@ -101,7 +100,7 @@ def _going(board: Board, order: Prune) -> list[StoredBatch]:
 
 
 def _is_unneeded(board: Board, batch: StoredBatch, order: Prune) -> bool:
-    if any(delivery.state == State.PENDING for delivery in board.deliveries_of(batch.id)):
+    if any(delivery.owed for delivery in board.deliveries_of(batch.id)):
         return False
     if board.children_of(batch.id):
         return False

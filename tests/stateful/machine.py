@@ -67,7 +67,7 @@ class BatchMachine(RuleBasedStateMachine):
         """Look whether the answers, and the database, are as they were promised to be."""
         answers = self.world.do(acts, apart=apart)
         after = self.world.read()
-        before = replace(self.scene.board, until=after.now)
+        before = replace(self.scene.board, then=after)
         done = [(act, answer) for act, answer in zip(acts, answers, strict=True) if not isinstance(answer, Unavailable)]
         self.history.append(done)
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
 from broker.batches import Overview
+from broker.endpoints import Condition
 from broker.store.group import Operation
 from tests.stateful.board import Board, StoredBatch
 
@@ -54,7 +55,7 @@ def demand(condition: bool, problem: str, *seen: object) -> None:
 def differences(expected: Board, seen: Board) -> Iterator[str]:
     """Where what is seen is not what was promised."""
     slack = seen.now - expected.now
-    for name in ("batches", "results", "deliveries", "attempts"):
+    for name in ("batches", "results", "deliveries", "endpoints", "attempts"):
         yield from _differing_rows(name, getattr(expected, name), getattr(seen, name), slack)
     if expected.cursors != seen.cursors:
         yield f"cursors: {seen.cursors} instead of {expected.cursors}"
@@ -79,6 +80,10 @@ def _differing_rows(name: str, expected: Mapping[Any, Any], seen: Mapping[Any, A
 def _fits(wanted: object, found: object, slack: int) -> bool:
     if isinstance(wanted, About):
         return isinstance(found, int) and wanted <= found <= wanted + slack
+    if isinstance(wanted, Condition) and isinstance(found, Condition):
+        return all(_fits(getattr(wanted, one.name), getattr(found, one.name), slack) for one in fields(wanted))
+    if isinstance(wanted, tuple) and isinstance(found, tuple) and len(wanted) == len(found):
+        return all(_fits(*both, slack) for both in zip(wanted, found, strict=True))
     return wanted in (found, ANY_ID)
 
 

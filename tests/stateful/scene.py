@@ -13,7 +13,7 @@ from broker.batches import Result, new_id
 from broker.deliveries import DueDelivery, State
 from broker.store.claims import Claim
 from broker.store.leases import Lease
-from tests.stateful.board import Board, StoredBatch
+from tests.stateful.board import Board, StoredBatch, StoredEndpoint
 
 T = TypeVar("T")
 Pick: TypeAlias = Annotated[int, st.sampled_from([0, 0, 0, 1, 1, 2, 3, 5])]
@@ -21,6 +21,8 @@ Pick: TypeAlias = Annotated[int, st.sampled_from([0, 0, 0, 1, 1, 2, 3, 5])]
 Mostly: TypeAlias = Annotated[bool, st.sampled_from([True, True, True, False])]
 
 PLAIN, CHILD, FOLDER = TYPES = ("plain", "child", "folder")
+HOOKS = (b"one", b"two")
+"""Targets of webhooks; what the workspaces send to the same one has its origin in common."""
 WORKERS = ("worker 1", "worker 2", "worker 3")
 
 
@@ -39,7 +41,7 @@ class Hand:
     run: int = 1
     size: int = 1
     workspace: str = ""
-    hooked: bool = False
+    hook: bytes | None = None
     parent: str | None = None
     careful: bool = False
     stored: dict[int, Result] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class Hand:
             run=batch.run,
             size=len(batch.records),
             workspace=batch.workspace,
-            hooked=batch.webhook is not None,
+            hook=batch.webhook,
             parent=batch.parent,
             careful=claim.careful,
             stored={result.index: result for result in claim.results},
@@ -132,7 +134,7 @@ class Scene:
             id=new_id(),
             batch=new_id(),
             workspace=self.workspaces[0],
-            endpoint="e" * 32,
+            endpoint="nowhere",
             origin="",
             target=b"",
             body=b"",
@@ -146,6 +148,13 @@ class Scene:
         owed = [one for one in latest if one.id in self.board.deliveries]
         overtaken = [one for one in owed if self.board.deliveries[one.id].lease_seq != one.lease_seq]
         return _pick(overtaken or latest, pick) or nothing
+
+    def endpoint(self, pick: int, fits: Callable[[StoredEndpoint], bool], *, apt: bool) -> str | None:
+        """The id of an endpoint that fits, whomever it concerns; if none need be apt, of any, or an unknown one."""
+        endpoints = [endpoint for _, endpoint in sorted(self.board.endpoints.items())]
+        if apt:
+            return _pick([endpoint.id for endpoint in endpoints if fits(endpoint)], pick)
+        return _pick([endpoint.id for endpoint in endpoints], pick) or "nowhere"
 
     def _concerns(self, batch: str | None) -> bool:
         return self.family is None or batch in self.family

@@ -36,6 +36,9 @@ HARMS = {
     "event of another run": "UPDATE deliveries SET run = 2",
     "other bytes": "UPDATE deliveries SET body = 'other'",
     "attempt unwritten": "UPDATE deliveries SET attempts = 1",
+    "due no more": "UPDATE deliveries SET due = NULL",
+    "due after its end": "UPDATE deliveries SET state = 'delivered', finished = due",
+    "held for ever": "UPDATE deliveries SET held = due, due = NULL",
     "child forgotten": "UPDATE batches SET pending = 1 WHERE status = 'DONE'",
 }
 

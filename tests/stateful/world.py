@@ -21,13 +21,16 @@ from tests.stateful.promise import Act
 TIMES = {
     "batches": "rank due lease_until created modified finished inputs_expired outputs_expired".split(),
     "results": ["finished"],
-    "deliveries": "due created finished".split(),
+    "deliveries": "due held created finished".split(),
+    "endpoints": "since failing_since open_until created".split(),
     "attempts": ["started"],
     "chores": ["due"],
 }
 EMPTY = {
-    "sqlite": [f"DELETE FROM {name}" for name in ("attempts", "deliveries", "results", "batches", "chores")],
-    "postgresql": ["TRUNCATE attempts, deliveries, results, batches, chores"],
+    "sqlite": [
+        f"DELETE FROM {name}" for name in ("attempts", "deliveries", "endpoints", "results", "batches", "chores")
+    ],
+    "postgresql": ["TRUNCATE attempts, deliveries, endpoints, results, batches, chores"],
 }
 START = [
     *(f"INSERT INTO chores (name, due) VALUES ('{kind}', 0)" for kind in Kind),
@@ -62,7 +65,7 @@ class World:
             await database.aclose()
 
     def clear(self) -> None:
-        """No batch, no chore that has begun, no workspace that is paused."""
+        """No batch, no endpoint, no chore that has begun, no workspace that is paused."""
         self._runner.run(self._databases[0].writer.write(_clear, None))
 
     def pass_time(self, ms: int) -> None:
@@ -102,4 +105,7 @@ def _pass_time(connection: Connection, spans: Sequence[int]) -> Sequence[int]:
             finished, id = json.loads(cursor)
             moved = {"name": name, "place": json.dumps([finished - ms, id])}
             connection.execute(text("UPDATE chores SET cursor = :place WHERE name = :name"), moved)
+        for id, recent in connection.execute(text("SELECT id, recent FROM endpoints WHERE recent <> '[]'")).all():
+            calls = {"id": id, "calls": json.dumps([(when - ms, failed) for when, failed in json.loads(recent)])}
+            connection.execute(text("UPDATE endpoints SET recent = :calls WHERE id = :id"), calls)
     return spans
