@@ -19,6 +19,7 @@ from tests.stateful.keeping import Expiring, Pruning
 from tests.stateful.listing import Listing
 from tests.stateful.moving import Deleting, Holding, Pausing, Resuming, Retrying, may_be_held_back, may_run_again
 from tests.stateful.promise import Act
+from tests.stateful.replaying import Replaying
 from tests.stateful.rooms import MANY
 from tests.stateful.scene import CHILD, FOLDER, HOOKS, PLAIN, TYPES, WORKERS, Scene, is_plain
 from tests.stateful.sending import Sending, Settling
@@ -41,7 +42,7 @@ OFTEN: tuple[type[Intent], ...] = (
 )
 SELDOM: tuple[type[Intent], ...] = (
     *(Beating, GivingBack, GivingBack, Straying, Holding, Deleting, Sending),
-    *(Expiring, Pruning, Forgetting, Bursting, Enabling),
+    *(Expiring, Pruning, Forgetting, Bursting, Bursting, Enabling, Replaying),
 )
 INTENT: st.SearchStrategy[Intent] = st.sampled_from([*OFTEN, *OFTEN, *SELDOM]).flatmap(st.from_type)
 ACCEPT = Accepting(PLAIN, 2, hook=HOOKS[0], sent_along=False, workspace=0, key=None)
@@ -81,7 +82,7 @@ def instead(intent: Intent, scene: Scene) -> Intent:
             return replace(CLAIM, types=(CHILD,)) if any(is_waiting_child(batch) for batch in batches) else FINISH
         case Completing():
             return LIST
-        case Retrying() | Deleting() | Sending():
+        case Retrying() | Deleting() | Sending() | Replaying():
             return FINISH
         case Settling():
             return SEND

@@ -10,6 +10,7 @@ from broker.deliveries import State
 from broker.store.crashes import count_crashes, rescue_batches
 from broker.store.deletions import delete_batches
 from broker.store.ends import cancel_batches
+from broker.store.replays import replay_deliveries
 from broker.store.retention import prune_batches
 from tests.stateful.board import Board, StoredBatch, StoredDelivery, StoredResult
 from tests.stateful.promise import Act, demand
@@ -115,7 +116,8 @@ def check_step(before: Board, after: Board, acts: Collection[Act[Any, Any]]) -> 
         if new.crashes > old.crashes:
             demand(bool(operations & {rescue_batches, count_crashes}), "no crash", old, new)
             demand(new.crashes == old.crashes + 1 or len(acts) > 1, "more than a crash", old, new)
-    _check_history(before, after)
+    _check_results_kept(before, after)
+    _check_deliveries_kept(before, after, asked=replay_deliveries in operations)
 
 
 def _check_numbers(old: StoredBatch, new: StoredBatch) -> None:
@@ -134,13 +136,17 @@ def _check_move(old: StoredBatch, new: StoredBatch) -> None:
     demand(new.run == old.run + (move == (Status.DONE, Status.CREATED)), "a wrong run", old, new)
 
 
-def _check_history(before: Board, after: Board) -> None:
-    """A result stays as it is within its run, and so do the bytes of a delivery, and its end."""
+def _check_results_kept(before: Board, after: Board) -> None:
+    """A result stays as it is within its run."""
     for key, result in before.results.items():
         again = after.batches.get(result.batch_id)
         if again is None or again.run > before.batches[result.batch_id].run:
             continue
         demand(after.results.get(key) == result, "a result changed", result, after.results.get(key))
+
+
+def _check_deliveries_kept(before: Board, after: Board, *, asked: bool) -> None:
+    """The bytes of a delivery stay, and so does its end, unless a person asked for a try that succeeds."""
     for id, delivery in before.deliveries.items():
         now = after.deliveries.get(id)
         if now is None:
@@ -152,4 +158,6 @@ def _check_history(before: Board, after: Board) -> None:
             delivery,
             now,
         )
-        demand(delivery.state == State.PENDING or now == delivery, "undone", delivery, now)
+        demand(delivery.owed or asked or now == delivery, "undone", delivery, now)
+        demand(delivery.state in (State.PENDING, now.state) or now.state == State.DELIVERED, "undone", delivery, now)
+        demand(now.lease_seq >= delivery.lease_seq, "the fencing number went down", delivery, now)

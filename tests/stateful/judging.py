@@ -15,6 +15,8 @@ from tests.stateful.board import Board, StoredEndpoint
 from tests.stateful.promise import About, Act, demand
 from tests.stateful.scene import Mostly, Pick, Scene
 
+BURSTS = (Call.FAILED, Call.FAILED, Call.UNWANTED, Call.UNWANTED, Call.ANSWERED)
+
 
 @dataclass(frozen=True, slots=True)
 class Burst:
@@ -33,10 +35,10 @@ def note_bursts(connection: Connection, bursts: Sequence[Burst]) -> list[None]:
 
 @dataclass(frozen=True)
 class Bursting:
-    """Enough failures open the breaker."""
+    """Enough failures open the breaker; one that says it wants no more is disabled."""
 
     endpoint: Pick
-    call: Annotated[Call, st.sampled_from([Call.FAILED, Call.FAILED, Call.FAILED, Call.ANSWERED, Call.UNWANTED])]
+    call: Annotated[Call, st.sampled_from(BURSTS)]
     apt: Mostly
 
     def act(self, scene: Scene) -> Act[Burst, None] | None:

@@ -13,7 +13,7 @@ from broker.batches import Result, new_id
 from broker.deliveries import DueDelivery, State
 from broker.store.claims import Claim
 from broker.store.leases import Lease
-from tests.stateful.board import Board, StoredBatch, StoredEndpoint
+from tests.stateful.board import Board, StoredBatch, StoredDelivery, StoredEndpoint
 
 T = TypeVar("T")
 Pick: TypeAlias = Annotated[int, st.sampled_from([0, 0, 0, 1, 1, 2, 3, 5])]
@@ -149,9 +149,20 @@ class Scene:
         overtaken = [one for one in owed if self.board.deliveries[one.id].lease_seq != one.lease_seq]
         return _pick(overtaken or latest, pick) or nothing
 
+    def delivery(self, pick: int, fits: Callable[[StoredDelivery], bool], *, apt: bool) -> str | None:
+        """The id of a delivery that fits; if none need be apt, of any, or one that nobody has."""
+        rows = [row for row in self.board.deliveries.values() if self._concerns(row.batch_id)]
+        rows.sort(key=lambda row: (row.batch_id or "", row.run), reverse=True)
+        if apt:
+            return _pick([row.id for row in rows if fits(row)], pick)
+        return _pick([row.id for row in rows], pick) or new_id()
+
     def endpoint(self, pick: int, fits: Callable[[StoredEndpoint], bool], *, apt: bool) -> str | None:
-        """The id of an endpoint that fits, whomever it concerns; if none need be apt, of any, or an unknown one."""
-        endpoints = [endpoint for _, endpoint in sorted(self.board.endpoints.items())]
+        """The id of an endpoint that fits, whomever it concerns; if none need be apt, of any, or an unknown one.
+
+        Those that hold something back come first.
+        """
+        endpoints = sorted(self.board.endpoints.values(), key=lambda endpoint: (not endpoint.holding, endpoint.id))
         if apt:
             return _pick([endpoint.id for endpoint in endpoints if fits(endpoint)], pick)
         return _pick([endpoint.id for endpoint in endpoints], pick) or "nowhere"

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 from hypothesis import strategies as st
 
-from broker.deliveries import AttemptResult, State
+from broker.deliveries import AttemptResult, DueDelivery, State
 from broker.endpoints import Call, Kind, events
 from broker.store.attempts import Recorded, Report, record_attempts
 from broker.store.deliveries import Claimed, DueOrder, claim_deliveries
@@ -71,16 +71,22 @@ class Settling:
             endpoint=sending.endpoint,
             lease_seq=sending.lease_seq,
             attempt=sending.attempt,
-            state=self.answer.state,
+            state=self._state(sending),
             status_code=self.answer.status_code,
             error=None,
             response="",
             duration_ms=1,
             pause_ms=self.pause_ms,
             call=self.answer.call,
-            hurry=self.hurry,
+            hurry=self.hurry and not sending.manual,
+            was=sending.state,
         )
         return Act(record_attempts, Report(result), settled)
+
+    def _state(self, sending: DueDelivery) -> State:
+        """What had come to its end before a person asked for this try keeps it, unless that one succeeds."""
+        ended = sending.state is not State.PENDING and self.answer.state is not State.DELIVERED
+        return sending.state if ended else self.answer.state
 
 
 def settled(board: Board, report: Report, told: Recorded) -> Board:
@@ -100,12 +106,17 @@ def settled(board: Board, report: Report, told: Recorded) -> Board:
     row = board.deliveries[item.delivery]
     before = board.endpoints[row.endpoint]
     after = before if item.call is None else judged(before, item.call, board.now)
-    kinds = [*events(before.condition, after.condition), *[Kind.EXHAUSTED] * (item.state is State.EXHAUSTED)]
+    kinds = [*events(before.condition, after.condition), *[Kind.EXHAUSTED] * _is_last_failure(item)]
     demand([event.kind for event in told.events] == kinds, f"{told} instead of {kinds}")
     return board.put(_moved(board, row, item), after)
 
 
+def _is_last_failure(item: AttemptResult) -> bool:
+    return item.state is State.EXHAUSTED and item.was is State.PENDING
+
+
 def _moved(board: Board, row: StoredDelivery, item: AttemptResult) -> StoredDelivery:
+    finished = row.finished if item.state == row.state else About(board.now)
     return replace(
         row,
         state=item.state,
@@ -114,5 +125,5 @@ def _moved(board: Board, row: StoredDelivery, item: AttemptResult) -> StoredDeli
         manual=False,
         due=About(board.now + item.pause_ms) if item.state is State.PENDING else None,
         held=None,
-        finished=None if item.state is State.PENDING else About(board.now),
+        finished=None if item.state is State.PENDING else finished,
     )

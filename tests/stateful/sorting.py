@@ -40,9 +40,10 @@ def begun(board: Board, order: DueOrder, claimed: Claimed) -> Board:
     tries = claimed.deliveries
     rows = [board.deliveries[one.id] for one in tries if one.id in board.deliveries]
     demand(len({row.id for row in rows}) == len(tries) <= order.limit, "claimed twice, unknown or too many", claimed)
-    told = {(one.id, one.lease_seq, one.attempt, one.body, one.manual, one.origin) for one in tries}
+    told = {(one.id, one.lease_seq, one.attempt, one.body, one.manual, one.state, one.origin) for one in tries}
     known = {
-        (r.id, r.lease_seq + 1, r.attempts + 1, r.body, r.manual, board.endpoints[r.endpoint].origin) for r in rows
+        (r.id, r.lease_seq + 1, r.attempts + 1, r.body, r.manual, r.state, board.endpoints[r.endpoint].origin)
+        for r in rows
     }
     demand(told == known, "other tries than are stored", claimed, rows)
     demand(all(_room(board, order, rows, board.endpoints[row.endpoint]) >= 0 for row in rows), "too many", rows)
@@ -174,9 +175,11 @@ def _guess(board: Board, order: DueOrder, rows: Sequence[StoredDelivery], _claim
             plan.stop += [
                 row for row in held if row.id in board.then.deliveries and not board.then.deliveries[row.id].owed
             ]
-        probes = [row for row in rows if row.endpoint == endpoint.id and not row.manual]
         condition = endpoint.condition
-        if condition.open_until is not None and probes:
+        mine = [row for row in rows if row.endpoint == endpoint.id]
+        probed = any(not row.manual or row.held is not None for row in mine)
+        probed = probed or bool(mine and _is_open(seen_then, board.now + order.lease_ms - 1))
+        if condition.open_until is not None and probed:
             condition = replace(condition, open_until=About(board.now + order.lease_ms))
         plan.endpoints.append(replace(endpoint, condition=condition, holding=seen_then.holding))
     return plan
