@@ -1,10 +1,15 @@
-"""How many tries a sender may begin, told in numbers that promises can count with."""
+"""What lets a try begin: room at its endpoint and origin, and an endpoint that is in order."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
+
+from broker.endpoints import Health
+from broker.store.deliveries import DueOrder
+from tests.stateful.board import Board, StoredDelivery, StoredEndpoint
 
 MANY = 9
 
@@ -25,3 +30,39 @@ class Rooms:
 
     def admit(self, endpoint: str, origin: str) -> None:
         self.admitted.update((endpoint, origin))
+
+
+@dataclass
+class Plan:
+    """What a claim does. endpoints: as they are then. more: others could have gone, had the limit not been reached."""
+
+    go: list[StoredDelivery] = field(default_factory=list)
+    hold: list[StoredDelivery] = field(default_factory=list)
+    stop: list[StoredDelivery] = field(default_factory=list)
+    endpoints: list[StoredEndpoint] = field(default_factory=list)
+    more: bool = False
+
+
+def must_wait(board: Board, order: DueOrder, going: Iterable[StoredDelivery], row: StoredDelivery) -> bool:
+    """Whether its endpoint has no room, or a breaker that is not closed; that one stops no try that was asked for."""
+    endpoint = board.endpoints[row.endpoint]
+    stops = endpoint.condition.open_until is not None and not row.manual
+    return stops or room(board, order, going, endpoint) <= 0
+
+
+def room(board: Board, order: DueOrder, going: Iterable[StoredDelivery], endpoint: StoredEndpoint) -> int:
+    """How many more may begin at an endpoint beside those that go."""
+    rooms = order.usher
+    assert isinstance(rooms, Rooms)
+    places = [board.endpoints[row.endpoint] for row in going]
+    each = sum(place.id == endpoint.id for place in places)
+    return min(rooms.each - each, rooms.origin - sum(place.origin == endpoint.origin for place in places))
+
+
+def is_disabled(endpoint: StoredEndpoint) -> bool:
+    return endpoint.condition.state is Health.DISABLED
+
+
+def is_open(endpoint: StoredEndpoint, now: int) -> bool:
+    """Whether nothing may be sent for now."""
+    return endpoint.condition.open_until is not None and endpoint.condition.open_until > now

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from broker.deliveries import State
-from broker.endpoints import Health
 from broker.store.deliveries import Claimed, DueOrder
 from tests.stateful.board import Board, StoredAttempt, StoredDelivery, StoredEndpoint
+from tests.stateful.guessing import guess, is_vague
 from tests.stateful.promise import About, demand
-from tests.stateful.rooms import Rooms
-
-
-@dataclass
-class Sorted:
-    """endpoints: as they are then. more: others could have gone, had the limit not been reached."""
-
-    go: list[StoredDelivery] = field(default_factory=list)
-    hold: list[StoredDelivery] = field(default_factory=list)
-    stop: list[StoredDelivery] = field(default_factory=list)
-    endpoints: list[StoredEndpoint] = field(default_factory=list)
-    more: bool = False
+from tests.stateful.rooms import Plan, is_disabled, is_open, must_wait, room
 
 
 def moves(board: Board, order: DueOrder) -> bool:
     """Whether there is anything that a claim may do."""
-    ready = [one for one in board.endpoints.values() if one.holding and not _is_open(one, board.now)]
-    roomy = [one for one in ready if _is_disabled(one) or _room(board, order, (), one) > 0]
+    ready = [one for one in board.endpoints.values() if one.holding and not is_open(one, board.now)]
+    roomy = [one for one in ready if is_disabled(one) or room(board, order, (), one) > 0]
     return bool(board.due_deliveries() or any(board.held_deliveries(one.id) for one in roomy))
 
 
@@ -46,11 +35,12 @@ def begun(board: Board, order: DueOrder, claimed: Claimed) -> Board:
         for r in rows
     }
     demand(told == known, "other tries than are stored", claimed, rows)
-    demand(all(_room(board, order, rows, board.endpoints[row.endpoint]) >= 0 for row in rows), "too many", rows)
-    return _moved(board, order, (_guess if _is_vague(board) else _sort)(board, order, rows, claimed))
+    demand(all(room(board, order, rows, board.endpoints[row.endpoint]) >= 0 for row in rows), "too many", rows)
+    plan = guess(board, order, rows) if is_vague(board) else _sort(board, order, rows, claimed)
+    return _moved(board, order, plan)
 
 
-def _moved(board: Board, order: DueOrder, plan: Sorted) -> Board:
+def _moved(board: Board, order: DueOrder, plan: Plan) -> Board:
     now, until = About(board.now), About(board.now + order.lease_ms)
     going = [
         replace(
@@ -75,7 +65,7 @@ def _stopped(row: StoredDelivery, now: int) -> StoredDelivery:
     return replace(asked, state=State.STOPPED, finished=now) if row.state == State.PENDING else asked
 
 
-def _sort(board: Board, order: DueOrder, rows: Sequence[StoredDelivery], claimed: Claimed) -> Sorted:
+def _sort(board: Board, order: DueOrder, rows: Sequence[StoredDelivery], claimed: Claimed) -> Plan:
     """All that a claim does, where nobody is in its way."""
     taken_up = [row for row in rows if row.held is not None]
     plan = _sort_due(board, order, [] if order.due_first else taken_up)
@@ -84,7 +74,7 @@ def _sort(board: Board, order: DueOrder, rows: Sequence[StoredDelivery], claimed
     demand(claimed.more == plan.more, "a wrong word on whether more is due", claimed, plan)
     plan.go = list(rows)
     for endpoint in board.endpoints.values():
-        if endpoint.holding and not _is_open(endpoint, board.now):
+        if endpoint.holding and not is_open(endpoint, board.now):
             mine = [row for row in taken_up if row.endpoint == endpoint.id]
             _look(board, order, plan, endpoint, mine, late=taken_up if not order.due_first else rows)
         else:
@@ -95,14 +85,14 @@ def _sort(board: Board, order: DueOrder, rows: Sequence[StoredDelivery], claimed
     return plan
 
 
-def _sort_due(board: Board, order: DueOrder, before: Sequence[StoredDelivery]) -> Sorted:
+def _sort_due(board: Board, order: DueOrder, before: Sequence[StoredDelivery]) -> Plan:
     """The longest due first, until the limit is reached; before: what goes anyway."""
-    plan = Sorted()
+    plan = Plan()
     for row in board.due_deliveries():
         endpoint = board.endpoints[row.endpoint]
-        if _is_disabled(endpoint):
+        if is_disabled(endpoint):
             plan.stop.append(row)
-        elif _must_wait(board, order, (*before, *plan.go), row):
+        elif must_wait(board, order, (*before, *plan.go), row):
             plan.hold.append(row)
         elif len(before) + len(plan.go) == order.limit:
             plan.more = True
@@ -115,7 +105,7 @@ def _sort_due(board: Board, order: DueOrder, before: Sequence[StoredDelivery]) -
 def _look(
     board: Board,
     order: DueOrder,
-    plan: Sorted,
+    plan: Plan,
     endpoint: StoredEndpoint,
     mine: Sequence[StoredDelivery],
     late: Sequence[StoredDelivery],
@@ -125,12 +115,12 @@ def _look(
     mine: what goes of it; late: all that goes by the end of this look at what is held.
     """
     held = board.held_deliveries(endpoint.id)
-    if _is_disabled(endpoint):
+    if is_disabled(endpoint):
         demand(not mine, "sent to a disabled endpoint", mine)
         plan.stop += held
         plan.endpoints.append(replace(endpoint, holding=False))
         return
-    left = min(_room(board, order, late, endpoint), order.limit - len(late))
+    left = min(room(board, order, late, endpoint), order.limit - len(late))
     if endpoint.condition.open_until is not None:
         left = min(left, 1 - len(mine))
         demand(len(mine) <= 1, "more than one call probes", mine)
@@ -145,75 +135,3 @@ def _look(
         seen = board.then and board.then.endpoints.get(endpoint.id)
         holding = bool(seen and seen.holding)
     plan.endpoints.append(replace(endpoint, holding=holding))
-
-
-def _is_vague(board: Board) -> bool:
-    """Whether a claim may do one thing or another: it passes over rows, or what comes first depends on the instant."""
-    fresh = sum(row.due is not None and row.due >= board.now for row in board.due_deliveries())
-    conditions = [one.condition for one in board.endpoints.values()]
-    edge = any(one.open_until is not None and board.now < one.open_until <= board.until for one in conditions)
-    return board.crowded or fresh > 1 or edge
-
-
-def _guess(board: Board, order: DueOrder, rows: Sequence[StoredDelivery], _claimed: Claimed) -> Sorted:
-    """What was seen to be done, as far as a claim may do that."""
-    assert board.then is not None
-    plan = Sorted(go=list(rows))
-    _demand_may_go(board, rows)
-    going = {row.id for row in rows}
-    rest = [row for row in board.due_deliveries() if row.id not in going]
-    for row in rest:
-        seen = board.then.deliveries.get(row.id)
-        if _is_disabled(board.endpoints[row.endpoint]):
-            plan.stop += [row] * (seen is not None and not seen.owed)
-        elif seen and seen.held is not None and _must_wait(board, order, rows, row):
-            plan.hold.append(row)
-    for endpoint in board.endpoints.values():
-        seen_then = board.then.endpoints.get(endpoint.id, endpoint)
-        held = [row for row in board.held_deliveries(endpoint.id) if row.id not in going]
-        if _is_disabled(endpoint):
-            plan.stop += [
-                row for row in held if row.id in board.then.deliveries and not board.then.deliveries[row.id].owed
-            ]
-        condition = endpoint.condition
-        mine = [row for row in rows if row.endpoint == endpoint.id]
-        probed = any(not row.manual or row.held is not None for row in mine)
-        probed = probed or bool(mine and _is_open(seen_then, board.now + order.lease_ms - 1))
-        if condition.open_until is not None and probed:
-            condition = replace(condition, open_until=About(board.now + order.lease_ms))
-        plan.endpoints.append(replace(endpoint, condition=condition, holding=seen_then.holding))
-    return plan
-
-
-def _demand_may_go(board: Board, rows: Iterable[StoredDelivery]) -> None:
-    for row in rows:
-        endpoint = board.endpoints[row.endpoint]
-        ready = row.held is not None or (row.due is not None and row.due <= board.now)
-        demand(row.owed and ready, "claimed though it is neither due nor held", row)
-        demand(not _is_disabled(endpoint), "sent to a disabled endpoint", row)
-        demand(row.manual or not _is_open(endpoint, board.until), "sent while the breaker is open", row, endpoint)
-
-
-def _must_wait(board: Board, order: DueOrder, going: Iterable[StoredDelivery], row: StoredDelivery) -> bool:
-    """Whether its endpoint has no room, or a breaker that is not closed; that one stops no try that was asked for."""
-    endpoint = board.endpoints[row.endpoint]
-    stops = endpoint.condition.open_until is not None and not row.manual
-    return stops or _room(board, order, going, endpoint) <= 0
-
-
-def _room(board: Board, order: DueOrder, going: Iterable[StoredDelivery], endpoint: StoredEndpoint) -> int:
-    """How many more may begin at an endpoint beside those that go."""
-    rooms = order.usher
-    assert isinstance(rooms, Rooms)
-    places = [board.endpoints[row.endpoint] for row in going]
-    each = sum(place.id == endpoint.id for place in places)
-    return min(rooms.each - each, rooms.origin - sum(place.origin == endpoint.origin for place in places))
-
-
-def _is_disabled(endpoint: StoredEndpoint) -> bool:
-    return endpoint.condition.state is Health.DISABLED
-
-
-def _is_open(endpoint: StoredEndpoint, now: int) -> bool:
-    """Whether nothing may be sent for now."""
-    return endpoint.condition.open_until is not None and endpoint.condition.open_until > now
