@@ -13,11 +13,18 @@ from broker.errors import Invalid
 
 LATEST = 253_402_300_799_999
 """The last millisecond of the year 9999."""
+EARLIEST = 10**12
+"""A smaller number, before September 2001, is one of seconds."""
 NO_TIME = "A time in ISO 8601 with its zone, or milliseconds since 1970, is required."
+IN_SECONDS = f"This number seems to be in seconds. {NO_TIME}"
 MOMENT: dict[str, Any] = {
-    "anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer", "minimum": 0, "maximum": LATEST}]
+    "anyOf": [
+        {"type": "string", "format": "date-time"},
+        {"type": "integer", "minimum": EARLIEST, "maximum": LATEST},
+        {"type": "integer", "const": 0},
+    ]
 }
-"""Its JSON schema."""
+"""Its JSON schema. 0, which is the same in seconds, is from the beginning."""
 
 
 def asked_moment(query: Mapping[str, str], name: str) -> int | None:
@@ -27,7 +34,7 @@ def asked_moment(query: Mapping[str, str], name: str) -> int | None:
     try:
         return _moment(number_or_text(query[name]))
     except ValueError as error:
-        raise Invalid(fields={name: [NO_TIME]}) from error
+        raise Invalid(fields={name: [str(error)]}) from error
 
 
 def number_or_text(text: str) -> int | str:
@@ -36,16 +43,20 @@ def number_or_text(text: str) -> int | str:
 
 
 def _moment(value: object) -> int:
-    """Milliseconds since 1970. Raises ValueError."""
-    if isinstance(value, str):
-        value = _milliseconds(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LATEST:
+    """Milliseconds since 1970. Raises ValueError, whose text is for the caller."""
+    if type(value) is int and 0 < value < EARLIEST:
+        raise ValueError(IN_SECONDS)
+    milliseconds = _milliseconds(value) if isinstance(value, str) else value
+    if type(milliseconds) is not int or not 0 <= milliseconds <= LATEST:
         raise ValueError(NO_TIME)
-    return value
+    return milliseconds
 
 
 def _milliseconds(text: str) -> int:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(NO_TIME) from None
     if moment.tzinfo is None:
         raise ValueError(NO_TIME)
     return int(moment.timestamp() * 1000)

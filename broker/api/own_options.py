@@ -11,7 +11,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from broker.api.http import read_optional_json_body
-from broker.api.moments import NO_TIME, Moment, number_or_text
+from broker.api.moments import Moment, number_or_text
 from broker.api.own_wire import OutcomeWord, SecretKindWord
 from broker.api.parameters import comma_separated
 from broker.dialects.parsing import parse_json
@@ -141,4 +141,4 @@ def _problems(errors: Sequence[ErrorDetails]) -> dict[str, Any]:
 def _message(error: ErrorDetails) -> str:
     if error["type"] == "literal_error":
         return f'"{error["input"]}" is not a valid choice.'
-    return NO_TIME if error["type"] == "value_error" else _MESSAGES[error["type"]]
+    return str(error["ctx"]["error"]) if error["type"] == "value_error" else _MESSAGES[error["type"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -30,9 +31,13 @@ async def each(ids: Sequence[str], do: Callable[[str], Awaitable[str]]) -> None:
 
 
 def moment(text: str | None) -> int | str | None:
-    """`2h` ago in ms since 1970; another text goes to the broker as it is."""
-    ago = re.fullmatch(r"([0-9]{1,6})([smhdw])", text or "")
-    return text if ago is None else max(0, int((time.time() - int(ago[1]) * SECONDS[ago[2]]) * 1000))
+    """`2h` ago in ISO 8601; a number goes to the broker as one, another text as it is."""
+    if text is None:
+        return None
+    ago = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
+    if ago is not None:
+        return datetime.fromtimestamp(max(0, time.time() - int(ago[1]) * SECONDS[ago[2]]), UTC).isoformat()
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else text
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tests.integration.running import Broker, Tenant
 
 LIST = "/api/deliveries"
 NO_TIME = ["A time in ISO 8601 with its zone, or milliseconds since 1970, is required."]
+IN_SECONDS = [f"This number seems to be in seconds. {NO_TIME[0]}"]
 SECOND = 1000
 NOON = 1_700_000_000_000
 
@@ -153,6 +154,7 @@ async def test_filters_choose_and_take_several_values(broker: Broker) -> None:
         ("since=", {"since": NO_TIME}),
         ("until=2026-11-24", {"until": NO_TIME}),
         ("until=-1", {"until": NO_TIME}),
+        ("since=1764003600&until=1764007200", {"since": IN_SECONDS}),
         ("until=999999999999999999", {"until": NO_TIME}),
         ("page=0", {"page": ["A positive integer is required."]}),
     ],

@@ -165,13 +165,13 @@ async def test_bulk_retry_takes_what_ended_so_since_then(broker: Broker) -> None
     assert await retried("", outcome=["succeeded", "failed"]) == nothing
     assert await retried("", outcome="cancelled", since="2999-01-01T00:00:00Z") == nothing
     assert await retried("", outcome="cancelled", since=4_000_000_000_000) == nothing
-    assert await retried("?outcome=cancelled&since=6000") == nothing | {"retried": 3}
+    assert await retried("?outcome=cancelled&since=1970-01-01T00:00:06Z") == nothing | {"retried": 3}
     assert {(await shown(broker, id))["run"] for id in cancelled} == {2}
     assert (await shown(broker, waiting))["run"] == 1
     reason = "No record of the batch failed; ask for all records to run it again."
     told = await retried("", outcome="cancelled", since="1970-01-01T01:00:05+01:00")
     assert told == {"retried": 0, "refused": 1, "refusals": [{"id": empty, "reason": reason}]}
-    assert await retried("?since=5001", outcome=["cancelled"]) == nothing
+    assert await retried("?since=1970-01-01T00:00:05.001Z", outcome=["cancelled"]) == nothing
 
 
 async def test_bulk_retry_of_failed_and_partial_takes_what_has_failed_records(

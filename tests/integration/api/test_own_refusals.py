@@ -16,6 +16,7 @@ from tests.integration.running import Broker
 LIST = "/api/batches"
 NO_CHOICE = '"{}" is not a valid choice.'
 TIME = ["A time in ISO 8601 with its zone, or milliseconds since 1970, is required."]
+IN_SECONDS = [f"This number seems to be in seconds. {TIME[0]}"]
 REQUIRED = ["This field is required."]
 TRUTH = ["Must be true or false."]
 UNKNOWN = ["Unknown option."]
@@ -190,6 +191,7 @@ async def test_bad_query_of_a_post_is_a_400_that_names_it(broker: Broker, id: st
     for query, problem in {
         "since=yesterday": {"since": TIME},
         "since=-1": {"since": TIME},
+        "since=1764003600": {"since": IN_SECONDS},
         "since=%2B5": {"since": TIME},
         "since=٣": {"since": TIME},
         "since=9999999999999999999999": {"since": TIME},

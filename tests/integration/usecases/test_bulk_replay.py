@@ -20,6 +20,8 @@ API = "/api/deliveries/replay"
 NOON = 1_700_000_000_000
 REQUIRED = ["This field is required."]
 TIME = ["A time in ISO 8601 with its zone, or milliseconds since 1970, is required."]
+IN_SECONDS = [f"This number seems to be in seconds. {TIME[0]}"]
+SPAN = ("since", "until")
 LATER = 2**52
 HOUR_MS = 3_600_000
 
@@ -173,6 +175,7 @@ async def test_asked_twice_it_is_one_try_each(broker: Broker) -> None:
         ({"what": 1, "since": 0}, {"what": ['"1" is not a valid choice.']}),
         ({"what": "failed", "since": "2h"}, {"since": TIME}),
         ({"what": "failed", "since": None}, {"since": TIME}),
+        ({"what": "failed", "since": 1_764_003_600, "until": 999_999_999_999}, dict.fromkeys(SPAN, IN_SECONDS)),
         ({"what": "failed", "since": 0, "until": -1}, {"until": TIME}),
         ({"what": "failed", "since": 0, "until": None}, {"until": TIME}),
         ({"what": "failed", "since": 0, "endpoint": 7}, {"endpoint": ["Not a valid string."]}),
