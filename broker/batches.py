@@ -269,6 +269,11 @@ def new_id() -> str:
     return f"{head[:8]}-{head[8:12]}-{head[12:]}-{tail[:4]}-{tail[4:]}"
 
 
+def first_id(milliseconds: int) -> str:
+    """The least UUIDv7 of a time in ms since 1970: ids made from then on are not less."""
+    return str(uuid.UUID(int=milliseconds << 80 | 7 << 76 | 0b10 << 62))
+
+
 def is_id(text: str) -> bool:
     """Whether `text` is a UUID in its canonical form, as ids are stored."""
     try:

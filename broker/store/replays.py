@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from broker.batches import first_id
 from broker.deliveries import State
 from broker.endpoints import Health
 from broker.store.clock import db_now
@@ -18,6 +19,9 @@ from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 
 SENDING = "It is being sent right now."
 DISABLED = "Its endpoint {} is disabled; enable it first."
+
+CLOCKS_MS = 86_400_000
+"""An id has its time from the clock of a process, which may be behind the database's by as much and not be noticed."""
 
 _deliveries, _attempts, _endpoints = table(DeliveryRow), table(AttemptRow), table(EndpointRow)
 _NOW = select(db_now())
@@ -85,18 +89,20 @@ def replay_deliveries(
 async def lost_deliveries(
     connection: AsyncConnection, which: LostFilter, after: str | None, limit: int
 ) -> list[Looked]:
-    """The next deliveries of the workspace behind the one with the id `after`, oldest first; None = from the first.
+    """The next deliveries of the workspace behind the one with the id `after`, oldest first; None = from `since` on.
 
     Those not chosen come along, so that no call looks at more rows than `limit`.
     """
+    start = first_id(max(0, which.since - CLOCKS_MS))
     statement = (
         select(_deliveries.c.id, and_(*_chosen(which)).label("chosen"))
-        .where(_deliveries.c.workspace_id == which.workspace)
+        .where(
+            _deliveries.c.workspace_id == which.workspace,
+            _deliveries.c.id >= start if after is None else _deliveries.c.id > after,
+        )
         .order_by(_deliveries.c.id)
         .limit(limit)
     )
-    if after is not None:
-        statement = statement.where(_deliveries.c.id > after)
     return [Looked(row.id, bool(row.chosen)) for row in await connection.execute(statement)]
 
 

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from broker.batches import Outcome, Record, Result, is_id, new_id, outcome_of
+from broker.batches import Outcome, Record, Result, first_id, is_id, new_id, outcome_of
 
 
 def results(*codes: int) -> list[Result]:
@@ -41,6 +41,15 @@ def test_records_with_one_source_share_a_fetch() -> None:
     assert one.source == two.source
     assert one.source != Record(id="3", url="https://a/y").source
     assert one.source != Record(id="4", blob="https://a/x").source
+
+
+def test_the_least_id_of_a_time_is_not_above_those_made_then() -> None:
+    id = new_id()
+    milliseconds = uuid.UUID(id).int >> 80
+    assert first_id(milliseconds) <= id < first_id(milliseconds + 1)
+    least = uuid.UUID(first_id(milliseconds))
+    assert (least.int >> 80, least.version, least.variant) == (milliseconds, 7, uuid.RFC_4122)
+    assert is_id(first_id(0))
 
 
 def test_an_id_is_a_uuid_of_version_7_with_the_time_in_front() -> None:
