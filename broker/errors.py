@@ -11,6 +11,7 @@ BrokerError                 code, public message, whether trying again can help
 ├── TooLarge                more bytes than the limit
 ├── UnsupportedMediaType    not JSON
 ├── TooManyQueued           the workspace has as many open batches as it may     (again later)
+├── TooManyAtOnce           the workspace has as much under way as it may            (again later)
 ├── Unavailable             database, disk or queue cannot take it now           (again later)
 ├── AddressRefused          a URL that leads where the broker does not go
 └── Misconfigured           the operator's settings; the process does not start
@@ -99,6 +100,12 @@ class TooManyQueued(BrokerError):
     code = "too_many_queued"
     retryable = True
     message = "Too many open requests; wait until some of them are done."
+
+
+class TooManyAtOnce(BrokerError):
+    code = "too_many_at_once"
+    retryable = True
+    message = "Too many requests at once; wait until some of them are answered."
 
 
 class Unavailable(BrokerError):

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
 from broker.batches import new_id
 from broker.deliveries import require_headers
-from broker.errors import Invalid, Unavailable
+from broker.errors import Invalid, TooManyAtOnce, Unavailable
 from broker.webhooks.notices import told
 from broker.webhooks.post import Answer, Poster
 
 EVENT = "webhook.test"
 AT_ONCE = 8
 """Pings of a process: whoever has a token can make it send to anybody."""
+EACH = 2
+"""Of these, those of one workspace, so that one whose receivers hang does not take them all."""
 BUSY_SECONDS = 5
+BUSY = "Too many tests are under way. Try again shortly."
 
 log = structlog.get_logger()
 
@@ -37,21 +42,29 @@ class Ping:
 
     poster: Poster
     check_url: Callable[[str], None]
-    _under_way: int = field(default=0, init=False)
+    _under_way: Counter[str] = field(default_factory=Counter, init=False)
 
     async def __call__(self, workspace: str, url: str, headers: Mapping[str, str]) -> Pong:
         """POST a webhook of `workspace` to `url`, as a real one would be.
 
-        Raises Invalid, whose fields name what a submission would be refused for, and Unavailable.
+        Raises Invalid, whose fields name what a submission would be refused for, TooManyAtOnce and Unavailable.
         """
         self._check(url, headers)
-        if self._under_way >= AT_ONCE:
-            raise Unavailable("Too many tests are under way. Try again shortly.", retry_after=BUSY_SECONDS)
-        self._under_way += 1
-        try:
+        with self._slot(workspace):
             return await self._send(workspace, url, headers)
+
+    @contextmanager
+    def _slot(self, workspace: str) -> Iterator[None]:
+        if self._under_way[workspace] >= EACH:
+            raise TooManyAtOnce(BUSY, retry_after=BUSY_SECONDS)
+        if self._under_way.total() >= AT_ONCE:
+            raise Unavailable(BUSY, retry_after=BUSY_SECONDS)
+        self._under_way[workspace] += 1
+        try:
+            yield
         finally:
-            self._under_way -= 1
+            self._under_way[workspace] -= 1
+            self._under_way += Counter()  # drops those of which none is left
 
     def _check(self, url: str, headers: Mapping[str, str]) -> None:
         try:

@@ -23,7 +23,7 @@ from broker.api.own_operations import LOOKED_IN, filter_by, operation, options, 
 from broker.api.own_options import Options
 from broker.api.schemas import Schema, model_schemas, ref
 from broker.api.ximilar_errors import errors
-from broker.ping import AT_ONCE, EVENT
+from broker.ping import AT_ONCE, EACH, EVENT
 from handlers.registry import Registry
 
 TAG = "Webhook endpoints"
@@ -104,8 +104,8 @@ def _test() -> Schema:
             "Test a webhook",
             "Sends one webhook to a URL at once, checked, signed and limited like a real one, and tells what came of "
             f'it: `{{"type": "{EVENT}", "timestamp": …, "data": {{"workspace": …}}}}`. It is not repeated, not listed, '
-            f"and says nothing about an endpoint's health. A 503 while {AT_ONCE} others are under way. Hanging up "
-            "ends it.",
+            f"and says nothing about an endpoint's health. A 429 while {EACH} others of the workspace are under way, a "
+            f"503 while {AT_ONCE} of all are. Hanging up ends it.",
         ),
         "requestBody": {
             "required": True,
@@ -113,6 +113,6 @@ def _test() -> Schema:
         },
         "responses": {
             "200": answer("What came of it.", ref("WebhookTestResult"), delivered=TESTED, failed=TEST_FAILED),
-            **errors(400, 401, 403, 413, 415, 503),
+            **errors(400, 401, 403, 413, 415, 429, 503),
         },
     }

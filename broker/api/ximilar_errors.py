@@ -39,7 +39,7 @@ _ERRORS: Sequence[tuple[BrokerError, str]] = (
     (Gone("This link has expired."), "It was there; its time is over."),
     (TooLarge(), "The body is larger than this service takes."),
     (UnsupportedMediaType(), "The body is not `application/json`, or compressed."),
-    (TooManyQueued(retry_after=5), "The workspace has as many open requests as it may have. Try again later."),
+    (TooManyQueued(retry_after=5), "The workspace has as much open or under way as it may have. Try again later."),
     (Unavailable(retry_after=5), "The service cannot do it now. Try again later, a POST with its `Idempotency-Key`."),
 )
 _HEADERS: Mapping[str, Schema] = {

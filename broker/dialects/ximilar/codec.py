@@ -19,6 +19,7 @@ from broker.errors import (
     MethodNotAllowed,
     NotFound,
     TooLarge,
+    TooManyAtOnce,
     TooManyQueued,
     Unauthenticated,
     Unavailable,
@@ -47,6 +48,7 @@ _CODES: Mapping[type[BrokerError], int] = {
     TooLarge: 413,
     UnsupportedMediaType: 415,
     TooManyQueued: 429,
+    TooManyAtOnce: 429,
     Unavailable: 503,
 }
 

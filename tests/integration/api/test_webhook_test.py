@@ -11,12 +11,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from httpx import Response
 from sqlalchemy import select
 from standardwebhooks import Webhook as StandardWebhook
 
 from broker.batches import new_id
 from broker.net.guard import guarded_client
-from broker.ping import AT_ONCE, Ping
+from broker.ping import AT_ONCE, EACH, Ping
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.post import Poster
@@ -38,6 +39,10 @@ async def send(broker: Broker, url: str, **options: Any) -> dict[str, Any]:
     return result
 
 
+async def ping_by(broker: Broker, trap: Trap, token: str) -> Response:
+    return await broker.http.post(PATH, json={"url": trap.url()}, headers={"Authorization": f"Token {token}"})
+
+
 async def kept(broker: Broker) -> list[Any]:
     """All that a webhook leaves behind."""
     tables = [table(each) for each in (DeliveryRow, AttemptRow, EndpointRow)]
@@ -52,18 +57,19 @@ async def takes_any_head(reader: asyncio.StreamReader, writer: asyncio.StreamWri
     await until_left(reader)
 
 
-async def held(broker: Broker, trap: Trap, count: int) -> list[asyncio.Task[dict[str, Any]]]:
-    """So many tests, under way and not answered."""
-    sending = [asyncio.create_task(send(broker, trap.url())) for _ in range(count)]
+async def held(broker: Broker, trap: Trap, tokens: Sequence[str]) -> list[asyncio.Task[Response]]:
+    """A test by each token, under way and not answered."""
+    already = trap.connections
+    sending = [asyncio.create_task(ping_by(broker, trap, token)) for token in tokens]
 
     async def arrived() -> bool:
-        return trap.connections == count
+        return trap.connections == already + len(tokens)
 
     await until(arrived)
     return sending
 
 
-async def hang_up(sending: Sequence[asyncio.Task[dict[str, Any]]]) -> None:
+async def hang_up(sending: Sequence[asyncio.Task[Response]]) -> None:
     for task in sending:
         task.cancel()
     await asyncio.gather(*sending, return_exceptions=True)
@@ -248,24 +254,33 @@ async def test_header_values_and_urls_are_in_no_answer_and_no_log(
 
 
 async def test_more_than_a_few_at_once_are_told_to_come_later(start_broker: StartBroker) -> None:
+    """Those of one workspace before they take all room."""
     broker = await start_broker(webhook_timeout=300)
+    mine, *others, last = [(await broker.store.tenant(f"t{number}")).token for number in range(AT_ONCE // EACH + 1)]
     async with Trap(waits()).listen() as trap:
-        sending = await held(broker, trap, AT_ONCE)
-        answer = await broker.http.post(PATH, json={"url": trap.url()})
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-        assert answer.json() == {"detail": "Too many tests are under way. Try again shortly."}
+        sending = await held(broker, trap, [mine] * EACH)
+        assert told_to_wait(await ping_by(broker, trap, mine)) == 429
+        sending += await held(broker, trap, others * EACH)
+        assert told_to_wait(await ping_by(broker, trap, last)) == 503
+        assert told_to_wait(await ping_by(broker, trap, mine)) == 429
         assert trap.connections == AT_ONCE
         await hang_up(sending)
         await trap.left()
     async with Trap(waits(reply(200))).listen() as trap:
-        assert (await send(broker, trap.url()))["verdict"] == "done"
+        assert (await ping_by(broker, trap, mine)).json()["verdict"] == "done"
+
+
+def told_to_wait(answer: Response) -> int:
+    assert answer.headers["retry-after"] == "5"
+    assert answer.json() == {"detail": "Too many tests are under way. Try again shortly."}
+    return answer.status_code
 
 
 async def test_sending_ends_when_the_client_hangs_up(start_broker: StartBroker) -> None:
     """Long before the deadline."""
     broker = await start_broker(webhook_timeout=300)
     async with Trap(waits()).listen() as trap:
-        await hang_up(await held(broker, trap, 1))
+        await hang_up(await held(broker, trap, [broker.tenant.token]))
         await trap.left()
 
 
