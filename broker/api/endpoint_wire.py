@@ -83,7 +83,7 @@ class WebhookTestResult(Exact):
     id: UUID = Field(description="The `webhook-id` that it was sent with.")
     status_code: int | None = Field(ge=200, le=999, description="What the receiver answered; null for no answer.")
     error: str | None = Field(
-        description="Why there was no answer: `address not allowed`, `timeout`, `connection failed` …; null for one."
+        description="Why there was no answer: `address not allowed`, `timeout`, `name not found` …; null for one."
     )
     duration_ms: int = Field(ge=0, description="How long it took, in milliseconds.")
     response: str = Field(max_length=RESPONSE_BYTES, description="The beginning of the answer's body.")

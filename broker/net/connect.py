@@ -41,6 +41,14 @@ Dial: TypeAlias = Callable[[str, float | None], Awaitable[tuple[C, str | None]]]
 Raises httpcore's ConnectError and ConnectTimeout."""
 
 
+class NameNotFound(httpcore.ConnectError):
+    """There is no such name, or it has no address."""
+
+
+class BrokenOff(httpcore.ConnectError):
+    """The other end has broken the connection off before anything was sent."""
+
+
 def system_resolver(host: str, port: int) -> list[str]:
     """The operating system's answers, in its order of preference."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -91,10 +99,10 @@ class Guard:
                 raise httpcore.PoolTimeout("no thread was free to look the name up") from error
             raise httpcore.ConnectTimeout("the name was not found in time") from error
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError("the name was not found") from error
+            raise NameNotFound("the name was not found") from error
         addresses = [ip_address(answer) for answer in answers]
         if not addresses:
-            raise httpcore.ConnectError("the name has no address")
+            raise NameNotFound("the name has no address")
         return addresses
 
     def _start_lookup(self, host: str, port: int, domain: asyncio.Semaphore) -> Future[Iterable[str]]:
@@ -120,4 +128,6 @@ async def _dial(dial: Dial[C], address: Address, timeout: float | None) -> C:
     if peer is not None and ip_address(peer) == address:
         return connection
     await connection.aclose()
-    raise httpcore.ConnectError("the connection was reset") if peer is None else AddressRefused
+    if peer is not None:
+        raise AddressRefused
+    raise BrokenOff("the connection was reset")

@@ -14,6 +14,7 @@ import structlog
 from broker.deliveries import DueDelivery, Verdict, verdict
 from broker.errors import AddressRefused, Unavailable
 from broker.net.body import read_up_to
+from broker.net.failures import CONNECTION_LOST, why_not_connected
 from broker.secrets import Purpose, Vault
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.masking import masked
@@ -117,11 +118,12 @@ def _text(excerpt: bytes) -> str:
 
 
 def _name(error: Exception) -> str:
-    """A short word for a transport error; its own text may hold addresses."""
+    """A few words for a transport error; its own text may hold addresses."""
+    if isinstance(error, httpx.ConnectError):
+        return why_not_connected(error)
     names = {
-        httpx.ConnectError: "connection failed",
-        httpx.ReadError: "connection lost",
-        httpx.WriteError: "connection lost",
+        httpx.ReadError: CONNECTION_LOST,
+        httpx.WriteError: CONNECTION_LOST,
         httpx.RemoteProtocolError: "invalid answer",
     }
     return next((text for kind, text in names.items() if isinstance(error, kind)), NOT_SENT)

@@ -138,7 +138,11 @@ async def test_receiver_that_hangs_is_cut_off_at_the_deadline(start_broker: Star
 
 async def test_why_there_is_no_answer_is_told_in_a_few_words(broker: Broker) -> None:
     async with not_heard() as port, Trap(resets()).listen() as trap:
-        for url, error in ((f"http://127.0.0.1:{port}/", "connection failed"), (trap.url(), "connection lost")):
+        for url, error in (
+            (f"http://127.0.0.1:{port}/", "connection refused"),
+            (trap.url(), "connection lost"),
+            ("http://nobody.invalid/", "name not found"),
+        ):
             result = await send(broker, url)
             assert (result["status_code"], result["error"], result["verdict"]) == (None, error, "later")
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+CA = "Test CA"
+
+
 def named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
@@ -22,9 +25,9 @@ def named(name: str) -> x509.Name:
 class Authority:
     """A certificate authority of the test's own."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = CA) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = named("Test CA")
+        self.name = named(name)
         self.certificate = (
             self._builder(self.name, self.key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)

@@ -24,7 +24,7 @@ OK: Sequence[Try] = [("delivered", 200, None)]
 TIMEOUT: Sequence[Try] = [("exhausted", None, "timeout")]
 INVALID: Sequence[Try] = [("exhausted", None, "invalid answer")]
 LOST: Sequence[Try] = [("exhausted", None, "connection lost")]
-FAILED: Sequence[Try] = [("exhausted", None, "connection failed")]
+NO_TLS: Sequence[Try] = [("exhausted", None, "TLS handshake failed")]
 
 
 async def announce(broker: Broker, url: str) -> str:

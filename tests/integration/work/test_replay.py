@@ -230,7 +230,7 @@ async def test_a_receiver_that_is_down_is_tried_once(broker: Broker, worker: Wor
         (id,) = await owe(broker, url=f"http://127.0.0.1:{port}/", state="exhausted", due=None)
         await replay(broker, id)
         await tried(broker, 1)
-        assert await attempt_rows(broker) == [(1, True, None, "connection failed")]
+        assert await attempt_rows(broker) == [(1, True, None, "connection refused")]
         assert (await delivery_row(broker)).due is None
 
 

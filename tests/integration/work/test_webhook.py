@@ -189,7 +189,7 @@ async def test_name_without_an_address_is_a_failure(broker: Broker, start_worker
     await start_worker(webhook_schedule=("0",))
     await announce(broker, f"http://{host}.invalid/")
     state, attempts = await settled(broker)
-    assert (state, {row.error for row in attempts}) == ("exhausted", {"connection failed"})
+    assert (state, {row.error for row in attempts}) == ("exhausted", {"name not found"})
 
 
 async def test_private_address_is_refused_for_good_and_nowhere_named(
@@ -232,7 +232,7 @@ async def test_receiver_that_is_down_is_tried_again(broker: Broker, start_worker
         await announce(broker, f"http://127.0.0.1:{port}/")
         state, attempts = await settled(broker)
     assert state == "exhausted"
-    assert [row.error for row in attempts] == ["connection failed"] * 3
+    assert [row.error for row in attempts] == ["connection refused"] * 3
 
 
 async def test_receiver_that_hangs_up_is_tried_again(broker: Broker, worker: Worker, receiver: Receiver) -> None:
