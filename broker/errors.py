@@ -22,7 +22,7 @@ The message is what a customer or operator may read: never an address, a path, a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 FieldErrors: TypeAlias = Mapping[str, Any]
 """Field name -> list of messages, or a nested mapping of the same kind."""
@@ -60,6 +60,11 @@ class Unauthenticated(BrokerError):
 class Forbidden(BrokerError):
     code = "forbidden"
     message = "You are not allowed to access this service."
+
+    @classmethod
+    def without(cls, right: str) -> Self:
+        """For a token that lacks this right."""
+        return cls(f"You are not allowed to access this service: it needs the right `{right}`.")
 
 
 class NotFound(BrokerError):

@@ -33,7 +33,7 @@ class Authenticator:
         if token is None:
             raise Unauthenticated("Invalid token.")
         if scope not in token.scopes:
-            raise Forbidden()
+            raise Forbidden.without(scope)
         return token
 
     async def _token(self, hash: str) -> Token | None:

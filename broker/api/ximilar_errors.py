@@ -32,7 +32,7 @@ _ERRORS: Sequence[tuple[BrokerError, str]] = (
         "The input is wrong. Every wrong field has its messages; `detail` speaks of the body as a whole.",
     ),
     (Unauthenticated(), "No token came along, or one that is not known."),
-    (Forbidden(), "The token lacks the right, or may not use that workspace."),
+    (Forbidden.without("submit"), "The token lacks the right, or may not use that workspace."),
     (NotFound(), "There is nothing of that id that you may see, or no such page."),
     (MethodNotAllowed("PATCH", ["GET", "HEAD"]), "This address does not have that method."),
     (Conflict(), "Not possible in the present state."),

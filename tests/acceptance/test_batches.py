@@ -149,6 +149,9 @@ def test_delete_asks_first(tenant: Tenant) -> None:
     assert (gone.code, gone.err) == (1, f"broker: {id}: Not found.\n")
 
 
+NO_RIGHT = "You are not allowed to access this service: it needs the right `{}`."
+
+
 def test_refusal_is_one_line(tenant: Tenant, commands: Commands, up: Up) -> None:
     reader = succeed(tenant.operator.run("token", "create", "--workspace", tenant.name, "--scope", "read")).strip()
     only_reads = commands.with_environment(BROKER_URL=up.url, BROKER_TOKEN=reader)
@@ -163,9 +166,9 @@ def test_refusal_is_one_line(tenant: Tenant, commands: Commands, up: Up) -> None
             ("retry", "--outcome", "failed", "--since", "yesterday"),
             "since: A time in ISO 8601 with its zone, or milliseconds since 1970, is required.",
         ),
-        (only_reads, ("retry", "--outcome", "failed"), "You are not allowed to access this service."),
-        (only_reads, ("cancel", id), f"{id}: You are not allowed to access this service."),
-        (only_reads, ("delete", "--yes", id), f"{id}: You are not allowed to access this service."),
+        (only_reads, ("retry", "--outcome", "failed"), NO_RIGHT.format("submit")),
+        (only_reads, ("cancel", id), f"{id}: {NO_RIGHT.format('submit')}"),
+        (only_reads, ("delete", "--yes", id), f"{id}: {NO_RIGHT.format('admin')}"),
     ):
         done = who.run("batches", *arguments)
         assert (done.code, done.out, done.err) == (1, "", f"broker: {message}\n"), arguments

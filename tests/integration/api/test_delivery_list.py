@@ -258,7 +258,7 @@ async def test_every_route_needs_its_right(broker: Broker) -> None:
         options: dict[str, Any] = {"json": bulk} if path == f"{LIST}/replay" else {}
         others = await broker.store.token("default", [other for other in rights if other != right])
         answer = await broker.http.request(method, path, headers={"Authorization": f"Token {others}"}, **options)
-        refusal = {"detail": "You are not allowed to access this service."}
+        refusal = {"detail": f"You are not allowed to access this service: it needs the right `{right}`."}
         assert (answer.status_code, answer.json()) == (403, refusal), (method, path)
         answer = await broker.http.request(method, path, headers={"Authorization": ""}, **options)
         assert answer.status_code == 401, (method, path)

@@ -242,7 +242,8 @@ async def test_every_other_right_together_is_not_enough(broker: Broker) -> None:
     ):
         token = await broker.store.token("default", [other for other in RIGHTS if other != right])
         answer = await broker.http.request(method, path, headers=bearing(token))
-        assert (answer.status_code, answer.json()) == (403, {"detail": "You are not allowed to access this service."})
+        refusal = {"detail": f"You are not allowed to access this service: it needs the right `{right}`."}
+        assert (answer.status_code, answer.json()) == (403, refusal)
         assert (await broker.http.request(method, path, headers={"Authorization": ""})).status_code == 401
     assert await condition(broker, id) == before
 

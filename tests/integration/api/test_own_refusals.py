@@ -21,7 +21,7 @@ REQUIRED = ["This field is required."]
 TRUTH = ["Must be true or false."]
 UNKNOWN = ["Unknown option."]
 NOT_PROVIDED = {"detail": "Authentication credentials were not provided."}
-NO_SERVICE = {"detail": "You are not allowed to access this service."}
+NO_RIGHT = "You are not allowed to access this service: it needs the right `{}`."
 NO_WORKSPACE = {"detail": "You are not allowed to access this workspace."}
 NO_TIMES: Sequence[Any] = [
     *("yesterday", "", "2h", "2026-11-24", "2026-11-24T12:00:00", "2026-13-01T00:00:00Z", "1", "1e3"),
@@ -76,7 +76,7 @@ async def test_every_route_needs_its_right(broker: Broker, id: str) -> None:
     for method, path, right in routes(id):
         others = await broker.store.token("default", [other for other in rights if other != right])
         answer = await broker.http.request(method, path, headers={"Authorization": f"Token {others}"})
-        assert (answer.status_code, answer.json()) == (403, NO_SERVICE), (method, path)
+        assert (answer.status_code, answer.json()) == (403, {"detail": NO_RIGHT.format(right)}), (method, path)
         answer = await broker.http.request(method, path, headers={"Authorization": ""})
         assert (answer.status_code, answer.json()) == (401, NOT_PROVIDED), (method, path)
         assert answer.headers["www-authenticate"] == "Token"

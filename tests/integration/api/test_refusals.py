@@ -18,7 +18,7 @@ URL = "https://images.example.com/a.jpg"
 BODY: dict[str, Any] = {"type": "upscaler", "records": [{"_url": URL}]}
 NOT_PROVIDED = {"detail": "Authentication credentials were not provided."}
 INVALID_TOKEN = {"detail": "Invalid token."}
-NO_SERVICE = {"detail": "You are not allowed to access this service."}
+NO_RIGHT = "You are not allowed to access this service: it needs the right `{}`."
 NO_WORKSPACE = {"detail": "You are not allowed to access this workspace."}
 
 
@@ -70,10 +70,10 @@ async def test_token_without_the_scope_is_forbidden(broker: Broker) -> None:
     id = (await broker.post(BODY))["id"]
     reader, submitter = [await broker.store.token("default", [scope]) for scope in ("read", "submit")]
     answer = await broker.http.post(ROOT, json=BODY, headers=token(reader))
-    assert (answer.status_code, answer.json()) == (403, NO_SERVICE)
+    assert (answer.status_code, answer.json()) == (403, {"detail": NO_RIGHT.format("submit")})
     for path in (ROOT, f"{ROOT}/{id}", f"{ROOT}/{id}/status"):
         answer = await broker.http.get(path, headers=token(submitter))
-        assert (answer.status_code, answer.json()) == (403, NO_SERVICE)
+        assert (answer.status_code, answer.json()) == (403, {"detail": NO_RIGHT.format("read")})
         assert (await broker.http.get(path, headers=token(reader))).status_code == 200
     assert (await broker.http.post(ROOT, json=BODY, headers=token(submitter))).status_code == 201
     assert await kept(broker) == (2, 0)
