@@ -115,6 +115,11 @@ class Policy:
         return port in self.ports and _is_public(address)
 
 
+def is_public(address: Address) -> bool:
+    """Whether anybody's connections may lead there, over some port."""
+    return all(_is_public(face) for face in _faces(address))
+
+
 def hidden(address: Address) -> Iterator[IPv4Address]:
     """The IPv4 addresses that a translator or tunnel may lead to when it is handed this one.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from broker.errors import AddressRefused, Invalid
+from broker.net.addresses import is_public
 
 if TYPE_CHECKING:
     from broker.net.addresses import Address, Policy
@@ -95,11 +96,17 @@ def _is_host(host: str) -> bool:
 
 def _check_port(host: str, port: int, policy: Policy) -> None:
     if not policy.networks and port not in policy.ports and not policy.trusts(host):
-        raise Invalid(f"Port {port} is not allowed.")
+        raise _port_refused(port)
+
+
+def _port_refused(port: int) -> Invalid:
+    return Invalid(f"Port {port} is not allowed.")
 
 
 def _check_literal(address: Address, port: int, host: str, policy: Policy) -> None:
     try:
         policy.check(address, port, host)
     except AddressRefused as refused:
+        if is_public(address) and port not in policy.ports:
+            raise _port_refused(port) from None
         raise Invalid(refused.message) from None

@@ -143,7 +143,7 @@ URLS = {
     "http://[::ffff:10.0.0.7]/": "address not allowed",
     "http://[fe80::1]/": "address not allowed",
     "http://0x0a000007/": "address not allowed",
-    "http://8.8.8.8:22/": "address not allowed",
+    "http://8.8.8.8:22/": "Port 22 is not allowed.",
 }
 WEBHOOKS: dict[str, tuple[Any, Any]] = {
     "a string": (body(webhook=HOOK), {"webhook": NO_OBJECT}),

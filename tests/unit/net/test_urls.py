@@ -96,8 +96,11 @@ def test_a_literal_in_an_open_network_may_use_any_port(host: str) -> None:
 
 
 def test_a_public_literal_on_another_port_is_refused() -> None:
-    assert complaint("http://8.8.8.8:22/") == "address not allowed"
-    assert complaint("http://8.8.8.8:22/", LOCAL) == "address not allowed"
+    for policy in (CLOSED, LOCAL):
+        assert complaint("http://8.8.8.8:22/", policy) == "Port 22 is not allowed."
+        assert complaint("http://[2606:4700::1111]:22/", policy) == "Port 22 is not allowed."
+        assert complaint("http://10.0.0.7:22/", policy) == "address not allowed"
+        assert complaint("http://169.254.169.254:22/", policy) == "address not allowed"
 
 
 def test_the_port_of_a_name_is_judged_here_only_if_no_network_is_open() -> None:
