@@ -265,6 +265,21 @@ async def test_broken_json_is_refused_as_a_whole(broker: Broker) -> None:
         assert answer.json()["detail"].startswith("JSON parse error - "), name
 
 
+async def test_nul_is_refused_with_its_place(broker: Broker) -> None:
+    for sent, place in (
+        (headers(("X-Key", "a\0b"), ("X-Good", "c")), "webhook.headers.X-Key"),
+        (headers(("X\0Key", "b")), r"webhook.headers.X\x00Key"),
+        (hook(endpoint="https://a.example.com/\0"), "webhook.endpoint"),
+        (record(_url="\0"), "records.1._url"),
+        (body(**{"ä" * 1000: "\0"}), r"\xe4" * 100),
+    ):
+        answer = await broker.http.post(ROOT, json=sent)
+        expected = {"detail": f"JSON parse error - a string contains NUL at {place}"}
+        assert (answer.status_code, answer.json()) == (400, expected)
+    answer = await broker.http.post(ROOT, content=rb'"\u0000"', headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()) == (400, {"detail": "JSON parse error - a string contains NUL"})
+
+
 async def test_body_that_is_no_object_is_refused(broker: Broker) -> None:
     for raw in (b"[]", b'"text"', b"7", b"null", b"true", b'[{"type":"upscaler"}]'):
         answer = await broker.http.post(ROOT, content=raw, headers={"Content-Type": "application/json"})
