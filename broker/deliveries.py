@@ -144,17 +144,17 @@ def verdict(status_code: int, wish: str = "") -> Verdict:
 def call_of(status_code: int | None, wish: str = "") -> Call:
     """What a try says about its endpoint.
 
-    status_code None: nobody answered. wish: as for `verdict`.
+    status_code None: nobody answered. wish: as for `verdict`; who takes this message may want no other, as with Svix.
     """
     if status_code is None:
         return Call.FAILED
     wishes = _wishes(wish)
     if status_code == 410:
         return Call.GONE
-    if 200 <= status_code < 300:
-        return Call.ANSWERED
     if "disable" in wishes:
         return Call.UNWANTED
+    if 200 <= status_code < 300:
+        return Call.ANSWERED
     return Call.DECLINED if wishes & _NO_MORE else Call.FAILED
 
 

@@ -192,7 +192,7 @@ def test_after_the_schedule_there_is_no_other_try(step: int) -> None:
 @pytest.mark.parametrize(
     ("status", "wish", "call"),
     [
-        *((200, "", Call.ANSWERED), (204, "disable", Call.ANSWERED), (299, "", Call.ANSWERED)),
+        *((200, "", Call.ANSWERED), (204, "disable", Call.UNWANTED), (299, "abort-message", Call.ANSWERED)),
         *((410, "", Call.GONE), (410, "abort-message", Call.GONE), (400, "Disable", Call.UNWANTED)),
         *((500, "abort-message, disable", Call.UNWANTED), (400, "abort-message", Call.DECLINED)),
         *((301, "", Call.FAILED), (404, "", Call.FAILED), (429, "", Call.FAILED), (503, "later", Call.FAILED)),

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from sqlalchemy import Row, select
 
-from broker.store.tables import AttemptRow, DeliveryRow, table
+from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 from tests.integration.net.servers import Answer, reply, stall
 from tests.integration.receiver import Receiver
 from tests.integration.running import (
@@ -89,14 +89,22 @@ async def test_a_receiver_that_is_overwhelmed_has_a_minute_at_least(
     assert 59 <= delivery.pause <= 119
 
 
-@pytest.mark.parametrize("wish", ["abort-message", "disable"])
+@pytest.mark.parametrize(
+    ("status", "wish", "state", "health"),
+    [
+        (400, "abort-message", "stopped", "healthy"),
+        (400, "disable", "stopped", "disabled"),
+        (200, "disable", "delivered", "disabled"),
+    ],
+)
 async def test_a_receiver_that_wants_no_more_gets_no_more(
-    broker: Broker, start_worker: StartWorker, receiver: Receiver, wish: str
+    broker: Broker, start_worker: StartWorker, receiver: Receiver, status: int, wish: str, state: str, health: str
 ) -> None:
     await start_worker()
-    receiver.answers = [reply(400, headers={"Webhook-Delivery": wish}), reply(200)]
+    receiver.answers = [reply(status, headers={"Webhook-Delivery": wish}), reply(200)]
     delivery = await announced(broker, receiver)
-    assert (delivery.state, delivery.status_code) == ("stopped", 400)
+    assert (delivery.state, delivery.status_code) == (state, status)
+    assert (await broker.store.row(select(table(EndpointRow).c.state))).state == health
 
 
 @asynccontextmanager
