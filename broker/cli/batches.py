@@ -13,11 +13,11 @@ from rich.table import Table
 from broker.cli.arguments import AsJson, InWorkspaces, each, given, moment
 from broker.cli.client import Client
 from broker.cli.processes import run
-from broker.cli.tables import console, fitting_table, new_table
+from broker.cli.tables import console, fitting_table, new_table, with_workspace
 from broker.errors import Invalid
 
 COLUMNS = ("id", "dialect", "type", "endpoint", "status", "run", "records", "created")
-SPARE = ("dialect", "endpoint", "run", "created")
+SPARE = ("dialect", "endpoint", "run", "created", "workspace")
 
 batches = typer.Typer(help="Batches: how they stand, cancel, retry, pause.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="The batch's id, or its dialect's own id of it.")]
@@ -150,14 +150,15 @@ async def _retry_many(options: Mapping[str, Any]) -> None:
 
 def table_of(found: Sequence[Mapping[str, Any]], screen: Console) -> Table:
     """The API's batches as lines; of the less needed columns, those for which the screen has room."""
-    return fitting_table(screen, COLUMNS, [_row(batch) for batch in found], whole=("id", "status"), spare=SPARE)
+    columns, rows = with_workspace(COLUMNS, found), [_row(batch) for batch in found]
+    return fitting_table(screen, columns, rows, whole=("id", "status", "workspace"), spare=SPARE)
 
 
 def _row(batch: Mapping[str, Any]) -> dict[str, str]:
     counts = batch["counts"]
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
     return {
-        **{name: batch[name] for name in ("id", "dialect", "type", "endpoint")},
+        **{name: batch[name] for name in ("id", "workspace", "dialect", "type", "endpoint")},
         "status": _standing(batch),
         "run": str(batch["run"]),
         "records": f"{counts['finished']} of {counts['records']}{failed}",

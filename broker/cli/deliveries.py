@@ -14,11 +14,11 @@ from broker.cli.arguments import AsJson, InWorkspaces, each, given, moment
 from broker.cli.client import Client
 from broker.cli.listen_screen import MAX_LINK, plain
 from broker.cli.processes import run
-from broker.cli.tables import console, fitting_table, new_table
+from broker.cli.tables import console, fitting_table, new_table, with_workspace
 from broker.errors import Invalid
 
 COLUMNS = ("id", "batch", "event", "url", "state", "attempts", "next try", "created")
-SPARE = ("event", "created", "attempts", "batch", "next try")
+SPARE = ("event", "created", "attempts", "batch", "next try", "workspace")
 
 deliveries = typer.Typer(help="Webhooks: whether they arrived, send them again.", no_args_is_help=True)
 Since = Annotated[str | None, typer.Option(metavar="T", help="Owed since then; 2h, 3d or ISO 8601 with a zone.")]
@@ -128,12 +128,14 @@ async def _replay_many(options: Mapping[str, Any]) -> None:
 
 def _table_of(found: Sequence[Mapping[str, Any]], screen: Console) -> Table:
     """The API's deliveries as lines; of the less needed columns, those for which the screen has room."""
-    return fitting_table(screen, COLUMNS, [_row(one) for one in found], whole=("id", "state"), spare=SPARE)
+    columns, rows = with_workspace(COLUMNS, found), [_row(one) for one in found]
+    return fitting_table(screen, columns, rows, whole=("id", "state", "workspace"), spare=SPARE)
 
 
 def _row(delivery: Mapping[str, Any]) -> dict[str, str]:
     return {
         **{name: plain(delivery[name], MAX_LINK) for name in ("id", "event", "url")},
+        "workspace": delivery["workspace"],
         "batch": delivery["batch"] or "",
         "state": _standing(delivery),
         "attempts": str(delivery["attempts"]),

@@ -14,11 +14,11 @@ from rich.table import Table
 from broker.cli.arguments import AsJson, InWorkspaces, each, given
 from broker.cli.client import Client
 from broker.cli.processes import run
-from broker.cli.tables import console, fitting_table
+from broker.cli.tables import console, fitting_table, with_workspace
 
 COLUMNS = ("id", "state", "since", "failures", "breaker", "pending", "url", "reason")
 WAITED = timedelta(hours=1)
-SPARE = ("breaker", "failures", "since", "pending", "reason")
+SPARE = ("breaker", "failures", "since", "pending", "reason", "workspace")
 
 endpoints = typer.Typer(help="Where webhooks go: how healthy that is, enable it again.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(help="The endpoint's id.")]
@@ -96,12 +96,13 @@ def _hint(disabled: Mapping[str, Any]) -> str:
 
 def table_of(found: Sequence[Mapping[str, Any]], screen: Console) -> Table:
     """The API's endpoints as lines; of the less needed columns, those for which the screen has room."""
-    return fitting_table(screen, COLUMNS, [_row(endpoint) for endpoint in found], whole=("id", "state"), spare=SPARE)
+    columns, rows = with_workspace(COLUMNS, found), [_row(endpoint) for endpoint in found]
+    return fitting_table(screen, columns, rows, whole=("id", "state", "workspace"), spare=SPARE)
 
 
 def _row(endpoint: Mapping[str, Any]) -> dict[str, str]:
     return {
-        **{name: endpoint[name] for name in ("id", "state", "breaker", "url")},
+        **{name: endpoint[name] for name in ("id", "workspace", "state", "breaker", "url")},
         "since": endpoint["since"][:19].replace("T", " "),
         "failures": str(endpoint["failures"]),
         "pending": str(endpoint["pending"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -37,6 +38,11 @@ def fitting_table(
         return table
     fewer = [column for column in columns if column != spare[0]]
     return fitting_table(screen, fewer, rows, whole=whole, spare=spare[1:])
+
+
+def with_workspace(columns: Sequence[str], found: Collection[Mapping[str, Any]]) -> Sequence[str]:
+    """These columns, and `workspace` where what the API has found belongs to several."""
+    return (*columns, "workspace") if len({one["workspace"] for one in found}) > 1 else columns
 
 
 def console() -> Console:

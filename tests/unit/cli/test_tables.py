@@ -18,7 +18,7 @@ ALWAYS = {"id", "type", "status", "records"}
 
 def batch(status: str, outcome: str | None = None, failed: int = 0) -> dict[str, Any]:
     return {
-        **{"id": ID, "dialect": "ximilar", "type": "upscaler", "endpoint": "upscale_2x", "run": 1},
+        **{"id": ID, "workspace": ID, "dialect": "ximilar", "type": "upscaler", "endpoint": "upscale_2x", "run": 1},
         **{"status": status, "outcome": outcome, "created": "2026-11-24T20:02:22.123456Z"},
         "counts": {"finished": 10, "records": 10, "failed": failed},
     }
@@ -51,6 +51,13 @@ def test_what_does_not_fit_folds_between_words() -> None:
     assert second.replace("│", " ").split() == ["failed"]
 
 
+def test_whose_it_is_is_told_where_several_workspaces_are_shown() -> None:
+    mine, theirs = batch("PAUSED"), {**batch("PAUSED"), "workspace": ID.replace("1", "2")}
+    assert "workspace" not in lines(200, mine, mine)[1]
+    assert [theirs["workspace"] in line for line in lines(200, mine, theirs)[3:-1]] == [False, True]
+    assert "workspace" not in lines(80, mine, theirs)[1]
+
+
 def test_columns_come_with_the_room_for_them_and_the_least_needed_last() -> None:
     assert columns(80) == ALWAYS
     assert columns(200) == set(COLUMNS)
@@ -65,7 +72,7 @@ def test_url_of_an_endpoint_is_shown_as_it_is_beside_its_id_and_state(capsys: py
     endpoint = {
         **{"id": "5d41402abc4b2a76b9719d911017c592", "state": "failing", "url": "http://[fd00::1]:81/[/x]:100:"},
         **{"since": "2026-11-24T20:02:22.123456Z", "reason": "4 tries in a row failed", "breaker": "half-open"},
-        **{"failures": 4, "pending": 12},
+        **{"failures": 4, "pending": 12, "workspace": ID},
     }
     screen = tables.console()
     screen.print(endpoints.table_of([endpoint], screen))
