@@ -57,7 +57,7 @@ def run_bash(script: str, place: Path, environment: dict[str, str]) -> str:
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(timeout=300)
+        said, _ = process.communicate(timeout=230)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
