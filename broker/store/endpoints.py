@@ -84,14 +84,17 @@ def note_calls(connection: Connection, calls: Sequence[tuple[str, Call]]) -> lis
 
 
 def enable_endpoints(connection: Connection, ids: Sequence[str]) -> list[bool]:
-    """Make endpoints healthy, with all failures forgotten; False for those that are so, and unknown ones."""
+    """Make endpoints healthy, with all failures forgotten; False for those that are so, and unknown ones.
+
+    Of several who ask at once for the same one, the first is told that it was done.
+    """
     ill = _JUDGE.where(or_(_endpoints.c.state != Health.HEALTHY, _endpoints.c.open_until.is_not(None)))
     cured = set()
     for id in sorted(set(ids)):
         now = int(connection.scalar(_NOW) or 0)
         if connection.execute(ill, {"endpoint": id, **_values(enabled(now))}).rowcount:
             cured.add(id)
-    return [id in cured for id in ids]
+    return [id in cured and ids.index(id) == place for place, id in enumerate(ids)]
 
 
 def condition_of(row: Any) -> Condition:

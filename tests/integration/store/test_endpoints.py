@@ -16,7 +16,7 @@ from broker.deliveries import AttemptResult, NewDelivery, State
 from broker.endpoints import DISABLED_AFTER_MS, ONLY_FAILURES, Call, Endpoint, Event, Kind
 from broker.store.attempts import Report, record_attempts
 from broker.store.database import Database, open_database
-from broker.store.endpoints import insert_endpoints
+from broker.store.endpoints import enable_endpoints, insert_endpoints
 from tests.integration.store.rows import (
     MINUTE,
     attempt_result,
@@ -251,3 +251,14 @@ async def test_what_is_told_is_owed_in_the_commit_of_the_try(database: Database,
         (None, "endpoint.failing", "o" * 32, b"endpoint.failing", "pending", 0)
     ]
     assert [event.kind for event in operator.heard] == [Kind.FAILING]
+
+
+async def test_of_several_who_enable_an_endpoint_at_once_one_is_told_that_it_was_done(
+    database: Database, workspace_id: str
+) -> None:
+    await owe(database, workspace_id)
+    await execute(database, "UPDATE endpoints SET state = 'disabled'")
+    ((id,),) = await select(database, "SELECT id FROM endpoints")
+    told = await asyncio.gather(*[database.writer.write(enable_endpoints, id) for _ in range(3)])
+    assert told == [True, False, False]
+    assert await standing(database) == ("healthy", 0, None, False)
