@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -10,10 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from broker.cli.arguments import AsJson, InWorkspaces, each, given, moment
+from broker.cli.arguments import AsJson, InWorkspaces, Page, PageSize, each, given, moment
 from broker.cli.client import Client
 from broker.cli.processes import run
-from broker.cli.tables import console, fitting_table, new_table, with_workspace
+from broker.cli.tables import console, fitting_table, new_table, print_json, print_page, second, with_workspace
 from broker.errors import Invalid
 
 COLUMNS = ("id", "dialect", "type", "endpoint", "status", "run", "records", "created")
@@ -31,8 +30,8 @@ def show_batches(
     dialect: Annotated[list[str] | None, typer.Option(help="The wire format that it came in.")] = None,
     outcome: Annotated[list[str] | None, typer.Option(help="succeeded, partial, failed or cancelled.")] = None,
     workspace: InWorkspaces = None,
-    page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
-    page_size: Annotated[int, typer.Option(min=1, help="Batches on a page, at most 200.")] = 20,
+    page: Page = 1,
+    page_size: PageSize = 20,
     as_json: AsJson = False,
 ) -> None:
     """List batches, newest first. A filter may be repeated."""
@@ -100,19 +99,16 @@ async def _list(filters: Mapping[str, Any], as_json: bool) -> None:
     async with Client.of_environment() as client:
         page = await client.batches(filters)
     if as_json:
-        typer.echo(json.dumps(page, ensure_ascii=False))
-        return
-    screen = console()
-    screen.print(table_of(page["results"], screen))
-    if page["next"]:
-        typer.echo(f"{len(page['results'])} of {page['count']}; --page {filters['page'] + 1} shows more")
+        print_json(page)
+    else:
+        print_page(page, filters["page"], table_of)
 
 
 async def _show(id: str, as_json: bool) -> None:
     async with Client.of_environment() as client:
         batch = await client.batch(id)
     if as_json:
-        typer.echo(json.dumps(batch, ensure_ascii=False))
+        print_json(batch)
         return
     screen = console()
     screen.print(table_of([batch], screen))
@@ -162,7 +158,7 @@ def _row(batch: Mapping[str, Any]) -> dict[str, str]:
         "status": _standing(batch),
         "run": str(batch["run"]),
         "records": f"{counts['finished']} of {counts['records']}{failed}",
-        "created": batch["created"][:19].replace("T", " "),
+        "created": second(batch["created"]),
     }
 
 

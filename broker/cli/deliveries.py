@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -10,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from broker.cli.arguments import AsJson, InWorkspaces, each, given, moment
+from broker.cli.arguments import AsJson, InWorkspaces, Page, PageSize, each, given, moment
 from broker.cli.client import Client
 from broker.cli.listen_screen import MAX_LINK, plain
 from broker.cli.processes import run
-from broker.cli.tables import console, fitting_table, new_table, with_workspace
+from broker.cli.tables import console, fitting_table, new_table, print_json, print_page, second, with_workspace
 from broker.errors import Invalid
 
 COLUMNS = ("id", "batch", "event", "url", "state", "attempts", "next try", "created")
@@ -37,8 +36,8 @@ def show_deliveries(
     since: Since = None,
     until: Until = None,
     workspace: InWorkspaces = None,
-    page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
-    page_size: Annotated[int, typer.Option(min=1, help="Deliveries on a page, at most 200.")] = 20,
+    page: Page = 1,
+    page_size: PageSize = 20,
     as_json: AsJson = False,
 ) -> None:
     """List deliveries, newest first. `--state`, `--event` and `--workspace` may be repeated."""
@@ -83,22 +82,19 @@ async def _list(filters: Mapping[str, Any], as_json: bool) -> None:
     async with Client.of_environment() as client:
         page = await client.deliveries(filters)
     if as_json:
-        typer.echo(json.dumps(page, ensure_ascii=False))
-        return
-    screen = console()
-    screen.print(_table_of(page["results"], screen))
-    if page["next"]:
-        typer.echo(f"{len(page['results'])} of {page['count']}; --page {filters['page'] + 1} shows more")
+        print_json(page)
+    else:
+        print_page(page, filters["page"], table_of)
 
 
 async def _show(id: str, as_json: bool) -> None:
     async with Client.of_environment() as client:
         delivery = await client.delivery(id)
     if as_json:
-        typer.echo(json.dumps(delivery, ensure_ascii=False))
+        print_json(delivery)
         return
     screen = console()
-    screen.print(_table_of([delivery], screen))
+    screen.print(table_of([delivery], screen))
     tries = new_table("try", "started", "ms", "result", "response", whole=("try", "started", "ms"))
     for one in delivery["tries"]:
         tries.add_row(*_try(one))
@@ -126,7 +122,7 @@ async def _replay_many(options: Mapping[str, Any]) -> None:
         raise typer.Exit(1)
 
 
-def _table_of(found: Sequence[Mapping[str, Any]], screen: Console) -> Table:
+def table_of(found: Sequence[Mapping[str, Any]], screen: Console) -> Table:
     """The API's deliveries as lines; of the less needed columns, those for which the screen has room."""
     columns, rows = with_workspace(COLUMNS, found), [_row(one) for one in found]
     return fitting_table(screen, columns, rows, whole=("id", "state", "workspace"), spare=SPARE)
@@ -139,8 +135,8 @@ def _row(delivery: Mapping[str, Any]) -> dict[str, str]:
         "batch": delivery["batch"] or "",
         "state": _standing(delivery),
         "attempts": str(delivery["attempts"]),
-        "next try": _second(delivery["next_try"]),
-        "created": _second(delivery["created"]),
+        "next try": second(delivery["next_try"]),
+        "created": second(delivery["created"]),
     }
 
 
@@ -153,12 +149,8 @@ def _standing(delivery: Mapping[str, Any]) -> str:
 def _try(one: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         f"{one['number']}{' (replay)' if one['manual'] else ''}",
-        _second(one["started"]),
+        second(one["started"]),
         "" if one["duration_ms"] is None else str(one["duration_ms"]),
         str(one["status_code"] or one["error"] or ""),
         plain(" ".join((one["response"] or "").split())),
     )
-
-
-def _second(time: str | None) -> str:
-    return "" if time is None else time[:19].replace("T", " ")

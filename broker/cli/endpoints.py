@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -11,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from broker.cli.arguments import AsJson, InWorkspaces, each, given
+from broker.cli.arguments import AsJson, InWorkspaces, Page, PageSize, each, given
 from broker.cli.client import Client
 from broker.cli.processes import run
-from broker.cli.tables import console, fitting_table, with_workspace
+from broker.cli.tables import fitting_table, print_json, print_page, second, with_workspace
 
 COLUMNS = ("id", "state", "since", "failures", "breaker", "pending", "url", "reason")
 WAITED = timedelta(hours=1)
@@ -29,8 +28,8 @@ Ids = Annotated[list[str], typer.Argument(help="Ids of endpoints.")]
 def show_endpoints(
     state: Annotated[list[str] | None, typer.Option(help="healthy, failing or disabled.")] = None,
     workspace: InWorkspaces = None,
-    page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
-    page_size: Annotated[int, typer.Option(min=1, help="Endpoints on a page, at most 200.")] = 20,
+    page: Page = 1,
+    page_size: PageSize = 20,
     as_json: AsJson = False,
 ) -> None:
     """List endpoints, newest first. A filter may be repeated."""
@@ -53,19 +52,16 @@ async def _list(filters: Mapping[str, Any], as_json: bool) -> None:
     async with Client.of_environment() as client:
         page = await client.endpoints(filters)
     if as_json:
-        typer.echo(json.dumps(page, ensure_ascii=False))
-        return
-    screen = console()
-    screen.print(table_of(page["results"], screen))
-    if page["next"]:
-        typer.echo(f"{len(page['results'])} of {page['count']}; --page {filters['page'] + 1} shows more")
+        print_json(page)
+    else:
+        print_page(page, filters["page"], table_of)
 
 
 async def _show(id: str, as_json: bool) -> None:
     async with Client.of_environment() as client:
         endpoint = await client.endpoint(id)
     if as_json:
-        typer.echo(json.dumps(endpoint, ensure_ascii=False))
+        print_json(endpoint)
         return
     for name, value in endpoint.items():
         if value is not None:
@@ -103,7 +99,7 @@ def table_of(found: Sequence[Mapping[str, Any]], screen: Console) -> Table:
 def _row(endpoint: Mapping[str, Any]) -> dict[str, str]:
     return {
         **{name: endpoint[name] for name in ("id", "workspace", "state", "breaker", "url")},
-        "since": endpoint["since"][:19].replace("T", " "),
+        "since": second(endpoint["since"]),
         "failures": str(endpoint["failures"]),
         "pending": str(endpoint["pending"]),
         "reason": endpoint["reason"] or "",

@@ -1,17 +1,34 @@
-"""Tables for people: ids are never cut, because they are there to be copied."""
+"""What the API answers, as JSON or as tables for people: ids are never cut, because they are there to be copied."""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
+import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
 WIDE = 200
+
+TableOf: TypeAlias = Callable[[Sequence[Mapping[str, Any]], Console], Table]
+"""(what the API lists, the screen) -> a table that fits it."""
+
+
+def print_json(answer: Mapping[str, Any]) -> None:
+    typer.echo(json.dumps(answer, ensure_ascii=False))
+
+
+def print_page(page: Mapping[str, Any], number: int, table_of: TableOf) -> None:
+    """Page `number` of a list, and how to see more where there is more."""
+    screen = console()
+    screen.print(table_of(page["results"], screen))
+    if page["next"]:
+        typer.echo(f"{len(page['results'])} of {page['count']}; --page {number + 1} shows more")
 
 
 def new_table(*columns: str, whole: Collection[str] = ("id",)) -> Table:
@@ -53,3 +70,8 @@ def console() -> Console:
 def day(milliseconds: int) -> str:
     """A time of ours to the minute, in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def second(time: str | None) -> str:
+    """A time of the API to the second, in UTC; empty for none."""
+    return "" if time is None else time[:19].replace("T", " ")
