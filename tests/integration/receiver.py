@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from tests.integration.net.servers import Answer, reply
+from tests.integration.net.tcp import listening
 
 OnPost: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -43,7 +44,6 @@ class Receiver:
     broken: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
     _came: asyncio.Condition = field(default_factory=asyncio.Condition)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def url(self, target: str = "/hook", host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{target}"
@@ -56,21 +56,9 @@ class Receiver:
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[Receiver]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
+        async with listening(self._serve) as listener:
+            self.port = listener.port
             yield self
-        finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            await server.wait_closed()
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -86,14 +74,8 @@ class Receiver:
             else:
                 writer.write(answer)
             await writer.drain()
-        except asyncio.IncompleteReadError:
-            pass
         except ConnectionError:
             self.broken.set()
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
 
 
 async def read_post(reader: asyncio.StreamReader) -> Post:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from tests.integration.net.tcp import Behaviour, listening
 from tests.integration.receiver import read_post
 
 if TYPE_CHECKING:
     import ssl
-
-Behaviour: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-"""What is done with one connection. What never ends by itself ends with an OSError once the sender has hung up."""
 
 _RESET = struct.pack("ii", 1, 0)
 
@@ -29,7 +27,7 @@ class Trap:
     scheme: str = "http"
     connections: int = 0
     port: int = 0
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _conversations: set[asyncio.Task[None]] = field(default_factory=set)
 
     def url(self, host: str = "127.0.0.1") -> str:
         return f"{self.scheme}://{host}:{self.port}/hook"
@@ -37,38 +35,19 @@ class Trap:
     async def left(self, seconds: float = 20) -> None:
         """Until nobody is connected any more. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            while self._conversations:
+                await asyncio.wait(self._conversations)
 
     @asynccontextmanager
     async def listen(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Trap]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=tls)
-        self.scheme = "https" if tls else self.scheme
-        self.port = server.sockets[0].getsockname()[1]
-        try:
+        async with listening(self._serve, tls=tls) as listener:
+            self.scheme = "https" if tls else self.scheme
+            self.port, self._conversations = listener.port, listener.conversations
             yield self
-        finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            await server.wait_closed()
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await self.behave(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+        self.connections += 1
+        await self.behave(reader, writer)
 
 
 def says(*parts: bytes) -> Behaviour:

@@ -9,7 +9,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.integration.net.servers import reply
+from tests.integration.net.tcp import listening
 from tests.integration.receiver import Post, read_post
 from tests.torture.content import picture
 from tests.torture.fleet import WEBHOOK_TIMEOUT, Slot
@@ -76,20 +77,12 @@ class Customer:
     arrivals: list[Arrival] = field(default_factory=list)
     url: str = ""
     _came: Counter[int] = field(default_factory=Counter)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[Customer]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1024)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
+        async with listening(self._serve, backlog=1024) as listener:
+            self.url = f"http://127.0.0.1:{listener.port}"
             yield self
-        finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            await server.wait_closed()
 
     @property
     def received(self) -> int:
@@ -102,26 +95,14 @@ class Customer:
         bad = rng.choices(BAD, k=rng.choice((0, 0, 0, 0, 1, 1, 2, 3)))
         return (*bad, rng.choice((Mood.GOOD, Mood.GOOD, Mood.SLOW)))
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            post = await read_post(reader)
-            target = urlsplit(post.target)
-            if target.path.startswith("/picture/"):
-                writer.write(reply(200, picture(int(target.path.rpartition("/")[2]))))
-            else:
-                await self._receive(post, int(parse_qs(target.query)["batch"][0]), reader, writer)
-            await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
+        post = await read_post(reader)
+        target = urlsplit(post.target)
+        if target.path.startswith("/picture/"):
+            writer.write(reply(200, picture(int(target.path.rpartition("/")[2]))))
+        else:
+            await self._receive(post, int(parse_qs(target.query)["batch"][0]), reader, writer)
+        await writer.drain()
 
     async def _receive(
         self, post: Post, batch: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

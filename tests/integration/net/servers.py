@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import dnslib
+
+from tests.integration.net.tcp import listening
 
 if TYPE_CHECKING:
     import ssl
@@ -66,7 +68,6 @@ class Web:
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     broken: asyncio.Event = field(default_factory=asyncio.Event)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def url(self, target: str = "/", host: str | None = None) -> str:
         host = host or self.host
@@ -77,25 +78,13 @@ class Web:
 
     @asynccontextmanager
     async def listen(self, host: str, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[Web]:
-        server = await asyncio.start_server(self._accept, host, port, ssl=tls)
-        self.host, self.port = server.sockets[0].getsockname()[:2]
-        self.scheme = "https" if tls else "http"
-        try:
+        async with listening(self._serve, host, port, tls=tls) as listener:
+            self.host, self.port = listener.host, listener.port
+            self.scheme = "https" if tls else "http"
             yield self
-        finally:
-            server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            await server.wait_closed()
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, *lines = head.strip().split("\r\n")
@@ -103,14 +92,8 @@ class Web:
             request = Request(first.split(" ")[1], {name.lower(): value.strip() for name, _, value in fields})
             self.requests.append(request)
             await self._answer(request, writer)
-        except asyncio.IncompleteReadError:
-            pass
         except ConnectionError:
             self.broken.set()
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
         answers = self.answers.get(request.target, [reply(404)])

@@ -17,6 +17,7 @@ from broker.net.addresses import Policy
 from broker.net.proxy import guard_proxy
 from tests.integration.net.authority import Authority
 from tests.integration.net.servers import Web, reply
+from tests.integration.net.tcp import listening
 
 if TYPE_CHECKING:
     import ssl
@@ -78,18 +79,8 @@ async def tls_before(port: int, tls: ssl.SSLContext) -> AsyncIterator[int]:
             for end in (inner_writer, writer):
                 end.transport.abort()
 
-    serving: set[asyncio.Task[None]] = set()
-    server = await asyncio.start_server(
-        lambda *streams: serving.add(asyncio.create_task(serve(*streams))), "127.0.0.1", 0, ssl=tls
-    )
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
-        await server.wait_closed()
+    async with listening(serve, tls=tls) as listener:
+        yield listener.port
 
 
 async def use(bucket: S3Store) -> None:

@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 from sqlalchemy import Row, select
 
 from broker.store.tables import AttemptRow, DeliveryRow, table
+from tests.integration.net.tcp import Behaviour
 from tests.integration.running import Broker, until
-from tests.integration.trap import Behaviour, Trap
+from tests.integration.trap import Trap
 
 _deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
 

@@ -12,9 +12,10 @@ from sqlalchemy import select
 
 from broker.store.tables import AttemptRow, DeliveryRow, table
 from tests.integration.net.servers import redirect, reply
+from tests.integration.net.tcp import Behaviour
 from tests.integration.receiver import Receiver
 from tests.integration.running import Broker, StartWorker, until
-from tests.integration.trap import Behaviour, Trap, never_listens, repeats, reset, resets, says, waits
+from tests.integration.trap import Trap, never_listens, repeats, reset, resets, says, waits
 from tests.integration.work.facing import (
     INVALID,
     LOST,

@@ -13,8 +13,9 @@ import pytest
 from broker.net.guard import system_ssl_context
 from tests.integration.net.authority import CA, Authority
 from tests.integration.net.servers import reply
+from tests.integration.net.tcp import Behaviour
 from tests.integration.running import Broker, StartWorker
-from tests.integration.trap import Behaviour, Trap, never_listens, reset, says, until_left
+from tests.integration.trap import Trap, never_listens, reset, says, until_left
 from tests.integration.work.facing import (
     INVALID,
     LOST,

@@ -14,6 +14,7 @@ from broker.endpoints import LEAST_CALLS
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 from broker.webhooks.lanes import WIDEST
 from tests.integration.net.servers import reply, stall
+from tests.integration.net.tcp import listening
 from tests.integration.receiver import Receiver, read_post
 from tests.integration.running import Broker, StartWorker, Worker, in_base64, photograph, until
 
@@ -146,21 +147,17 @@ class KeptAlive:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        try:
-            while True:
-                self.targets.append((await read_post(reader)).target)
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+        while True:
+            self.targets.append((await read_post(reader)).target)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
 
 
 @asynccontextmanager
 async def kept_alive() -> AsyncIterator[KeptAlive]:
     receiver = KeptAlive()
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
-    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server:
+    async with listening(receiver.serve) as listener:
+        receiver.url = f"http://127.0.0.1:{listener.port}"
         yield receiver
 
 
