@@ -181,11 +181,15 @@ class Broker:
         accepted: dict[str, Any] = answer.json()
         return accepted
 
-    async def details(self, id: str) -> dict[str, Any]:
-        answer = await self.http.get(f"{ROOT}/{id}")
+    async def get(self, path: str, **options: Any) -> dict[str, Any]:
+        """What a GET is answered that succeeds."""
+        answer = await self.http.get(path, **options)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
+
+    async def details(self, id: str) -> dict[str, Any]:
+        return await self.get(f"{ROOT}/{id}")
 
     async def done(self, id: str) -> dict[str, Any]:
         """The details of a batch once it is DONE."""
@@ -199,9 +203,7 @@ class Broker:
         return results
 
     async def _is_done(self, id: str) -> bool:
-        answer = await self.http.get(f"{ROOT}/{id}/status")
-        assert answer.status_code == 200, answer.text
-        return bool(answer.json() == {"status": "DONE"})
+        return await self.get(f"{ROOT}/{id}/status") == {"status": "DONE"}
 
 
 @dataclass(frozen=True)

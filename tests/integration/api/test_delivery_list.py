@@ -10,6 +10,7 @@ from sqlalchemy import insert, update
 
 from broker.batches import new_id
 from broker.endpoints import endpoint_id
+from tests.integration.api.lists import ids, ids_of_pages
 from tests.integration.api.rows import fill
 from tests.integration.owed import ATTEMPTS, DELIVERIES, HOOK, owe
 from tests.integration.running import Broker, Tenant
@@ -21,33 +22,12 @@ SECOND = 1000
 NOON = 1_700_000_000_000
 
 
-async def page(broker: Broker, query: str = "", **options: Any) -> dict[str, Any]:
-    answer = await broker.http.get(LIST + query, **options)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-async def ids(broker: Broker, query: str = "", **options: Any) -> list[str]:
-    """What one page lists; its count must be right."""
-    found = await page(broker, query, **options)
-    assert found["count"] == len(found["results"])
-    return [item["id"] for item in found["results"]]
-
-
-async def shown(broker: Broker, id: str) -> dict[str, Any]:
-    answer = await broker.http.get(f"{LIST}/{id}")
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
 async def test_a_delivery_that_waits_has_exactly_these_keys(broker: Broker) -> None:
     (batch,) = await fill(broker, 1)
     (id,) = await owe(
         broker, url=f"{HOOK}?key=hidden", headers={"X-Key": "hidden"}, batch=batch, created=NOON, due=NOON
     )
-    answer = await shown(broker, id)
+    answer = await broker.get(f"{LIST}/{id}")
     assert answer == {
         "id": id,
         "workspace": broker.tenant.workspace,
@@ -68,7 +48,7 @@ async def test_a_delivery_that_waits_has_exactly_these_keys(broker: Broker) -> N
         "tries": [],
     }
     wanted = {name: value for name, value in answer.items() if name not in {"headers", "body", "tries"}}
-    assert await page(broker) == {"count": 1, "next": None, "previous": None, "results": [wanted]}
+    assert await broker.get(LIST) == {"count": 1, "next": None, "previous": None, "results": [wanted]}
 
 
 async def test_tries_tell_what_came_of_each_and_one_under_way_has_no_end(broker: Broker) -> None:
@@ -81,7 +61,7 @@ async def test_tries_tell_what_came_of_each_and_one_under_way_has_no_end(broker:
     for number, one in reversed([*enumerate(tries, 1)]):
         row = {**one, "delivery_id": id, "number": number, "started": NOON + number * SECOND}
         await broker.store.change(insert(ATTEMPTS).values(**row))
-    answer = await shown(broker, id)
+    answer = await broker.get(f"{LIST}/{id}")
     assert (answer["state"], answer["attempts"], answer["next_try"]) == ("exhausted", 3, None)
     assert answer["finished"] == "2023-11-14T22:13:20.000000Z"
     assert answer["tries"] == [
@@ -93,13 +73,13 @@ async def test_tries_tell_what_came_of_each_and_one_under_way_has_no_end(broker:
 async def test_what_is_held_back_or_asked_for_is_told(broker: Broker) -> None:
     (held,) = await owe(broker, due=None, held=NOON)
     (asked,) = await owe(broker, state="delivered", manual=True, due=NOON, finished=NOON)
-    facts = [(one["id"], one["held"], one["manual"], one["next_try"]) for one in (await page(broker))["results"]]
+    facts = [(one["id"], one["held"], one["manual"], one["next_try"]) for one in (await broker.get(LIST))["results"]]
     assert facts == [(asked, False, True, "2023-11-14T22:13:20.000000Z"), (held, True, False, None)]
 
 
 async def test_what_the_operator_is_told_is_of_no_batch(broker: Broker) -> None:
     (id,) = await owe(broker, event="endpoint.disabled")
-    answer = await shown(broker, id)
+    answer = await broker.get(f"{LIST}/{id}")
     assert (answer["batch"], answer["event"]) == (None, "endpoint.disabled")
 
 
@@ -140,7 +120,7 @@ async def test_filters_choose_and_take_several_values(broker: Broker) -> None:
         f"?since={NOON + 2}&until={NOON + 1}": [],
         f"?workspace={broker.tenant.workspace}": everything,
     }.items():
-        assert await ids(broker, query) == wanted, query
+        assert await ids(broker, LIST + query) == wanted, query
 
 
 @pytest.mark.parametrize(
@@ -172,19 +152,14 @@ async def test_unknown_query_of_one_delivery_is_a_400(broker: Broker) -> None:
 
 async def test_pages_keep_the_filters(broker: Broker) -> None:
     made = await owe(broker, 5)
-    first = await page(broker, "?state=pending&state=stopped,refused&page_size=2", headers={"Host": "b.example.org"})
-    parts = urlsplit(first["next"])
+    query = "?state=pending&state=stopped,refused&page_size=2"
+    found = await broker.get(LIST + query, headers={"Host": "b.example.org"})
+    parts = urlsplit(found["next"])
     assert (parts.scheme, parts.netloc, parts.path) == ("http", "b.example.org", LIST)
     assert parse_qs(parts.query) == {"state": ["pending", "stopped,refused"], "page_size": ["2"], "page": ["2"]}
-    assert first["previous"] is None
-    seen: list[str] = []
-    url: str | None = f"{LIST}?state=pending&page_size=2"
-    while url:
-        found = (await broker.http.get(url)).json()
-        assert found["count"] == 5
-        seen += [item["id"] for item in found["results"]]
-        url = found["next"]
-    assert seen == made
+    assert found["previous"] is None
+    first, second, (last,) = await ids_of_pages(broker, f"{LIST}?state=pending&page_size=2")
+    assert [*first, *second, last] == made
     answer = await broker.http.get(f"{LIST}?page=4&page_size=2")
     assert (answer.status_code, answer.json()) == (404, {"detail": "Invalid page."})
 
@@ -198,7 +173,7 @@ async def test_id_that_is_not_there_is_a_404(broker: Broker) -> None:
 
 async def test_id_is_found_in_any_case(broker: Broker) -> None:
     (id,) = await owe(broker)
-    assert (await shown(broker, id.upper()))["id"] == id
+    assert (await broker.get(f"{LIST}/{id.upper()}"))["id"] == id
 
 
 @pytest.fixture
@@ -221,11 +196,11 @@ async def test_deliveries_of_another_workspace_are_not_there(broker: Broker, oth
     (id,) = await owe(broker, batch=claid)
     (theirs,) = await owe(broker, workspace=other.workspace)
     for query in ("", "?state=pending"):
-        assert await ids(broker, query, **authorized(other)) == [theirs]
-        assert await ids(broker, query) == [id]
+        assert await ids(broker, LIST + query, **authorized(other)) == [theirs]
+        assert await ids(broker, LIST + query) == [id]
     for query in ("?batch=4711", f"?batch={claid}", f"?endpoint={endpoint_id(broker.tenant.workspace, HOOK)}"):
-        assert await ids(broker, query) == [id]
-        assert await ids(broker, query, **authorized(other)) == []
+        assert await ids(broker, LIST + query) == [id]
+        assert await ids(broker, LIST + query, **authorized(other)) == []
     answer = await broker.http.get(f"{LIST}/{id}", **authorized(other))
     assert (answer.status_code, answer.json()) == (404, {"detail": "Not found."})
     answer = await broker.http.get(f"{LIST}?workspace={broker.tenant.workspace}", **authorized(other))
@@ -237,9 +212,9 @@ async def test_granted_workspace_is_listed_when_it_is_named_and_its_ids_are_foun
 ) -> None:
     (id,) = await owe(broker)
     (own,) = await owe(broker, workspace=granted.workspace)
-    assert await ids(broker, **authorized(granted)) == [own]
+    assert await ids(broker, LIST, **authorized(granted)) == [own]
     both = f"?workspace={granted.workspace},{broker.tenant.workspace}"
-    assert await ids(broker, both, **authorized(granted)) == [own, id]
+    assert await ids(broker, LIST + both, **authorized(granted)) == [own, id]
     assert (await broker.http.get(f"{LIST}/{id}", **authorized(granted))).json()["id"] == id
     narrowed = await broker.http.get(f"{LIST}/{id}?workspace={granted.workspace}", **authorized(granted))
     assert narrowed.status_code == 404
@@ -279,5 +254,5 @@ async def test_both_slash_forms_answer_alike(broker: Broker) -> None:
 async def test_page_size_goes_up_to_200(broker: Broker) -> None:
     await owe(broker, 201)
     await broker.store.change(update(DELIVERIES).values(state="stopped"))
-    assert len((await page(broker))["results"]) == 20
-    assert len((await page(broker, "?page_size=1000"))["results"]) == 200
+    assert len((await broker.get(LIST))["results"]) == 20
+    assert len((await broker.get(LIST + "?page_size=1000"))["results"]) == 200

@@ -11,6 +11,7 @@ import pytest
 
 from broker.batches import new_id
 from tests.integration.api.endpoint_rows import ENDPOINTS, LATER, condition, owe, place
+from tests.integration.api.lists import ids, ids_of_pages
 from tests.integration.running import Broker
 
 PATH = "/api/endpoints"
@@ -41,27 +42,6 @@ async def admin(broker: Broker) -> httpx.AsyncClient:
     return broker.http
 
 
-async def shown(broker: Broker, id: str, **options: Any) -> dict[str, Any]:
-    answer = await broker.http.get(f"{PATH}/{id}", **options)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-async def page(broker: Broker, query: str = "", **options: Any) -> dict[str, Any]:
-    answer = await broker.http.get(PATH + query, **options)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-async def ids(broker: Broker, query: str = "", **options: Any) -> list[str]:
-    """What one page lists; its count must be right."""
-    found = await page(broker, query, **options)
-    assert found["count"] == len(found["results"])
-    return [item["id"] for item in found["results"]]
-
-
 async def enable(client: httpx.AsyncClient, id: str, **sent: Any) -> dict[str, Any]:
     answer = await client.post(f"{PATH}/{id}/enable", **sent)
     assert answer.status_code == 200, answer.text
@@ -71,7 +51,7 @@ async def enable(client: httpx.AsyncClient, id: str, **sent: Any) -> dict[str, A
 
 async def test_healthy_endpoint_has_exactly_these_keys(broker: Broker) -> None:
     id = await place(broker, URL, since=1_700_000_000_123, created=1_700_000_000_123)
-    answer = await shown(broker, id)
+    answer = await broker.get(f"{PATH}/{id}")
     assert answer == {
         "id": id,
         "workspace": broker.tenant.workspace,
@@ -86,12 +66,13 @@ async def test_healthy_endpoint_has_exactly_these_keys(broker: Broker) -> None:
         "pending": 0,
         "created": "2023-11-14T22:13:20.123000Z",
     }
-    assert await page(broker) == {"count": 1, "next": None, "previous": None, "results": [answer]}
+    assert await broker.get(PATH) == {"count": 1, "next": None, "previous": None, "results": [answer]}
 
 
 async def test_failing_and_disabled_endpoints_tell_why_and_since_when(broker: Broker) -> None:
     for name, values in (("a", FAILING), ("b", DISABLED)):
-        answer = await shown(broker, await place(broker, f"{URL}/{name}", **values))
+        id = await place(broker, f"{URL}/{name}", **values)
+        answer = await broker.get(f"{PATH}/{id}")
         assert (answer["state"], answer["reason"]) == (values["state"], values["reason"])
         assert (answer["failures"], answer["failing_since"]) == (7, "1970-01-01T00:00:01.000000Z")
         assert answer["since"] == "1970-01-01T00:00:02.000000Z"
@@ -104,7 +85,8 @@ async def test_url_is_shown_without_its_query_and_as_it_was_given(broker: Broker
         "https://[fd00::1]/x",
         "https://h\u00f6k.example/\u00e4",
     ):
-        answer = await shown(broker, await place(broker, url))
+        id = await place(broker, url)
+        answer = await broker.get(f"{PATH}/{id}")
         assert answer["url"] == url.partition("?")[0]
 
 
@@ -115,7 +97,8 @@ async def test_breaker_is_closed_open_or_half_open(broker: Broker) -> None:
         1: ("half-open", None),
     }
     for open_until, (breaker, until) in wanted.items():
-        answer = await shown(broker, await place(broker, f"{URL}/{open_until}", open_until=open_until))
+        id = await place(broker, f"{URL}/{open_until}", open_until=open_until)
+        answer = await broker.get(f"{PATH}/{id}")
         assert (answer["breaker"], answer["open_until"]) == (breaker, until)
 
 
@@ -128,8 +111,8 @@ async def test_pending_counts_what_is_due_or_held_back_and_nothing_else(broker: 
         await owe(broker, id, state=state)
     await owe(broker, id, state="delivered", manual=True, due=1)
     await owe(broker, other, 2, held=5)
-    assert [(await shown(broker, one))["pending"] for one in (id, other)] == [7, 2]
-    assert {item["id"]: item["pending"] for item in (await page(broker))["results"]} == {id: 7, other: 2}
+    assert [(await broker.get(f"{PATH}/{one}"))["pending"] for one in (id, other)] == [7, 2]
+    assert {item["id"]: item["pending"] for item in (await broker.get(PATH))["results"]} == {id: 7, other: 2}
 
 
 async def test_filters_choose_and_take_several_values(broker: Broker) -> None:
@@ -143,7 +126,7 @@ async def test_filters_choose_and_take_several_values(broker: Broker) -> None:
         "?state=failing&state=disabled": [disabled, failing],
         f"?state=disabled&workspace={broker.tenant.workspace}": [disabled],
     }.items():
-        assert await ids(broker, query) == wanted, query
+        assert await ids(broker, PATH + query) == wanted, query
 
 
 @pytest.mark.parametrize(
@@ -171,15 +154,9 @@ async def test_unknown_query_of_one_endpoint_is_a_400(broker: Broker) -> None:
 async def test_pages_are_newest_first_and_keep_their_filters(broker: Broker) -> None:
     made = [await place(broker, f"{URL}/{number}", created=number // 2, state="failing") for number in range(5)]
     await place(broker, f"{URL}/well")
-    seen: list[str] = []
-    url: str | None = f"{PATH}?state=failing&page_size=2"
-    while url:
-        found = (await broker.http.get(url)).json()
-        assert found["count"] == 5
-        seen += [item["id"] for item in found["results"]]
-        url = found["next"]
-    assert sorted(seen) == sorted(made)
-    assert [(made.index(id)) // 2 for id in seen] == [2, 1, 1, 0, 0]
+    pages = await ids_of_pages(broker, f"{PATH}?state=failing&page_size=2")
+    assert [[made.index(id) // 2 for id in page] for page in pages] == [[2, 1], [1, 0], [0]]
+    assert {id for page in pages for id in page} == {*made}
     answer = await broker.http.get(f"{PATH}?page=4&page_size=2")
     assert (answer.status_code, answer.json()) == (404, {"detail": "Invalid page."})
 
@@ -200,7 +177,7 @@ async def test_endpoints_of_another_workspace_are_not_there(broker: Broker) -> N
     other = await broker.store.tenant("other", ["read", "admin"])
     mine, theirs = await place(broker, URL, **FAILING), await place(broker, URL, other.workspace)
     headers = bearing(other.token)
-    assert (await ids(broker), await ids(broker, headers=headers)) == ([mine], [theirs])
+    assert (await ids(broker, PATH), await ids(broker, PATH, headers=headers)) == ([mine], [theirs])
     before = await condition(broker, mine)
     for answer in (
         await broker.http.get(f"{PATH}/{mine}", headers=headers),
@@ -222,10 +199,10 @@ async def test_operator_sees_and_enables_those_of_workspaces_that_are_granted(br
     operator = await broker.store.tenant("operator", ["read", "admin"], grants=["default"])
     mine, theirs = await place(broker, URL, created=1, **DISABLED), await place(broker, URL, operator.workspace)
     headers = bearing(operator.token)
-    assert await ids(broker, headers=headers) == [theirs]
+    assert await ids(broker, PATH, headers=headers) == [theirs]
     both = f"?workspace={operator.workspace},{broker.tenant.workspace}"
-    assert await ids(broker, both, headers=headers) == [theirs, mine]
-    assert (await shown(broker, mine, headers=headers))["workspace"] == broker.tenant.workspace
+    assert await ids(broker, PATH + both, headers=headers) == [theirs, mine]
+    assert (await broker.get(f"{PATH}/{mine}", headers=headers))["workspace"] == broker.tenant.workspace
     elsewhere = {"workspace": operator.workspace}
     answer = await broker.http.post(f"{PATH}/{mine}/enable", json=elsewhere, headers=headers)
     assert (answer.status_code, answer.json()) == (404, NOT_FOUND)

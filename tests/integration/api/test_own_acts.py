@@ -34,11 +34,6 @@ async def refusal(broker: Broker, id: str, verb: str) -> tuple[int, str]:
     return answer.status_code, answer.json()["detail"]
 
 
-async def shown(broker: Broker, id: str) -> dict[str, Any]:
-    batch: dict[str, Any] = (await broker.http.get(f"{LIST}/{id}")).raise_for_status().json()
-    return batch
-
-
 def counts(records: int, succeeded: int, failed: int) -> dict[str, int]:
     return {"records": records, "finished": succeeded + failed, "succeeded": succeeded, "failed": failed}
 
@@ -58,7 +53,7 @@ async def test_cancelled_batch_is_done_with_499_and_its_webhook_arrives(
     assert (batch["status"], batch["outcome"], batch["run"]) == ("DONE", "cancelled", 1)
     assert batch["counts"] == counts(2, 0, 2)
     assert batch["finished"] is not None
-    assert [(one["index"], one["code"], one["text"]) for one in (await shown(broker, id))["records"]] == [
+    assert [(one["index"], one["code"], one["text"]) for one in (await broker.get(f"{LIST}/{id}"))["records"]] == [
         (0, 499, "cancelled"),
         (1, 499, "cancelled"),
     ]
@@ -82,7 +77,7 @@ async def test_cancel_again_changes_nothing_and_a_batch_that_ended_otherwise_is_
     done = (await broker.post(BODY))["id"]
     await broker.done(done)
     assert await refusal(broker, done, "cancel") == (409, "The batch is done already.")
-    assert (await shown(broker, done))["outcome"] == "succeeded"
+    assert (await broker.get(f"{LIST}/{done}"))["outcome"] == "succeeded"
 
     await worker.stop()
     waiting = (await broker.post(BODY))["id"]
@@ -98,7 +93,7 @@ async def test_retry_runs_only_what_failed_and_announces_itself_anew(
     body = {"type": "upscaler", "records": records, "webhook": {"endpoint": receiver.url()}}
     id = (await broker.post(body))["id"]
     await receiver.posted()
-    assert (await shown(broker, id))["counts"] == counts(2, 1, 1)
+    assert (await broker.get(f"{LIST}/{id}"))["counts"] == counts(2, 1, 1)
 
     images.answers["/late.webp"] = [reply(200, photograph("chelsea-face.webp"))]
     batch = await act(broker, id, "retry")
@@ -106,7 +101,7 @@ async def test_retry_runs_only_what_failed_and_announces_itself_anew(
     first, second = await receiver.posted(2)
     assert first.headers["webhook-id"] != second.headers["webhook-id"]
     assert [record["_status"]["code"] for record in second.json()["response"]["records"]] == [200, 200]
-    batch = await shown(broker, id)
+    batch = await broker.get(f"{LIST}/{id}")
     assert (batch["status"], batch["outcome"], batch["run"]) == ("DONE", "succeeded", 2)
     assert batch["counts"] == counts(2, 2, 0)
     assert images.hits("/face.webp") == 1
@@ -133,7 +128,7 @@ async def test_retry_of_a_batch_that_is_not_done_is_a_409(broker: Broker) -> Non
     assert await refusal(broker, id, "retry") == (409, "The batch is not done yet.")
     await act(broker, id, "pause")
     assert await refusal(broker, id, "retry") == (409, "The batch is not done yet.")
-    assert (await shown(broker, id))["run"] == 1
+    assert (await broker.get(f"{LIST}/{id}"))["run"] == 1
 
 
 async def test_retry_whose_picture_is_no_longer_kept_is_a_410(broker: Broker) -> None:
@@ -141,7 +136,7 @@ async def test_retry_whose_picture_is_no_longer_kept_is_a_410(broker: Broker) ->
     await act(broker, id, "cancel")
     await broker.store.change(BATCHES.update().values(inputs_expired=1))
     assert await refusal(broker, id, "retry") == (410, "A picture that was sent along is no longer kept.")
-    assert (await shown(broker, id))["status"] == "DONE"
+    assert (await broker.get(f"{LIST}/{id}"))["status"] == "DONE"
 
 
 async def test_bulk_retry_takes_what_ended_so_since_then(broker: Broker) -> None:
@@ -166,8 +161,8 @@ async def test_bulk_retry_takes_what_ended_so_since_then(broker: Broker) -> None
     assert await retried("", outcome="cancelled", since="2999-01-01T00:00:00Z") == nothing
     assert await retried("", outcome="cancelled", since=4_000_000_000_000) == nothing
     assert await retried("?outcome=cancelled&since=1970-01-01T00:00:06Z") == nothing | {"retried": 3}
-    assert {(await shown(broker, id))["run"] for id in cancelled} == {2}
-    assert (await shown(broker, waiting))["run"] == 1
+    assert {(await broker.get(f"{LIST}/{id}"))["run"] for id in cancelled} == {2}
+    assert (await broker.get(f"{LIST}/{waiting}"))["run"] == 1
     reason = "No record of the batch failed; ask for all records to run it again."
     told = await retried("", outcome="cancelled", since="1970-01-01T01:00:05+01:00")
     assert told == {"retried": 0, "refused": 1, "refusals": [{"id": empty, "reason": reason}]}
@@ -185,7 +180,7 @@ async def test_bulk_retry_of_failed_and_partial_takes_what_has_failed_records(
     assert (answer.status_code, answer.json()) == (200, {"retried": 2, "refused": 0, "refusals": []})
 
     async def runs() -> list[int] | None:
-        batches = [await shown(broker, id) for id in ids]
+        batches = [await broker.get(f"{LIST}/{id}") for id in ids]
         return [batch["run"] for batch in batches] if {batch["status"] for batch in batches} == {"DONE"} else None
 
     assert await until(runs) == [1, 2, 2]
@@ -210,7 +205,7 @@ async def test_resumed_batch_runs(broker: Broker, worker: Worker, start_worker: 
     await act(broker, id, "pause")
     await start_worker()
     await broker.done(other)  # accepted later
-    assert (await shown(broker, id))["status"] == "PAUSED"
+    assert (await broker.get(f"{LIST}/{id}"))["status"] == "PAUSED"
     assert (await act(broker, id, "resume"))["status"] == "CREATED"
     await broker.done(id)
     for verb, detail in (
@@ -235,7 +230,7 @@ async def test_paused_workspace_accepts_and_nothing_of_it_is_claimed(
         return bool(answer.json() == {"status": "DONE"})
 
     await until(done)
-    assert (await shown(broker, id))["status"] == "CREATED"
+    assert (await broker.get(f"{LIST}/{id}"))["status"] == "CREATED"
     assert (await broker.store.row(select(BATCHES.c.lease_seq).where(BATCHES.c.id == id))).lease_seq == 0
     again = await broker.http.post("/api/workspace/pause/", headers=admin)
     assert again.status_code == 200
@@ -267,7 +262,7 @@ async def test_batch_that_is_not_done_is_not_deleted(broker: Broker, admin: dict
             await act(broker, id, prepare)
         answer = await broker.http.delete(f"{LIST}/{id}", headers=admin)
         assert (answer.status_code, answer.json()) == (409, {"detail": "The batch is not done yet."})
-    assert (await shown(broker, id))["status"] == "PAUSED"
+    assert (await broker.get(f"{LIST}/{id}"))["status"] == "PAUSED"
     assert any(id in key for key in broker.blobs)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import insert, update
 
 from broker.batches import new_id
 from broker.store.tables import ResultRow, table
+from tests.integration.api.lists import ids, ids_of_pages
 from tests.integration.api.rows import BATCHES, fill
 from tests.integration.net.servers import Web
 from tests.integration.running import ROOT, Broker, Tenant, Worker
@@ -19,20 +20,6 @@ LIST = "/api/batches"
 RESULTS = table(ResultRow)
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 KEYS = set("id external_id workspace dialect type endpoint status outcome run created modified finished counts".split())
-
-
-async def page(broker: Broker, query: str = "", **options: Any) -> dict[str, Any]:
-    answer = await broker.http.get(LIST + query, **options)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-async def ids(broker: Broker, query: str = "", **options: Any) -> list[str]:
-    """What one page lists; its count must be right."""
-    found = await page(broker, query, **options)
-    assert found["count"] == len(found["results"])
-    return [item["id"] for item in found["results"]]
 
 
 async def mixed(broker: Broker, images: Web) -> str:
@@ -63,7 +50,7 @@ async def test_waiting_batch_has_exactly_these_keys(broker: Broker) -> None:
         "counts": {"records": 3, "finished": 0, "succeeded": 0, "failed": 0},
         "records": [],
     }
-    assert await page(broker) == {
+    assert await broker.get(LIST) == {
         "count": 1,
         "next": None,
         "previous": None,
@@ -111,7 +98,7 @@ async def test_list_shows_all_dialects_but_neither_children_nor_other_workspaces
     (claid,) = await fill(broker, 1, dialect="claid", external_id="4711")
     other = await broker.store.tenant("other")
     await fill(broker, 1, workspace_id=other.workspace)
-    found = await page(broker)
+    found = await broker.get(LIST)
     assert [(item["id"], item["dialect"], item["external_id"]) for item in found["results"]] == [
         (claid, "claid", "4711"),
         (parent, "ximilar", None),
@@ -156,7 +143,7 @@ async def test_filters_choose_and_take_several_values(broker: Broker) -> None:
         "?dialect=ximilar&type=flows": [flow],
         f"?workspace={broker.tenant.workspace}&type=flows": [flow],
     }.items():
-        assert await ids(broker, query) == wanted, query
+        assert await ids(broker, LIST + query) == wanted, query
 
 
 @pytest.mark.parametrize(
@@ -190,28 +177,22 @@ async def test_unknown_query_of_one_batch_is_a_400(broker: Broker) -> None:
 
 async def test_pages_keep_filters_that_have_several_values(broker: Broker) -> None:
     made = await fill(broker, 5)
-    first = await page(broker, "?status=CREATED&status=PAUSED,DONE&page_size=2", headers={"Host": "b.example.org:8443"})
-    parts = urlsplit(first["next"])
+    query = "?status=CREATED&status=PAUSED,DONE&page_size=2"
+    found = await broker.get(LIST + query, headers={"Host": "b.example.org:8443"})
+    parts = urlsplit(found["next"])
     assert (parts.scheme, parts.netloc, parts.path) == ("http", "b.example.org:8443", LIST)
     assert parse_qs(parts.query) == {"status": ["CREATED", "PAUSED,DONE"], "page_size": ["2"], "page": ["2"]}
-    assert first["previous"] is None
-
-    seen: list[str] = []
-    url: str | None = f"{LIST}?status=CREATED&status=PAUSED&page_size=2"
-    while url:
-        found = (await broker.http.get(url)).json()
-        assert found["count"] == 5
-        seen += [item["id"] for item in found["results"]]
-        url = found["next"]
-    assert seen == made
+    assert found["previous"] is None
+    first, second, (last,) = await ids_of_pages(broker, f"{LIST}?status=CREATED&status=PAUSED&page_size=2")
+    assert [*first, *second, last] == made
     answer = await broker.http.get(f"{LIST}?page=4&page_size=2")
     assert (answer.status_code, answer.json()) == (404, {"detail": "Invalid page."})
 
 
 async def test_page_size_goes_up_to_200(broker: Broker) -> None:
     await fill(broker, 201)
-    assert len((await page(broker))["results"]) == 20
-    assert len((await page(broker, "?page_size=1000"))["results"]) == 200
+    assert len((await broker.get(LIST))["results"]) == 20
+    assert len((await broker.get(LIST + "?page_size=1000"))["results"]) == 200
 
 
 @pytest.fixture
@@ -248,8 +229,8 @@ async def test_list_takes_several_granted_workspaces(broker: Broker, granted: Te
     (mine,) = await fill(broker, 1)
     (theirs,) = await fill(broker, 1, workspace_id=granted.workspace)
     headers = {"Authorization": f"Token {granted.token}"}
-    assert await ids(broker, headers=headers) == [theirs]
+    assert await ids(broker, LIST, headers=headers) == [theirs]
     both = f"?workspace={granted.workspace},{broker.tenant.workspace}"
-    assert await ids(broker, both, headers=headers) == [theirs, mine]
+    assert await ids(broker, LIST + both, headers=headers) == [theirs, mine]
     answer = await broker.http.get(LIST + both)
     assert answer.status_code == 403
