@@ -11,6 +11,7 @@ import structlog
 from broker.batches import is_id
 from broker.delivery_query import DeliveryQuery, ShownDelivery
 from broker.errors import Conflict, NotFound
+from broker.store.clock import read_clock
 from broker.store.database import Database
 from broker.store.delivery_lists import StoredDelivery
 from broker.store.replays import (
@@ -22,7 +23,6 @@ from broker.store.replays import (
     lost_deliveries,
     replay_deliveries,
 )
-from broker.store.retries import read_clock
 
 CHUNK = 500
 NAMED = 100
@@ -72,7 +72,7 @@ class Replay:
         Raises Unavailable: some may be tried, and asking once more tries all.
         """
         async with self.database.reading() as connection:
-            now = await read_clock(connection)
+            now = await connection.run_sync(read_clock)
         which = LostFilter(workspace, what, since_ms, min(until_ms, now), endpoint)
         count, refused, after = 0, 0, None
         named: list[tuple[str, str]] = []

@@ -12,8 +12,9 @@ from broker.batches import Outcome, Overview, Refusal
 from broker.errors import Conflict, Gone, NotFound
 from broker.query import Query
 from broker.queue.nudge import Nudger
+from broker.store.clock import read_clock
 from broker.store.database import Database
-from broker.store.retries import EndedBatch, EndedFilter, RetryOrder, ended_batches, read_clock, retry_batches
+from broker.store.retries import EndedBatch, EndedFilter, RetryOrder, ended_batches, retry_batches
 
 CHUNK = 100
 NAMED = 100
@@ -63,7 +64,7 @@ class Retry:
         Raises Unavailable: some may be queued, and asking once more queues the rest.
         """
         async with self.database.reading() as connection:
-            until = await read_clock(connection)  # what ends again during this is left alone
+            until = await connection.run_sync(read_clock)  # what ends again during this is left alone
         which = EndedFilter(workspace, tuple(outcomes), since_ms, until)
         count, refused, after = 0, 0, None
         named: list[tuple[str, Refusal]] = []

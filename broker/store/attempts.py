@@ -6,17 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, Boolean, Connection, Row, Text, bindparam, case, or_, select, update
+from sqlalchemy import BigInteger, BindParameter, Boolean, Connection, Row, Text, bindparam, case, or_, update
 
 from broker.deliveries import AttemptResult, NewDelivery, State
 from broker.endpoints import Event, Kind, events
-from broker.store.clock import db_now
+from broker.store.clock import db_now, read_clock
 from broker.store.deliveries import OWED, insert_deliveries
 from broker.store.endpoints import Change, note_calls
 from broker.store.tables import AttemptRow, DeliveryRow, table
 
 _deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
-_NOW = select(db_now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def record_attempts(connection: Connection, reports: Sequence[Report]) -> list[R
     settled = [_settle(connection, result) for result in results]  # locks deliveries first, as their removal does
     connection.execute(_END, [_ended(result) for result in results])
     changes = _judge(connection, results, settled)
-    now = int(connection.scalar(_NOW) or 0)
+    now = read_clock(connection)
     told = [_events(result, row, change, now) for result, row, change in zip(results, settled, changes, strict=True)]
     owed = [report.tell(event) for report, some in zip(reports, told, strict=True) for event in some]
     insert_deliveries(connection, [delivery for delivery in owed if delivery])

@@ -25,14 +25,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from broker.batches import Batch, BatchHead, IdempotencyKey, NewBatch, Status
-from broker.store.clock import db_now
+from broker.store.clock import read_clock
 from broker.store.given import given
 from broker.store.rank import fresh_rank
 from broker.store.rows import batch_of, dump_pins
 from broker.store.tables import BatchRow, Id, table
 
 _batches = table(BatchRow)
-_NOW = select(db_now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ def insert_batches(connection: Connection, rows: Sequence[NewBatch]) -> list[int
 
     None: it is not stored, as another batch has its idempotency key. Of two in one call the first has it.
     """
-    now = int(connection.scalar(_NOW) or 0)
+    now = read_clock(connection)
     if plain := [_values(row, now) for row in rows if row.key is None]:
         connection.exec_driver_sql(_insert_text(connection.dialect), plain)
     refused = _insert_keyed(connection, [(row, row.key) for row in rows if row.key is not None], now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, ScalarSelect, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, ScalarSelect, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
@@ -26,6 +26,14 @@ def _postgresql(element: db_now, compiler: Any, **options: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
 
 
+def read_clock(connection: Connection) -> int:
+    """`db_now()`."""
+    return connection.execute(_NOW).scalar_one()
+
+
 def moment(ago_ms: ColumnElement[int] | int) -> ScalarSelect[int]:
     """`ago_ms` before now, looked up once a statement: PostgreSQL searches no index for a clock that moves on."""
     return select(db_now() - ago_ms).scalar_subquery()
+
+
+_NOW = select(db_now())

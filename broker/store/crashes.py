@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Result, Status, new_id
-from broker.store.clock import db_now
+from broker.store.clock import db_now, read_clock
 from broker.store.given import given
 from broker.store.leases import LEASED, Lease, lock_held
 from broker.store.results import insert_results
@@ -37,7 +37,6 @@ MAX_BLIND = 10
 GIVEN_UP_TEXT = "the image could not be processed: every try ended unexpectedly"
 
 _batches, _results = table(BatchRow), table(ResultRow)
-_NOW = select(db_now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ def rescue_batches(connection: Connection, orders: Sequence[RescueOrder]) -> lis
 
 
 def _rescue(connection: Connection, order: RescueOrder) -> Look:
-    now = int(connection.scalar(_NOW) or 0)
+    now = read_clock(connection)
     watched = order.since + order.lease_ms <= now <= order.until
     values = {"limit": order.limit if watched else 0, "lease_ms": order.lease_ms, "since": order.since}
     rows = connection.execute(_EXPIRED, values)

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, case, func, insert, li
 
 from broker.deliveries import DueDelivery, NewDelivery, State
 from broker.endpoints import Health
-from broker.store.clock import db_now
+from broker.store.clock import db_now, read_clock
 from broker.store.endpoints import insert_endpoints
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 
@@ -20,7 +20,6 @@ ENDPOINTS = 100
 """Endpoints with deliveries held back that one claim looks at."""
 
 _deliveries, _attempts, _endpoints = table(DeliveryRow), table(AttemptRow), table(EndpointRow)
-_NOW = select(db_now())
 
 
 class Usher(Protocol):
@@ -65,7 +64,7 @@ def insert_deliveries(connection: Connection, deliveries: Sequence[NewDelivery])
     if not deliveries:
         return
     insert_endpoints(connection, [delivery.endpoint for delivery in deliveries])
-    now = connection.scalar(_NOW)
+    now = read_clock(connection)
     connection.execute(insert(_deliveries), [_new_row(delivery, now) for delivery in deliveries])
 
 
@@ -86,7 +85,7 @@ class _Claim:
         self._connection = connection
         self._order = order
         self._usher = order.usher.fresh()
-        self._now = int(connection.scalar(_NOW) or 0)
+        self._now = read_clock(connection)
         self._go: list[str] = []
         self._origins: dict[str, str] = {}
         self._hold: list[Any] = []
@@ -242,7 +241,7 @@ _CLAIM = (
 _BEGIN = insert(_attempts).values(started=db_now())
 
 
-def _new_row(delivery: NewDelivery, now: Any) -> dict[str, Any]:
+def _new_row(delivery: NewDelivery, now: int) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "workspace_id": delivery.workspace,

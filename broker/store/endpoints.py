@@ -11,11 +11,10 @@ from sqlalchemy import BigInteger, Connection, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.endpoints import Call, Condition, Endpoint, Health, after, enabled
-from broker.store.clock import db_now
+from broker.store.clock import read_clock
 from broker.store.tables import EndpointRow, table
 
 _endpoints = table(EndpointRow)
-_NOW = select(db_now())
 _PEACEFUL = frozenset({Call.ANSWERED, Call.DECLINED})
 
 
@@ -36,7 +35,7 @@ def insert_endpoints(connection: Connection, endpoints: Collection[Endpoint]) ->
     if not new:
         return
     flavour = postgresql if connection.dialect.name == "postgresql" else sqlite
-    now = connection.scalar(_NOW)
+    now = read_clock(connection)
     connection.execute(
         flavour.insert(_endpoints).on_conflict_do_nothing(),
         [
@@ -70,7 +69,7 @@ def note_calls(connection: Connection, calls: Sequence[tuple[str, Call]]) -> lis
         return [None] * len(calls)
     rows = _rows(connection, notable, lock=True)
     conditions = {id: condition_of(row) for id, row in rows.items()}
-    now = int(connection.scalar(_NOW) or 0)
+    now = read_clock(connection)
     changes: list[Change | None] = []
     for id, call in calls:
         before = conditions.get(id)
@@ -91,7 +90,7 @@ def enable_endpoints(connection: Connection, ids: Sequence[str]) -> list[bool]:
     ill = _JUDGE.where(or_(_endpoints.c.state != Health.HEALTHY, _endpoints.c.open_until.is_not(None)))
     cured = set()
     for id in sorted(set(ids)):
-        now = int(connection.scalar(_NOW) or 0)
+        now = read_clock(connection)
         if connection.execute(ill, {"endpoint": id, **_values(enabled(now))}).rowcount:
             cured.add(id)
     return [id in cured and ids.index(id) == place for place, id in enumerate(ids)]

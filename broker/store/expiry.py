@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from broker.store.clock import db_now
+from broker.store.clock import db_now, read_clock
 from broker.store.ended import DONE, Gone, Place, gone, is_over, next_ended, walk
 from broker.store.given import given
 from broker.store.rows import load_records
@@ -114,8 +114,7 @@ def _mark_statement(dialect: str, kind: Kind) -> ReturningUpdate[Any]:
 
 async def kept_of(connection: AsyncConnection, ids: Sequence[str]) -> tuple[int, dict[str, Kept]]:
     """The time (ms of `db_now()`), and what is kept of those of the batches that exist."""
-    now = await connection.scalar(select(db_now()))
-    assert now is not None
+    now = await connection.run_sync(read_clock)
     rows = await connection.execute(
         _kept_statement(connection.dialect.name), {"given": json.dumps([[id] for id in ids])}
     )

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from broker.batches import first_id
 from broker.deliveries import State
 from broker.endpoints import Health
-from broker.store.clock import db_now
+from broker.store.clock import db_now, read_clock
 from broker.store.delivery_lists import StoredDelivery, deliveries_of, equals
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 
@@ -24,7 +24,6 @@ CLOCKS_MS = 86_400_000
 """An id has its time from the clock of a process, which may be behind the database's by as much and not be noticed."""
 
 _deliveries, _attempts, _endpoints = table(DeliveryRow), table(AttemptRow), table(EndpointRow)
-_NOW = select(db_now())
 
 
 class Lost(StrEnum):
@@ -79,7 +78,7 @@ def replay_deliveries(
     ids = [order.delivery for order in orders]
     connection.execute(_LOCK.where(_deliveries.c.id.in_(ids)))  # then look: a claim that was waited for shows
     rows = {row.id: row for row in connection.execute(_STANDING.where(_deliveries.c.id.in_(ids)))}
-    now = int(connection.scalar(_NOW) or 0)
+    now = read_clock(connection)
     judged = [_judge(rows.get(order.delivery), order, now) for order in orders]
     connection.execute(_REPLAY.where(_deliveries.c.id.in_([row.id for row in judged if isinstance(row, Row)])))
     replayed = deliveries_of(connection, ids)

@@ -11,13 +11,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.batches import Result, Status
-from broker.store.clock import db_now
+from broker.store.clock import read_clock
 from broker.store.leases import Lease, lock_held
 from broker.store.rows import result_of
 from broker.store.tables import BatchRow, ResultRow, table
 
 _batches, _results = table(BatchRow), table(ResultRow)
-_NOW = select(db_now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def insert_results(connection: Connection, results: Sequence[tuple[Lease, int, R
     """Store results under leases that are held. One that a lost answer made us store before stays as it is."""
     if not results:
         return
-    now = connection.scalar(_NOW)
+    now = read_clock(connection)
     flavour = postgresql if connection.dialect.name == "postgresql" else sqlite
     connection.execute(
         flavour.insert(_results).on_conflict_do_nothing(),

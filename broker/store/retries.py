@@ -12,14 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from broker.batches import Outcome, Overview, Refusal, Result, Status
 from broker.deliveries import State
 from broker.store.children import lock_batches
-from broker.store.clock import db_now
+from broker.store.clock import db_now, read_clock
 from broker.store.overviews import overviews_of
 from broker.store.rank import fresh_rank
 from broker.store.rows import load_records, results_by_batch
 from broker.store.tables import BatchRow, DeliveryRow, ResultRow, table
 
 _batches, _results, _deliveries = table(BatchRow), table(ResultRow), table(DeliveryRow)
-_NOW = select(db_now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def _retry(connection: Connection, order: RetryOrder) -> Overview | Refusal | No
         return refusal
     connection.execute(_FORGET.where(_results.c.position.in_(places)), {"batch": order.batch})
     connection.execute(_SUPERSEDE, {"batch": order.batch})
-    now = int(connection.scalar(_NOW) or 0)
+    now = read_clock(connection)
     connection.execute(_REQUEUE, {"batch": order.batch, "now": now, "new_rank": fresh_rank(now)})
     return overviews_of(connection, [order.batch])[order.batch]
 
@@ -125,11 +124,6 @@ _REQUEUE = (
         modified=bindparam("now", type_=BigInteger),
     )
 )
-
-
-async def read_clock(connection: AsyncConnection) -> int:
-    """`db_now()`."""
-    return int(await connection.scalar(_NOW) or 0)
 
 
 async def ended_batches(

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text, update
 from broker.batches import Outcome, Refusal
 from broker.queue.connection import connect, disconnect, queue_name
 from broker.retry import CHUNK, NAMED, Retried
-from broker.store.retries import read_clock
+from broker.store.clock import read_clock
 from tests.integration.running import StartBroker, until
 from tests.integration.usecases.scene import BATCHES, Scene, fresh_batch, result
 
@@ -138,4 +138,4 @@ async def test_children_and_parents_are_left_alone(scene: Scene) -> None:
 async def test_the_clock_is_the_databases(scene: Scene) -> None:
     (id,) = await ended(scene, 1)
     async with scene.broker.core.database.reading() as connection:
-        assert (await scene.row(id)).finished <= await read_clock(connection)
+        assert (await scene.row(id)).finished <= await connection.run_sync(read_clock)
