@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 from pydantic import ValidationError
-from pydantic_core import to_json
 
 from broker.admission import Admission
 from broker.batches import (
@@ -22,13 +21,13 @@ from broker.batches import (
     Record,
     Status,
     Submission,
-    Webhook,
     new_id,
 )
+from broker.deliveries import seal_target
 from broker.errors import Conflict, Invalid, Unavailable
 from broker.media.blobs import Blobs, input_key
 from broker.queue.nudge import Nudger
-from broker.secrets import Purpose, Vault
+from broker.secrets import Vault
 from broker.store.batches import insert_batches
 from broker.store.database import Database
 from broker.store.documents import find_version
@@ -107,7 +106,7 @@ class Accept:
             size=len(records),
             base_url=base_url,
             pinned=pinned,
-            webhook=self._seal(submission.webhook),
+            webhook=seal_target(self.vault, submission.webhook) if submission.webhook else None,
             key=key,
         )
         created = await self.database.writer.write(insert_batches, row, weight=row.weight)
@@ -167,12 +166,6 @@ class Accept:
             )
             for place, draft in enumerate(drafts)
         )
-
-    def _seal(self, webhook: Webhook | None) -> bytes | None:
-        """URL and headers may both carry the customer's secrets, so neither is stored in the clear."""
-        if webhook is None:
-            return None
-        return self.vault.seal(Purpose.WEBHOOK_TARGET, to_json({"url": webhook.url, "headers": webhook.headers}))
 
 
 def _checked(model: type[Params], params: Mapping[str, Any]) -> Params:

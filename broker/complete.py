@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
 from broker.batches import CANCELLED_CODE, CANCELLED_TEXT, Batch, Outcome, Overview, Result, Status, new_id, outcome_of
-from broker.deliveries import EVENT_DONE, NewDelivery
+from broker.deliveries import EVENT_DONE, NewDelivery, open_target
 from broker.dialects.registry import EVENTS
 from broker.endpoints import endpoint_of
 from broker.errors import Unavailable
 from broker.media.links import Links
 from broker.queue.bell import DoneBell
-from broker.secrets import Purpose, Vault
+from broker.secrets import Vault
 from broker.store.children import complete_parent_ids
 from broker.store.database import Database
 from broker.store.ends import EndOrder, Finish, cancel_batches, complete_parents, finish_batches
@@ -131,7 +130,7 @@ class Complete:
     def _delivery(self, batch: Batch, results: Sequence[Result]) -> NewDelivery | None:
         if batch.webhook is None:
             return None
-        url = json.loads(self.vault.open(Purpose.WEBHOOK_TARGET, batch.webhook))["url"]
+        url = open_target(self.vault, batch.webhook).url
         body = EVENTS[batch.dialect](batch, [self.links.resolve(batch, result) for result in results])
         return NewDelivery(
             id=new_id(),

@@ -1,7 +1,8 @@
-"""Webhooks that are owed: their states, the retry schedule, what an answer means, which headers are legal. No I/O."""
+"""Webhooks that are owed: where they go, states, the retry schedule, what an answer means, legal headers. No I/O."""
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,10 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
+from broker.batches import Webhook
 from broker.endpoints import Call, Endpoint, Kind
 from broker.errors import Invalid
+from broker.secrets import Purpose, Vault
 
 EVENT_DONE = "batch.done"
 EVENTS = (EVENT_DONE, *Kind)
@@ -46,7 +49,8 @@ _FORBIDDEN_PREFIXES = (
 class State(StrEnum):
     """Where a delivery stands. Only PENDING ones are ever sent again by themselves.
 
-    EXHAUSTED: the schedule is over. REFUSED: the address is not allowed. STOPPED: the receiver wants no more.
+    EXHAUSTED: the schedule is over. REFUSED: the address is not allowed. SUPERSEDED: its batch was run again before it
+    arrived. STOPPED: the receiver wants no more, or its endpoint was disabled.
     """
 
     PENDING = "pending"
@@ -128,6 +132,17 @@ class AttemptResult:
     hurry: bool = False
     was: State = State.PENDING
     origin: str = ""
+
+
+def seal_target(vault: Vault, webhook: Webhook) -> bytes:
+    """Where a delivery goes, as it is stored: URL and headers may both hold the customer's secrets."""
+    target = {"url": webhook.url, "headers": dict(webhook.headers)}
+    return vault.seal(Purpose.WEBHOOK_TARGET, json.dumps(target).encode())
+
+
+def open_target(vault: Vault, box: bytes) -> Webhook:
+    """The inverse of `seal_target`."""
+    return Webhook(**json.loads(vault.open(Purpose.WEBHOOK_TARGET, box)))
 
 
 def verdict(status_code: int, wish: str = "") -> Verdict:

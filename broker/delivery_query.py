@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from broker.batches import is_id
+from broker.deliveries import open_target
 from broker.errors import NotFound
 from broker.query import check_page
 from broker.secrets import Purpose, Vault
@@ -57,8 +57,8 @@ class DeliveryQuery:
                 raise NotFound()
             stored, content = found
             attempts = await attempts_of(connection, stored.id)
-        headers = json.loads(self.vault.open(Purpose.WEBHOOK_TARGET, content.target))["headers"]
-        return DeliveryDetails(self.shown(stored), tuple(headers), content.body, attempts)
+        headers = tuple(open_target(self.vault, content.target).headers)
+        return DeliveryDetails(self.shown(stored), headers, content.body, attempts)
 
     async def page(self, which: DeliveryFilter, number: int, size: int) -> tuple[int, list[ShownDelivery]]:
         """(how many there are, page `number` from 1), newest first. Raises NotFound past the end; page 1 is there."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from broker.batches import new_id
-from broker.deliveries import NewDelivery
+from broker.batches import Webhook, new_id
+from broker.deliveries import NewDelivery, seal_target
 from broker.endpoints import Event, endpoint_of
-from broker.secrets import Purpose, Vault
+from broker.secrets import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,6 @@ class Notices:
         """The webhook that an event owes; none about the operator's own endpoint, which would hear of it in vain."""
         if event.workspace == self.workspace:
             return None
-        target = json.dumps({"url": self.url, "headers": {}}).encode()
         return NewDelivery(
             id=new_id(),
             batch=None,
@@ -33,7 +32,7 @@ class Notices:
             run=1,
             event=event.kind,
             endpoint=endpoint_of(self.vault, self.workspace, self.url),
-            target=self.vault.seal(Purpose.WEBHOOK_TARGET, target),
+            target=seal_target(self.vault, Webhook(self.url)),
             body=notice(event),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,11 +10,11 @@ from dataclasses import dataclass, replace
 import httpx
 import structlog
 
-from broker.deliveries import DueDelivery, Verdict, verdict
+from broker.deliveries import DueDelivery, Verdict, open_target, verdict
 from broker.errors import AddressRefused, Unavailable
 from broker.net.body import read_up_to
 from broker.net.failures import CONNECTION_LOST, why_not_connected
-from broker.secrets import Purpose, Vault
+from broker.secrets import Vault
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.masking import masked
 from broker.webhooks.signing import signed_headers
@@ -65,8 +64,8 @@ class Poster:
         Raises Unavailable when the database is away.
         """
         try:
-            target = json.loads(self.vault.open(Purpose.WEBHOOK_TARGET, delivery.target))
-            return await self.send(delivery.workspace, delivery.id, target["url"], target["headers"], delivery.body)
+            target = open_target(self.vault, delivery.target)
+            return await self.send(delivery.workspace, delivery.id, target.url, target.headers, delivery.body)
         except Unavailable:
             raise
         except Exception:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from broker.batches import new_id
-from broker.deliveries import EVENT_DONE, NewDelivery
+from broker.batches import Webhook, new_id
+from broker.deliveries import EVENT_DONE, NewDelivery, seal_target
 from broker.endpoints import endpoint_id, endpoint_of
-from broker.secrets import Purpose
 from broker.store.deliveries import insert_deliveries
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 from tests.integration.running import Broker
@@ -32,7 +30,7 @@ async def owe(
 ) -> list[str]:
     """Ids of `count` further deliveries, the newest first; `values` are written over their columns."""
     vault, owner = broker.core.vault, workspace or broker.tenant.workspace
-    target = vault.seal(Purpose.WEBHOOK_TARGET, json.dumps({"url": url, "headers": headers or {}}).encode())
+    target = seal_target(vault, Webhook(url, headers or {}))
     made = [
         NewDelivery(
             id=new_id(),

@@ -12,8 +12,8 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from standardwebhooks import Webhook as StandardWebhook
 
-from broker.batches import new_id
-from broker.secrets import Purpose
+from broker.batches import Webhook, new_id
+from broker.deliveries import seal_target
 from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, EndpointRow, table
 from tests.integration.net.servers import not_heard, redirect, reply, stall
 from tests.integration.receiver import Post, Receiver
@@ -88,8 +88,7 @@ async def test_headers_of_the_customer_are_sent_beside_ours(broker: Broker, work
 async def test_stored_headers_never_replace_ours(broker: Broker, start_worker: StartWorker, receiver: Receiver) -> None:
     accepted = await announce(broker, receiver.url())
     forged = {"Webhook-Id": "forged", "webhook-signature": "v1,forged", "CONTENT-TYPE": "text/plain", "X-Mine": "kept"}
-    target = json.dumps({"url": receiver.url(), "headers": forged}).encode()
-    box = broker.core.vault.seal(Purpose.WEBHOOK_TARGET, target)
+    box = seal_target(broker.core.vault, Webhook(receiver.url(), forged))
     batches = table(BatchRow)
     assert await broker.store.change(batches.update().where(batches.c.id == accepted).values(webhook=box)) == 1
     await start_worker()
