@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from statistics import median
 from typing import Annotated
 
 import typer
 
 from bench import servers
+from bench.comparison import heading, judge, line
 from bench.load import Sample, measure
 
 
@@ -97,29 +97,19 @@ def _alternate(bare: int, full: int, request: bytes, connections: int, seconds: 
 
 
 def _table(rounds: Sequence[Round], target: float) -> Iterator[str]:
-    yield f"{'':10}{'bare':>10}{'full':>10}{'ratio':>8}  target"
-    rate, rate_ratio = _line("POST/s", [(one.bare.per_second, one.full.per_second) for one in rounds])
-    p50, _ = _line("p50 ms", [(one.bare.p50_ms, one.full.p50_ms) for one in rounds])
-    p99, p99_ratio = _line("p99 ms", [(one.bare.p99_ms, one.full.p99_ms) for one in rounds])
-    yield f"{rate}  at least {target:.2f}  {_judge(rate_ratio >= target)}"
+    yield heading("bare", "full")
+    rate, rate_ratio = line("POST/s", [(one.bare.per_second, one.full.per_second) for one in rounds])
+    p50, _ = line("p50 ms", [(one.bare.p50_ms, one.full.p50_ms) for one in rounds])
+    p99, p99_ratio = line("p99 ms", [(one.bare.p99_ms, one.full.p99_ms) for one in rounds])
+    yield f"{rate}  at least {target:.2f}  {judge(rate_ratio >= target)}"
     yield p50
-    yield f"{p99}  at most {P99_TARGET:.2f}   {_judge(p99_ratio <= P99_TARGET)}"
-
-
-def _line(name: str, pairs: Sequence[tuple[float, float]]) -> tuple[str, float]:
-    """(bare, full) of each round -> a line with the medians of both and of their ratio, and that ratio."""
-    ratio = median(full / bare for bare, full in pairs)
-    return f"{name:10}{median(b for b, _ in pairs):10,.1f}{median(f for _, f in pairs):10,.1f}{ratio:8.2f}", ratio
-
-
-def _judge(reached: bool) -> str:
-    return "ok" if reached else "short"
+    yield f"{p99}  at most {P99_TARGET:.2f}   {judge(p99_ratio <= P99_TARGET)}"
 
 
 def _books(samples: Sequence[Sample], rows: int) -> str:
     """Every POST of the whole path was accepted, and is a row."""
     accepted, refused = sum(sample.accepted for sample in samples), sum(sample.refused for sample in samples)
-    return f"accepted {accepted}, refused {refused}, rows {rows}: {_judge(accepted == rows and not refused)}"
+    return f"accepted {accepted}, refused {refused}, rows {rows}: {judge(accepted == rows and not refused)}"
 
 
 if __name__ == "__main__":

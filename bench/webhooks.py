@@ -16,13 +16,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import quantiles
 from typing import Annotated
 
 import httpx
 import typer
 
 from bench import servers
+from bench.comparison import heading, judge, line
 from bench.receivers import Receivers, receiving
 from broker.endpoints import origin_of
 
@@ -119,23 +120,13 @@ def _delays(owed: Mapping[str, int], arrived: Mapping[str, float]) -> Delays:
 
 
 def _table(pairs: Sequence[tuple[Delays, Delays]]) -> Iterator[str]:
-    yield f"{'':10}{'answering':>12}{'hanging':>12}{'ratio':>8}  target"
-    p50, _ = _line("p50 ms", [(one.p50_ms, other.p50_ms) for one, other in pairs])
-    p99, ratio = _line("p99 ms", [(one.p99_ms, other.p99_ms) for one, other in pairs])
+    yield heading("answering", "hanging")
+    p50, _ = line("p50 ms", [(one.p50_ms, other.p50_ms) for one, other in pairs])
+    p99, ratio = line("p99 ms", [(one.p99_ms, other.p99_ms) for one, other in pairs])
     yield p50
-    yield f"{p99}  at most {TARGET:.2f}  {_judge(ratio <= TARGET)}"
+    yield f"{p99}  at most {TARGET:.2f}  {judge(ratio <= TARGET)}"
     owed, arrived = sum(one.owed for pair in pairs for one in pair), sum(one.arrived for pair in pairs for one in pair)
-    yield f"owed {owed}, arrived {arrived}: {_judge(owed == arrived)}"
-
-
-def _line(name: str, pairs: Sequence[tuple[float, float]]) -> tuple[str, float]:
-    """(all answer, some hang) of each round -> a line with the medians of both and of their ratio, and that ratio."""
-    ratio = median(some / all for all, some in pairs)
-    return f"{name:10}{median(a for a, _ in pairs):12,.1f}{median(s for _, s in pairs):12,.1f}{ratio:8.2f}", ratio
-
-
-def _judge(reached: bool) -> str:
-    return "ok" if reached else "short"
+    yield f"owed {owed}, arrived {arrived}: {judge(owed == arrived)}"
 
 
 if __name__ == "__main__":

@@ -120,6 +120,16 @@ def postgres_server(pytestconfig: pytest.Config) -> PostgresServer:
 
 
 @pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server that may be stopped."""
+    folder = temporary_postgres_folder()
+    server = PostgresServer(folder)
+    server.start()
+    yield server
+    remove_postgres(folder)
+
+
+@pytest.fixture
 def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
     """The URL of a migrated SQLite file in `tmp_path`."""
     shutil.copy(_sqlite_template, tmp_path / SQLITE_FILE)

@@ -18,21 +18,12 @@ from tests.acceptance.fleet import Fleet
 from tests.acceptance.load import Load
 from tests.acceptance.nap import Nap
 from tests.acceptance.processes import Commands, Running, until
-from tests.databases import PostgresServer, remove_postgres, temporary_postgres_folder
+from tests.databases import PostgresServer
 
 LEASE = {"BROKER_LEASE_SECONDS": "2"}
 ROOM = 2_000_000
 """More than the database's log grows to in a test, less than BULKY."""
 BULKY = 3_000_000
-
-
-@pytest.fixture
-def own_server() -> Iterator[PostgresServer]:
-    folder = temporary_postgres_folder()
-    server = PostgresServer(folder)
-    server.start()
-    yield server
-    remove_postgres(folder)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Fixtures: a blob store of each kind, for the conftest.py of tests that need them all."""
+"""Blob stores: fixtures of each kind, for the conftest.py of tests that need them all, and what lies in them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.request import Request, urlopen
 import pytest
 from moto.server import ThreadedMotoServer
 
+from broker.errors import NotFound
 from broker.media.blobs import Blobs, open_blobs
 
 BUCKET = "pictures"
@@ -42,3 +43,16 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
         request.getfixturevalue("s3")
     urls = {"disk": "", "memory": "memory://", "s3": f"s3://{BUCKET}/some/prefix"}
     return open_blobs(urls[request.param], tmp_path)
+
+
+async def exists(blobs: Blobs, key: str) -> bool:
+    try:
+        await blobs.get(key)
+    except NotFound:
+        return False
+    return True
+
+
+async def there(blobs: Blobs, *keys: str) -> list[str]:
+    """Those of the keys that hold a blob."""
+    return [key for key in keys if await exists(blobs, key)]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from broker.batches import new_id
-from broker.errors import NotFound, Unavailable
+from broker.errors import Unavailable
 from broker.media.blobs import BLOBS_FOLDER, Blobs, input_key, open_blobs, output_key
+from tests.integration.stores import there
 
 
 async def fill(blobs: Blobs, workspace: str, batch: str, claims: int = 2) -> list[str]:
@@ -21,17 +22,6 @@ async def fill(blobs: Blobs, workspace: str, batch: str, claims: int = 2) -> lis
     for key in keys:
         await blobs.put(key, b"picture")
     return keys
-
-
-async def there(blobs: Blobs, *keys: str) -> list[str]:
-    found = []
-    for key in keys:
-        try:
-            await blobs.get(key)
-            found.append(key)
-        except NotFound:
-            pass
-    return found
 
 
 async def listed(blobs: Blobs) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from contextlib import suppress
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpcore
 import httpx
@@ -23,8 +23,6 @@ from tests.integration.receiver import read_post
 from tests.integration.trap import Trap, repeats, reset, until_left
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from broker.net.connect import Resolver
     from tests.integration.net.servers import Writing
 
@@ -311,29 +309,15 @@ class Astray(httpcore.AnyIOBackend):
     def __init__(self, host: str) -> None:
         self.host = host
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        return await super().connect_tcp(self.host, port, timeout, local_address, socket_options)
+    async def connect_tcp(self, host: str, *to: Any, **how: Any) -> httpcore.AsyncNetworkStream:
+        return await super().connect_tcp(self.host, *to, **how)
 
 
 class TooLate(httpcore.AnyIOBackend):
     """Hands a connection on once its other end has broken it off."""
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        stream = await super().connect_tcp(host, port, timeout, local_address, socket_options)
+    async def connect_tcp(self, *to: Any, **how: Any) -> httpcore.AsyncNetworkStream:
+        stream = await super().connect_tcp(*to, **how)
         with suppress(OSError):
             while stream.get_extra_info("socket").getpeername():
                 await asyncio.sleep(0.01)

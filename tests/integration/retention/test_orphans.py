@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.batches import Record
-from broker.errors import NotFound, Unavailable
+from broker.errors import Unavailable
 from broker.media.blobs import Blobs, input_key, open_blobs, output_key
 from broker.store.batches import insert_batches
 from broker.store.database import Database, open_database
@@ -19,22 +19,12 @@ from broker.store.rows import dump_records
 from broker.work.orphans import MAX_FAILURES, Orphans
 from tests.integration.store.ended import DAY, HOUR, MINUTE, ended, id_from, run_again
 from tests.integration.store.rows import accept, execute, new_batch
+from tests.integration.stores import there
 
 
 async def put(blobs: Blobs, *keys: str) -> None:
     for key in keys:
         await blobs.put(key, b"picture")
-
-
-async def left(blobs: Blobs, *keys: str) -> list[str]:
-    found = []
-    for key in keys:
-        try:
-            await blobs.get(key)
-            found.append(key)
-        except NotFound:
-            pass
-    return found
 
 
 def keys_of(workspace: str, batch: str) -> tuple[str, str]:
@@ -46,7 +36,7 @@ async def test_blobs_of_an_unknown_batch_go_after_an_hour(database: Database, wo
     other = keys_of(id_from(DAY), id_from(DAY))
     await put(blobs, *old, *young, *early, *other)
     assert await Orphans(database, blobs).search() == 2
-    assert await left(blobs, *old, *young, *early, *other) == [*young, *early]
+    assert await there(blobs, *old, *young, *early, *other) == [*young, *early]
 
 
 async def test_blobs_of_a_known_batch_stay_whatever_its_state(
@@ -61,7 +51,7 @@ async def test_blobs_of_a_known_batch_stay_whatever_its_state(
     keys = [key for id in ids for key in keys_of(workspace_id, id)]
     await put(blobs, *keys)
     assert await Orphans(database, blobs).search() == 0
-    assert await left(blobs, *keys) == keys
+    assert await there(blobs, *keys) == keys
 
 
 async def test_expired_pictures_whose_removal_was_cut_off_go(
@@ -76,7 +66,7 @@ async def test_expired_pictures_whose_removal_was_cut_off_go(
     # What an earlier run's outputs were marked with says nothing of the outputs that came after it.
     await execute(database, "UPDATE batches SET outputs_expired = finished - 1 WHERE id = :id", id=ids[2])
     assert await Orphans(database, blobs).search() == 2
-    assert await left(blobs, *sum(keys, ()), newer) == [keys[0][1], keys[1][0], *keys[2], newer]
+    assert await there(blobs, *sum(keys, ()), newer) == [keys[0][1], keys[1][0], *keys[2], newer]
 
 
 async def test_a_batch_that_runs_again_loses_nothing(database: Database, workspace_id: str, blobs: Blobs) -> None:
@@ -86,7 +76,7 @@ async def test_a_batch_that_runs_again_loses_nothing(database: Database, workspa
     keys = keys_of(workspace_id, id)
     await put(blobs, *keys)
     assert await Orphans(database, blobs).search() == 0
-    assert await left(blobs, *keys) == list(keys)
+    assert await there(blobs, *keys) == list(keys)
 
 
 async def test_a_post_whose_row_is_not_stored_yet_loses_nothing(
@@ -115,7 +105,7 @@ async def test_a_post_whose_row_is_not_stored_yet_loses_nothing(
         searching = False
         assert await task == 0
         await other.aclose()
-    assert await left(blobs, *keys) == keys
+    assert await there(blobs, *keys) == keys
 
 
 async def test_what_is_no_key_of_ours_stays_and_is_told(database: Database, workspace_id: str, blobs: Blobs) -> None:
@@ -131,7 +121,7 @@ async def test_what_is_no_key_of_ours_stays_and_is_told(database: Database, work
     await put(blobs, *strange, *gone)
     with capture_logs() as logs:
         assert await Orphans(database, blobs).search() == 1
-    assert await left(blobs, *strange, *gone) == strange
+    assert await there(blobs, *strange, *gone) == strange
     told = [line for line in logs if line["event"] == "orphans.strange_keys"]
     assert sum(line["count"] for line in told) == 3
     assert {line["one"] for line in told} <= {
@@ -173,7 +163,7 @@ async def test_drafts_that_a_killed_process_left_in_a_live_batch_go(
             drafts.append(draft)
     assert await Orphans(database, blobs).search() == 0
     assert [draft.exists() for draft in drafts] == [False, True, True, True]
-    assert len(await left(blobs, *keys_of(workspace_id, id), *keys_of(workspace_id, unknown_young))) == 4
+    assert len(await there(blobs, *keys_of(workspace_id, id), *keys_of(workspace_id, unknown_young))) == 4
 
 
 async def test_what_cannot_be_removed_does_not_stop_the_search(
@@ -211,7 +201,7 @@ async def test_a_store_that_is_away_stops_the_search(database: Database, workspa
     with pytest.raises(Unavailable):
         await Orphans(database, blobs).search()
     (tmp_path / "away").rename(blobs.folder)
-    assert await left(blobs, *keys) == list(keys)
+    assert await there(blobs, *keys) == list(keys)
 
 
 async def test_two_searches_at_once_do_not_disturb_each_other(
@@ -222,4 +212,4 @@ async def test_two_searches_at_once_do_not_disturb_each_other(
     gone = [key for _ in range(40) for key in keys_of(workspace_id, id_from(2 * HOUR))]
     await put(blobs, *gone, *kept)
     await asyncio.gather(*[Orphans(database, blobs).search() for _ in range(3)])
-    assert await left(blobs, *gone, *kept) == list(kept)
+    assert await there(blobs, *gone, *kept) == list(kept)

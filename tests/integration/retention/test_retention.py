@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from broker.batches import Record
-from broker.errors import NotFound, Unavailable
+from broker.errors import Unavailable
 from broker.media.blobs import Blobs, input_key, open_blobs, output_key
 from broker.media.links import stored
 from broker.store.batches import insert_batches
@@ -24,6 +24,7 @@ from broker.work.retention import CHUNK, Retention
 from tests.integration.running import Broker, StartBroker
 from tests.integration.store.ended import DAY, HOUR, MINUTE, back_date, ended, id_from, refusing
 from tests.integration.store.rows import accept, claim, everything, execute, finish, new_batch, result, select
+from tests.integration.stores import exists
 
 IN_MS, OUT_MS, BATCH_MS = DAY, 3 * DAY, 30 * DAY
 
@@ -48,14 +49,6 @@ async def with_pictures(database: Database, blobs: Blobs, workspace: str, *, ago
     assert await database.writer.write(finish_batches, finish(claimed, result(_url=stored(made))))
     await back_date(database, id, ago_ms)
     return id, sent, made
-
-
-async def exists(blobs: Blobs, key: str) -> bool:
-    try:
-        await blobs.get(key)
-    except NotFound:
-        return False
-    return True
 
 
 async def test_each_kind_of_picture_has_its_own_life(database: Database, workspace_id: str, blobs: Blobs) -> None:

@@ -6,21 +6,13 @@ import asyncio
 from collections import Counter
 
 from broker.batches import Record
-from broker.errors import NotFound
-from broker.media.blobs import Blobs, input_key, output_key
+from broker.media.blobs import input_key, output_key
 from broker.store.ends import finish_batches
 from broker.store.rows import dump_records
 from tests.integration.running import Broker, StartBroker, StartWorker
 from tests.integration.store.ended import HOUR, back_date, id_from
 from tests.integration.store.rows import accept, claim, finish, result, select
-
-
-async def exists(blobs: Blobs, key: str) -> bool:
-    try:
-        await blobs.get(key)
-    except NotFound:
-        return False
-    return True
+from tests.integration.stores import exists
 
 
 async def test_a_worker_keeps_each_thing_as_long_as_its_setting_says(broker: Broker, start_worker: StartWorker) -> None:

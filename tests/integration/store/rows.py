@@ -23,12 +23,20 @@ from broker.store.deliveries import DueOrder, claim_deliveries
 from broker.store.ends import Finish, finish_batches
 from broker.store.leases import Lease
 from broker.store.rows import dump_records
+from broker.store.workspaces import NewWorkspace, insert_workspaces
 
 TYPE = "upscaler"
 MINUTE = 60_000
 FOR_EVER = 2**52
 EXPIRED = -1000
 """A lease this long, in ms, is over when it begins."""
+
+
+async def new_workspace(database: Database) -> str:
+    """Its id."""
+    new = NewWorkspace(id=new_id(), name="default", secrets=b"")
+    await database.writer.write(insert_workspaces, new)
+    return new.id
 
 
 def new_batch(workspace: str, **changes: Any) -> NewBatch:

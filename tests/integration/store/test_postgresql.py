@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,13 @@ import pytest
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from broker.batches import new_id
 from broker.errors import Unavailable
 from broker.store.batches import insert_batches
 from broker.store.database import Database, open_database
 from broker.store.ends import Ended, Finish, finish_batches
-from broker.store.workspaces import NewWorkspace, insert_workspaces
-from tests.databases import PostgresServer, remove_postgres, run_aside, temporary_postgres_folder
+from tests.databases import PostgresServer, run_aside
 from tests.integration.running import PATIENCE
-from tests.integration.store.rows import TYPE, accept, claim, execute, finish, new_batch, result, select
+from tests.integration.store.rows import TYPE, accept, claim, execute, finish, new_batch, new_workspace, result, select
 
 
 @pytest.fixture
@@ -34,22 +32,6 @@ async def postgresql(postgresql_url: str, tmp_path: Path) -> AsyncIterator[Datab
 @pytest.fixture
 async def workspace(postgresql: Database) -> str:
     return await new_workspace(postgresql)
-
-
-@pytest.fixture
-def own_server() -> Iterator[PostgresServer]:
-    """A server that may be stopped."""
-    folder = temporary_postgres_folder()
-    server = PostgresServer(folder)
-    server.start()
-    yield server
-    remove_postgres(folder)
-
-
-async def new_workspace(database: Database) -> str:
-    new = NewWorkspace(id=new_id(), name="default", secrets=b"")
-    await database.writer.write(insert_workspaces, new)
-    return new.id
 
 
 def name_of(url: str) -> str:

@@ -23,7 +23,7 @@ from broker.store.migrate import migrate
 from broker.store.schema import check_migrated
 from broker.store.sqlite import CHECKPOINT_BYTES, filesystem_of
 from broker.store.workspaces import NewWorkspace, insert_workspaces
-from tests.integration.store.rows import accept, new_batch, select
+from tests.integration.store.rows import accept, new_batch, new_workspace, select
 
 HAMMER = Path(__file__).with_name("hammer.py")
 PAGE = "x" * 100_000
@@ -44,12 +44,6 @@ async def sqlite(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Database]:
 @pytest.fixture
 async def workspace(sqlite: Database) -> str:
     return await new_workspace(sqlite)
-
-
-async def new_workspace(database: Database) -> str:
-    new = NewWorkspace(id=new_id(), name="default", secrets=b"")
-    await database.writer.write(insert_workspaces, new)
-    return new.id
 
 
 def log_size(file: Path) -> int:

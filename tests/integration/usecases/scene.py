@@ -74,6 +74,15 @@ class Scene:
         assert await self.finish(claimed, *codes)
         return id
 
+    async def not_done(self, status: str) -> str:
+        """The id of a batch that is CREATED, PROCESSING or PAUSED. No other fresh one may wait."""
+        id = await self.accept()
+        if status == "PROCESSING":
+            await self.claim()
+        if status == "PAUSED":
+            await self.broker.web.pause.pause(id, self.workspaces)
+        return id
+
     async def finish_waiting(self, *codes: int) -> None:
         for claimed in await self.claim(100):
             assert await self.finish(claimed, *codes)

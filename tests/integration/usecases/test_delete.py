@@ -58,11 +58,7 @@ async def test_rows_and_pictures_go_and_those_of_others_stay(scene: Scene) -> No
 
 @pytest.mark.parametrize("status", ["CREATED", "PROCESSING", "PAUSED"])
 async def test_batch_that_is_not_done_is_not_deleted(scene: Scene, status: str) -> None:
-    id = await scene.accept()
-    if status == "PROCESSING":
-        await scene.claim()
-    if status == "PAUSED":
-        await scene.broker.web.pause.pause(id, scene.workspaces)
+    id = await scene.not_done(status)
     before = await scene.everything()
     with pytest.raises(Conflict, match="not done"):
         await delete(scene, id)

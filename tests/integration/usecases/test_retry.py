@@ -110,11 +110,7 @@ async def test_cancelled_batch_runs_its_cancelled_records_again(scene: Scene) ->
 
 @pytest.mark.parametrize("status", ["CREATED", "PROCESSING", "PAUSED"])
 async def test_batch_that_is_not_done_is_not_retried(scene: Scene, status: str) -> None:
-    id = await scene.accept()
-    if status == "PROCESSING":
-        await scene.claim()
-    if status == "PAUSED":
-        await scene.broker.web.pause.pause(id, scene.workspaces)
+    id = await scene.not_done(status)
     before = await scene.everything()
     for all_records in (False, True):
         with pytest.raises(Conflict, match="not done"):
