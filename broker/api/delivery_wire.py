@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from broker import replay
-from broker.api.own_wire import MAX_PAGE_SIZE, Exact, Page
+from broker.api.own_wire import MAX_PAGE_SIZE, Exact, Page, Refused
 from broker.delivery_query import DeliveryDetails, ShownDelivery
 from broker.dialects.ximilar.codec import utc_time
 from broker.dialects.ximilar.wire import Time
@@ -101,13 +101,6 @@ class DeliveryPage(Page):
     results: list[Delivery] = Field(max_length=MAX_PAGE_SIZE, description="The deliveries of this page.")
 
 
-class NotReplayed(Exact):
-    """A delivery that is not sent again."""
-
-    id: UUID = Field(description="The delivery's id.")
-    reason: str = Field(description="Why not, for people.")
-
-
 class Replayed(Exact):
     """What a replay of many deliveries did."""
 
@@ -115,9 +108,7 @@ class Replayed(Exact):
     refused: int = Field(
         ge=0, description="Deliveries that are not: their endpoint is disabled, or they are being sent."
     )
-    refusals: list[NotReplayed] = Field(
-        max_length=replay.NAMED, description="The first of these, with the reason of each."
-    )
+    refusals: list[Refused] = Field(max_length=replay.NAMED, description="The first of these, with the reason of each.")
 
     @classmethod
     def of(cls, done: replay.Replayed) -> Self:

@@ -99,9 +99,9 @@ class BatchPage(Page):
 
 
 class Refused(Exact):
-    """A batch that was not retried."""
+    """One of many with which nothing was done."""
 
-    id: UUID = Field(description="The batch's id.")
+    id: UUID = Field(description="Its id.")
     reason: str = Field(description="Why not, for people.")
 
 
