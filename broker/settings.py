@@ -7,7 +7,7 @@ import os
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -203,10 +203,10 @@ class Settings(BaseSettings):
         return tuple(key.strip() for key in self.secret_key.get_secret_value().split(",") if key.strip())
 
 
-def load(**overrides: object) -> Settings:
+def load(**overrides: Any) -> Settings:
     """Read the environment, with `overrides` (from the command line) on top. Raises Misconfigured, naming settings."""
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return Settings(**overrides)
     except ValidationError as error:
         problems = "; ".join(_explain(problem["loc"], problem["msg"]) for problem in error.errors())
         raise Misconfigured(problems) from error

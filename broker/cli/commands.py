@@ -55,5 +55,5 @@ def main() -> None:
     try:
         app()
     except BrokerError as error:
-        print(f"broker: {error.message}", file=sys.stderr)  # noqa: T201 - the command's own voice
+        typer.echo(f"broker: {error.message}", err=True)
         sys.exit(1)

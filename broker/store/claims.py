@@ -8,7 +8,7 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, literal, select, union_all, update
+from sqlalchemy import BigInteger, Connection, Row, Select, bindparam, literal, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -103,7 +103,7 @@ def _claim_fresh(connection: Connection, order: ClaimOrder) -> tuple[Claim, ...]
     return _claims(connection, connection.execute(_claim_statement(len(order.types)), values).all())
 
 
-def _claims(connection: Connection, rows: Sequence[Any]) -> tuple[Claim, ...]:
+def _claims(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[Claim, ...]:
     earlier = results_by_batch(connection, [row.id for row in rows if row.lease_seq > 1])
     rows = sorted(rows, key=lambda row: (row.rank, row.id))
     return tuple(Claim(batch_of(row), tuple(earlier[row.id]), row.crashes > 0) for row in rows)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     Integer,
+    Row,
     Select,
     Update,
     bindparam,
@@ -94,7 +95,7 @@ class Crash:
 class _Fall:
     """A locked row of a batch whose run ended badly. certain: by a crash, beyond doubt."""
 
-    row: Any
+    row: Row[Any]
     certain: bool
     pause_ms: int
     max_crashes: int
@@ -219,7 +220,7 @@ def _guilty(fall: _Fall, left: set[int]) -> int | None:
     return min(left) if len(left) == 1 or (left and fall.blind) else None
 
 
-def _places_left(connection: Connection, rows: Sequence[Any]) -> defaultdict[str, set[int]]:
+def _places_left(connection: Connection, rows: Sequence[Row[Any]]) -> defaultdict[str, set[int]]:
     left: defaultdict[str, set[int]] = defaultdict(set)
     if not rows:
         return left

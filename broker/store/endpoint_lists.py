@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, union_all
+from sqlalchemy import ColumnElement, Select, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.endpoints import Condition, Health
@@ -60,7 +60,7 @@ async def count_endpoints(connection: AsyncConnection, which: EndpointFilter) ->
     return int(await connection.scalar(select(func.count()).select_from(_endpoints).where(*_conditions(which))) or 0)
 
 
-async def _stored(connection: AsyncConnection, statement: Any) -> list[StoredEndpoint]:
+async def _stored(connection: AsyncConnection, statement: Select[Any]) -> list[StoredEndpoint]:
     rows = (await connection.execute(statement)).all()
     pending = await _pending(connection, [row.id for row in rows])
     return [
@@ -86,7 +86,7 @@ async def _pending(connection: AsyncConnection, ids: Collection[str]) -> Mapping
     return {endpoint: int(count) for endpoint, count in await connection.execute(counts)}
 
 
-def _owed(column: ColumnElement[Any], ids: Collection[str]) -> Any:
+def _owed(column: ColumnElement[Any], ids: Collection[str]) -> Select[Any]:
     """Apart, as `due` and `held` have each a partial index: the whole one leads to all that was ever sent there."""
     return (
         select(_deliveries.c.endpoint, func.count().label("count"))

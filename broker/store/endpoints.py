@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, bindparam, or_, select, update
+from sqlalchemy import BigInteger, Connection, Row, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.endpoints import Call, Condition, Endpoint, Health, after, enabled
@@ -96,7 +96,7 @@ def enable_endpoints(connection: Connection, ids: Sequence[str]) -> list[bool]:
     return [id in cured and ids.index(id) == place for place, id in enumerate(ids)]
 
 
-def condition_of(row: Any) -> Condition:
+def condition_of(row: Row[Any]) -> Condition:
     """How an endpoint stands, from its row."""
     return Condition(
         state=Health(row.state),
@@ -109,7 +109,7 @@ def condition_of(row: Any) -> Condition:
     )
 
 
-def _rows(connection: Connection, ids: Collection[str], *, lock: bool) -> Mapping[str, Any]:
+def _rows(connection: Connection, ids: Collection[str], *, lock: bool) -> Mapping[str, Row[Any]]:
     statement = select(_endpoints).where(_endpoints.c.id.in_(ids)).order_by(_endpoints.c.id)
     return {row.id: row for row in connection.execute(statement.with_for_update() if lock else statement)}
 

@@ -22,6 +22,11 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def kill(child: Seen) -> None:
+    child.kill()
+    until(lambda: not child.alive, "it is gone")
+
+
 def assert_stopped(up: Up, children: list[Seen]) -> None:
     assert [child for child in children if child.alive] == []
     assert up.commands.temporary_files == []
@@ -104,10 +109,9 @@ def test_a_killed_up_takes_its_children_along_and_the_next_one_works(commands: C
 def test_killed_children_are_started_again_and_the_service_goes_on(commands: Commands) -> None:
     up = start_up(commands)
     for name in ("web", "worker", "valkey"):
-        killed = up.running.valkey() if name == "valkey" else up.running.child(name)
-        assert killed is not None
-        killed.kill()
-        until(lambda: not killed.alive, f"{name} is gone")  # noqa: B023
+        child = up.running.valkey() if name == "valkey" else up.running.child(name)
+        assert child is not None
+        kill(child)
     until(lambda: len(up.running.children) == 3, "all three run again")
     until(lambda: is_up(up), "it is ready again")
     until(lambda: up.api.get("/readyz").json()["status"] == "ready", "Redis is back")

@@ -195,7 +195,7 @@ ACTS: dict[object, Callable[[Record, Any, Box], Facts]] = {
 
 class Slow:
     def setup(self, config: Config) -> None:
-        global SETUPS  # noqa: PLW0603
+        global SETUPS  # noqa: PLW0603 - of the process, whichever object it is
         SETUPS += 1
 
     def run(self, record: Record, params: SlowParams, box: Box) -> Facts:

@@ -151,11 +151,14 @@ async def test_the_bells_of_a_burst_wake_a_worker_once(
     ledger = Ledger()
     ledger.gate.clear()
     worker = await start_worker(ledger, slots=8)
-    nudger.ring(ledger.add(5))
-    await until(lambda: len(worker.running) == 5)
-    for running in (6, 7):
-        nudger.ring(ledger.add(1))
-        await until(lambda running=running: len(worker.running) == running)  # type: ignore[misc]
+
+    async def offer(count: int, then_run: int) -> None:
+        nudger.ring(ledger.add(count))
+        await until(lambda: len(worker.running) == then_run)
+
+    await offer(5, then_run=5)
+    await offer(1, then_run=6)
+    await offer(1, then_run=7)
     assert ledger.claims == 4
     assert await _rung(redis, 0)
 

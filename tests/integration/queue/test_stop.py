@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from operator import contains
 from typing import TYPE_CHECKING, Any
 
 from broker.queue.connection import queue_name
@@ -20,13 +22,16 @@ if TYPE_CHECKING:
 
 
 async def test_an_idle_worker_stops_at_once(valkey: EmbeddedValkey) -> None:
-    for url in (valkey.url, None):
+    async def stop_an_idle_one(url: str | None) -> None:
         ledger = Ledger()
         worker = _worker(url, ledger)
         working = asyncio.create_task(worker.async_run())
-        await until(lambda ledger=ledger: ledger.claims == 1)  # type: ignore[misc]
+        await until(lambda: ledger.claims == 1)
         worker.stop()
         await asyncio.wait_for(working, PATIENCE)
+
+    await stop_an_idle_one(valkey.url)
+    await stop_an_idle_one(None)
 
 
 async def test_stop_waits_for_what_runs_and_claims_nothing_new(
@@ -125,7 +130,7 @@ async def test_a_cancelled_batch_frees_its_slot(start_worker: StartWorker) -> No
     batches = ledger.add(3)
     worker = await start_worker(ledger, slots=1)
     for _, batch_id in batches:
-        await until(lambda batch_id=batch_id: batch_id in ledger.now)  # type: ignore[misc]
+        await until(partial(contains, ledger.now, batch_id))
         assert list(worker.running) == [batch_id]
         worker.running[batch_id].cancel()
     await until(lambda: not worker.running)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from broker.work.record import RECORDS_AT_ONCE
@@ -34,7 +35,7 @@ async def test_a_worker_holds_the_pictures_of_no_more_than_32_records(
         return found if len(found) >= count else None
 
     for ended in range(len(ledgers) - RECORDS_AT_ONCE):
-        working = await until(lambda ended=ended: begun(RECORDS_AT_ONCE + ended))  # type: ignore[misc]
+        working = await until(partial(begun, RECORDS_AT_ONCE + ended))
         assert len(working) == RECORDS_AT_ONCE + ended
         gates[next(ledger for ledger in working if not gates[ledger].exists())].touch()
     for gate in gates.values():

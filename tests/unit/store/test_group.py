@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Connection, create_engine
 
-from broker.store.group import Write, apply, withdraw
+from broker.store.group import Operation, Write, apply, withdraw
 
 ROUNDS, EACH = 200, 20
 
@@ -17,8 +17,8 @@ def connection() -> Connection:
     return create_engine("sqlite://").connect()
 
 
-def write_of(operation: object, item: int, since: float) -> Write:
-    return Write(operation, item, 1, asyncio.get_running_loop().create_future(), since)  # type: ignore[arg-type]
+def write_of(operation: Operation[int, object], item: int, since: float) -> Write:
+    return Write(operation, item, 1, asyncio.get_running_loop().create_future(), since)
 
 
 async def test_of_a_group_only_what_waited_too_long_is_withdrawn_and_the_others_keep_their_places() -> None:
