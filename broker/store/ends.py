@@ -15,7 +15,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from broker.batches import Batch, Outcome, Overview, Result, Status
 from broker.deliveries import NewDelivery
 from broker.store.children import count_down, is_complete, load_family, lock_batches, lock_families, open_children
-from broker.store.clock import db_now
+from broker.store.clock import read_clock
 from broker.store.deliveries import insert_deliveries
 from broker.store.given import given
 from broker.store.leases import Lease, lock_held
@@ -116,7 +116,8 @@ def _end(connection: Connection, finishes: Sequence[Finish], *, fence: int) -> d
         return {}
     rows = [[finish.lease.batch, finish.lease.seq, finish.outcome, finish.combined] for finish in finishes]
     statement = _end_statement(connection.dialect.name)
-    done = {row.id: row for row in connection.execute(statement, {"given": json.dumps(rows), "fence": fence})}
+    values = {"given": json.dumps(rows), "fence": fence, "now": read_clock(connection)}
+    done = {row.id: row for row in connection.execute(statement, values)}
     kept = [finish for finish in finishes if finish.lease.batch in done]
     insert_results(
         connection,
@@ -145,8 +146,8 @@ def _end_statement(dialect: str) -> ReturningUpdate[Any]:
             lease_owner=None,
             lease_until=None,
             suspect=None,
-            modified=db_now(),
-            finished=db_now(),
+            modified=bindparam("now", type_=BigInteger),
+            finished=bindparam("now", type_=BigInteger),
         )
         .returning(_batches.c.id, _batches.c.parent_id)
     )
