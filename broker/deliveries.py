@@ -210,8 +210,8 @@ def pause_before(
 ) -> float | None:
     """Seconds before the schedule's try number `step` (from 1), with jitter; None when it has no such try.
 
-    What a receiver asks for counts between that and twice that. No slowdown takes longer than the longest pause of a
-    schedule that is in a hurry.
+    `slow.least` counts up to the longest pause of the schedule, which may be in a hurry. What a receiver asks for
+    counts between what comes of that and twice as much.
     """
     if step > len(schedule):
         return None

@@ -15,7 +15,7 @@ from typing import Self
 SLOTS = 256
 ORIGIN_SLOTS = 64
 UNPROVEN = 0.5
-"""The share of either that endpoints without an answer to their latest try may take."""
+"""The share of either that endpoints may take whose latest try had no answer, or one that took very long."""
 WIDEST = 16
 REMEMBERED = 5000
 
