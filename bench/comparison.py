@@ -1,4 +1,4 @@
-"""Two measurements side by side: lines of medians over rounds, with their ratio."""
+"""Two measurements side by side: lines of medians over rounds, with their ratio; and the words of verdicts."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ import typer
 
 from bench import servers, troubles
 from bench.accept import Kind
+from bench.comparison import judge
 from broker.queue.embedded import EmbeddedValkey
 
 TYPE = "nothing"
@@ -136,20 +137,16 @@ def table(spells: Spells) -> Iterator[str]:
     usual = median(spells.of(CALM))
     added = {name: max(spells.of(name)) - usual for name in SPELLS if name != CALM}
     worst = max(added, key=lambda name: added[name])
-    judged = _judge(added[worst] <= TARGET)
+    judged = judge(added[worst] <= TARGET)
     yield f"longest added wait {added[worst]:.2f} looks ({worst}), at most {TARGET:.2f}: {judged}"
     accepted = sum(map(len, spells.accepted.values()))
     done = sum(len(spells.of(name)) for name in SPELLS)
-    yield f"accepted {accepted}, done at the first run {done}: {_judge(accepted == done)}"
+    yield f"accepted {accepted}, done at the first run {done}: {judge(accepted == done)}"
 
 
 def _line(name: str, waits: Sequence[float]) -> str:
     percentiles = quantiles(waits, n=100, method="inclusive")
     return f"{name:12}{len(waits):8}{percentiles[49]:8.3f}{percentiles[98]:8.3f}{max(waits):9.3f}"
-
-
-def _judge(reached: bool) -> str:
-    return "ok" if reached else "short"
 
 
 if __name__ == "__main__":
