@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from sqlalchemy import BigInteger, Connection, bindparam, case, func, insert, literal_column, or_, select, update
+from sqlalchemy import BigInteger, Connection, Row, bindparam, case, insert, literal_column, or_, select, update
 
 from broker.deliveries import DueDelivery, NewDelivery, State
 from broker.endpoints import Health
@@ -17,9 +18,10 @@ from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 LOOK = 200
 """Deliveries that one claim looks at, of those that are due, and of those held back of one disabled endpoint."""
 ENDPOINTS = 100
-"""Endpoints with deliveries held back that one claim looks at."""
+"""Endpoints with deliveries held back that one claim looks at: as many of each workspace that has some."""
 
 _deliveries, _attempts, _endpoints = table(DeliveryRow), table(AttemptRow), table(EndpointRow)
+_chance = random.SystemRandom()
 
 
 class Usher(Protocol):
@@ -28,10 +30,10 @@ class Usher(Protocol):
     def fresh(self) -> Self:
         """One that has admitted nothing yet: a claim that is rolled back is made again."""
 
-    def room(self, endpoint: str, origin: str) -> int:
-        """How many more tries of this endpoint may begin now."""
+    def room(self, endpoint: str, origin: str, workspace: str) -> int:
+        """How many more tries of this endpoint may begin now; none if that is below 1."""
 
-    def admit(self, endpoint: str, origin: str) -> None:
+    def admit(self, endpoint: str, origin: str, workspace: str) -> None:
         """One begins."""
 
 
@@ -105,7 +107,7 @@ class _Claim:
 
     def _take_up_held(self) -> None:
         emptied = []
-        for endpoint in self._connection.execute(_HOLDING, {"now": self._now}).all():
+        for endpoint in self._holding():
             disabled = endpoint.state == Health.DISABLED
             room = LOOK if disabled else self._room(endpoint)
             if room <= 0:
@@ -117,15 +119,32 @@ class _Claim:
                 self._stop += [row.id for row in rows]
                 continue
             for row in rows:
-                self._admit(row.id, endpoint.id, endpoint.origin)
+                self._admit(row.id, endpoint.id, endpoint.origin, endpoint.workspace_id)
             if rows and endpoint.open_until is not None:
                 self._probed.append(endpoint.id)
         if emptied:
             self._connection.execute(_EMPTIED.where(_endpoints.c.id.in_(emptied)))
 
+    def _holding(self) -> Iterator[Row[Any]]:
+        """Some endpoints of every workspace, at random, or the first ones would have all the room of a busy process."""
+        workspaces = list(self._connection.scalars(_WORKSPACES))
+        chosen = _chance.sample(workspaces, min(len(workspaces), ENDPOINTS))
+        for workspace in chosen:
+            yield from self._some_of(workspace, ENDPOINTS // len(chosen))
+
+    def _some_of(self, workspace: str, limit: int) -> list[Row[Any]]:
+        """Ids are as random as the point from which on they are read."""
+        given = {"now": self._now, "workspace": workspace, "point": f"{_chance.getrandbits(128):032x}"}
+        rows = [*self._connection.execute(_HOLDING_FROM, {**given, "limit": limit})]
+        if len(rows) < limit:
+            rows += self._connection.execute(_HOLDING_BEFORE, {**given, "limit": limit - len(rows)})
+        _chance.shuffle(rows)
+        return rows
+
     def _room(self, endpoint: Any) -> int:
         """One call probes an endpoint whose breaker has been open for its time."""
-        room = min(self._usher.room(endpoint.id, endpoint.origin), self._order.limit - len(self._go))
+        room = self._usher.room(endpoint.id, endpoint.origin, endpoint.workspace_id)
+        room = min(room, self._order.limit - len(self._go))
         return room if endpoint.open_until is None else min(room, 1)
 
     def _take_due(self) -> bool:
@@ -139,17 +158,17 @@ class _Claim:
             elif len(self._go) == self._order.limit:
                 return True
             else:
-                self._admit(row.id, row.endpoint, row.origin or "")
+                self._admit(row.id, row.endpoint, row.origin or "", row.workspace_id)
         return len(rows) == LOOK
 
     def _may_go(self, row: Any) -> bool:
         """An open breaker stops all tries but those that a person asked for."""
         if row.open_until is not None and not row.manual:
             return False
-        return self._usher.room(row.endpoint, row.origin or "") > 0
+        return self._usher.room(row.endpoint, row.origin or "", row.workspace_id) > 0
 
-    def _admit(self, id: str, endpoint: str, origin: str) -> None:
-        self._usher.admit(endpoint, origin)
+    def _admit(self, id: str, endpoint: str, origin: str, workspace: str) -> None:
+        self._usher.admit(endpoint, origin, workspace)
         self._go.append(id)
         self._origins[endpoint] = origin
 
@@ -189,7 +208,7 @@ OWED = or_(_deliveries.c.state == State.PENDING, _deliveries.c.manual)
 
 _DUE = (
     select(
-        *(_deliveries.c.id, _deliveries.c.endpoint, _deliveries.c.manual),
+        *(_deliveries.c.id, _deliveries.c.workspace_id, _deliveries.c.endpoint, _deliveries.c.manual),
         *(_endpoints.c.origin, _endpoints.c.state.label("health"), _endpoints.c.open_until),
     )
     .join(_endpoints, _endpoints.c.id == _deliveries.c.endpoint, isouter=True)
@@ -198,16 +217,29 @@ _DUE = (
     .limit(bindparam("limit"))
     .with_for_update(of=_deliveries, skip_locked=True)
 )
+_holding = _endpoints.c.holding == literal_column("true")  # as the index spells it
+_first = select(_endpoints.c.workspace_id).where(_holding).order_by(_endpoints.c.workspace_id).limit(1)
+_walk = select(_first.scalar_subquery().label("id")).cte(recursive=True)
+_next = _first.where(_endpoints.c.workspace_id > _walk.c.id).correlate(_walk)
+_walk = _walk.union_all(select(_next.scalar_subquery()).where(_walk.c.id.is_not(None)))
+# From one to the next by the index, however many endpoints each has.
+_WORKSPACES = select(_walk.c.id).where(_walk.c.id.is_not(None))
 _HOLDING = (
-    select(_endpoints.c.id, _endpoints.c.origin, _endpoints.c.state, _endpoints.c.open_until)
+    select(
+        *(_endpoints.c.id, _endpoints.c.workspace_id, _endpoints.c.origin),
+        *(_endpoints.c.state, _endpoints.c.open_until),
+    )
     .where(
-        _endpoints.c.holding == literal_column("true"),  # as the index spells it
+        _holding,
+        _endpoints.c.workspace_id == bindparam("workspace"),
         or_(_endpoints.c.open_until.is_(None), _endpoints.c.open_until <= bindparam("now", type_=BigInteger)),
     )
-    .order_by(func.random())  # or the first ones would have all the room of a busy process
-    .limit(ENDPOINTS)
+    .order_by(_endpoints.c.id)
+    .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
 )
+_HOLDING_FROM = _HOLDING.where(_endpoints.c.id >= bindparam("point"))
+_HOLDING_BEFORE = _HOLDING.where(_endpoints.c.id < bindparam("point"))
 _HELD = (
     select(_deliveries.c.id)
     .where(_deliveries.c.endpoint == bindparam("endpoint"), _deliveries.c.held.is_not(None), OWED)

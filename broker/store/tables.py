@@ -257,7 +257,7 @@ class EndpointRow(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (
         CheckConstraint("state IN ('healthy', 'failing', 'disabled')", name="state"),
         Index("ix_endpoints_list", "workspace_id", "id"),
-        _partial("ix_endpoints_holding", "id", where="holding = true"),
+        _partial("ix_endpoints_holding", "workspace_id", "id", where="holding = true"),
     )
 
     id: str = Field(primary_key=True, sa_type=Text)

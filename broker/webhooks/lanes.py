@@ -1,50 +1,72 @@
-"""How many tries a process makes at once: in all, of one origin, of one endpoint.
+"""How many tries a process makes at once: in all, of one origin, of one endpoint, of one workspace.
 
 An endpoint begins with one try at a time and has twice as many after each answer, so that one that hangs never has
 many, and fewer the longer its answers take; those that have not proven themselves share half of the slots, in all and
-of an origin, so that no number of them takes them all.
+of an origin, so that no number of them takes them all. Of each of these a workspace has half of what the others leave,
+so that one more always finds some, whatever is slow elsewhere.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self, TypeAlias, TypeVar
 
-SLOTS = 256
-ORIGIN_SLOTS = 64
+SLOTS = 512
+ORIGIN_SLOTS = 128
 UNPROVEN = 0.5
 """The share of either that endpoints may take whose latest try had no answer, or one that took very long."""
 WIDEST = 16
 REMEMBERED = 5000
 
+K = TypeVar("K")
+Pool: TypeAlias = tuple[str, bool]
+"""Slots that many share: of an origin, "" for all, and whether they are for unproven endpoints only."""
+
 
 @dataclass(slots=True)
 class Usher:
-    """The lanes as they stood when a claim was made; counts what that claim admits. unproven: tries by origin."""
+    """The lanes as they stood when a claim was made; counts what that claim admits.
+
+    tries: by endpoint. taken: by pool. own: by pool and workspace.
+    """
 
     widths: Mapping[str, int]
     tries: Counter[str] = field(default_factory=Counter)
-    origins: Counter[str] = field(default_factory=Counter)
-    unproven: Counter[str] = field(default_factory=Counter)
+    taken: Counter[Pool] = field(default_factory=Counter)
+    own: Counter[tuple[Pool, str]] = field(default_factory=Counter)
 
     def fresh(self) -> Self:
-        return type(self)(self.widths, self.tries.copy(), self.origins.copy(), self.unproven.copy())
+        return type(self)(self.widths, self.tries.copy(), self.taken.copy(), self.own.copy())
 
-    def room(self, endpoint: str, origin: str) -> int:
-        width = self._width(endpoint)
-        room = min(width - self.tries[endpoint], ORIGIN_SLOTS - self.origins[origin])
-        if width > 1:
-            return room
-        unproven = int(UNPROVEN * SLOTS) - self.unproven.total(), int(UNPROVEN * ORIGIN_SLOTS) - self.unproven[origin]
-        return min(room, *unproven)
+    def room(self, endpoint: str, origin: str, workspace: str) -> int:
+        shares = (self._share(pool, size, workspace) for pool, size in self._pools(endpoint, origin))
+        return min(self._width(endpoint) - self.tries[endpoint], *shares)
 
-    def admit(self, endpoint: str, origin: str) -> None:
-        self.tries[endpoint] += 1
-        self.origins[origin] += 1
+    def admit(self, endpoint: str, origin: str, workspace: str) -> None:
+        self.count(endpoint, origin, workspace, 1)
+
+    def count(self, endpoint: str, origin: str, workspace: str, tries: int) -> None:
+        """So many more, or fewer."""
+        _add(self.tries, endpoint, tries)
+        for pool, _ in self._pools(endpoint, origin):
+            _add(self.taken, pool, tries)
+            _add(self.own, (pool, workspace), tries)
+
+    def _share(self, pool: Pool, size: int, workspace: str) -> int:
+        """Below zero once others have come to more since."""
+        own = self.own[pool, workspace]
+        left = size - self.taken[pool] + own
+        return (left + 1) // 2 - own
+
+    def _pools(self, endpoint: str, origin: str) -> Iterator[tuple[Pool, int]]:
+        """Each with its slots."""
+        yield ("", False), SLOTS
+        yield (origin, False), ORIGIN_SLOTS
         if self._width(endpoint) == 1:
-            self.unproven[origin] += 1
+            yield ("", True), int(UNPROVEN * SLOTS)
+            yield (origin, True), int(UNPROVEN * ORIGIN_SLOTS)
 
     def _width(self, endpoint: str) -> int:
         return self.widths.get(endpoint, 1)
@@ -55,28 +77,35 @@ class Lanes:
     """What this process sends, and how wide each endpoint's lane is: 1, or as many as its answers have earned it."""
 
     _widths: dict[str, int] = field(default_factory=dict)
-    _tries: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _now: Usher = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._now = Usher(self._widths)
 
     @property
     def free(self) -> int:
         """Slots of the process."""
-        return SLOTS - self._tries.total()
+        return SLOTS - self._now.tries.total()
 
     def usher(self) -> Usher:
-        usher = Usher(dict(self._widths))
-        for endpoint, origin in self._tries.elements():
-            usher.admit(endpoint, origin)
-        return usher
+        return replace(self._now.fresh(), widths=self._widths.copy())
 
-    def begin(self, endpoint: str, origin: str) -> None:
-        self._tries[endpoint, origin] += 1
+    def begin(self, endpoint: str, origin: str, workspace: str) -> None:
+        self._now.admit(endpoint, origin, workspace)
 
-    def end(self, endpoint: str, origin: str, answered: float | None) -> None:
+    def end(self, endpoint: str, origin: str, workspace: str, answered: float | None) -> None:
         """answered: after how many seconds, whatever was said; None for no answer."""
-        self._tries[endpoint, origin] -= 1
-        self._tries += Counter()  # keeps what is above zero
+        tries = self._now.tries[endpoint]
+        self._now.count(endpoint, origin, workspace, -tries)  # all of them, as the others may count otherwise now
         width = self._widths.pop(endpoint, 1)  # at the end of the dictionary: used last
         if answered is not None:
             self._widths[endpoint] = max(1, min(2 * width, WIDEST, int(WIDEST / max(answered, 1.0))))
+        self._now.count(endpoint, origin, workspace, tries - 1)
         if len(self._widths) > REMEMBERED:
-            del self._widths[next(iter(self._widths))]
+            del self._widths[next(id for id in self._widths if id not in self._now.tries)]
+
+
+def _add(counter: Counter[K], key: K, count: int) -> None:
+    counter[key] += count
+    if not counter[key]:
+        del counter[key]

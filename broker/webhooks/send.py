@@ -110,7 +110,7 @@ class Sender:
 
     def _begin(self, deliveries: Sequence[DueDelivery]) -> None:
         for delivery in deliveries:
-            self._lanes.begin(delivery.endpoint, delivery.origin)
+            self._lanes.begin(delivery.endpoint, delivery.origin, delivery.workspace)
             task = asyncio.create_task(self._deliver(delivery), name=f"delivery {delivery.id}")
             self._sending.add(task)
             task.add_done_callback(self._ended)
@@ -134,7 +134,7 @@ class Sender:
             log.warning("delivery.not_recorded", delivery=delivery.id, batch=delivery.batch)
             return
         finally:
-            self._lanes.end(delivery.endpoint, delivery.origin, answered)
+            self._lanes.end(delivery.endpoint, delivery.origin, delivery.workspace, answered)
         log.info(
             "delivery.attempted",
             delivery=delivery.id,

@@ -25,10 +25,10 @@ class Rooms:
     def fresh(self) -> Self:
         return type(self)(self.each, self.origin)
 
-    def room(self, endpoint: str, origin: str) -> int:
+    def room(self, endpoint: str, origin: str, _workspace: str) -> int:
         return min(self.each - self.admitted[endpoint], self.origin - self.admitted[origin])
 
-    def admit(self, endpoint: str, origin: str) -> None:
+    def admit(self, endpoint: str, origin: str, _workspace: str) -> None:
         self.admitted.update((endpoint, origin))
 
 

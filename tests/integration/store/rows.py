@@ -124,18 +124,19 @@ async def owe(database: Database, workspace: str, count: int = 1, *, at: str = "
 
 @dataclass
 class Rooms:
-    """An usher with so much room at every endpoint."""
+    """An usher with so much room at every endpoint, none at those of the workspaces that are `full`."""
 
     each: int = 1000
+    full: frozenset[str] = frozenset()
     admitted: Counter[str] = field(default_factory=Counter)
 
     def fresh(self) -> Rooms:
-        return Rooms(self.each)
+        return Rooms(self.each, self.full)
 
-    def room(self, endpoint: str, _origin: str) -> int:
-        return self.each - self.admitted[endpoint]
+    def room(self, endpoint: str, _origin: str, workspace: str) -> int:
+        return 0 if workspace in self.full else self.each - self.admitted[endpoint]
 
-    def admit(self, endpoint: str, _origin: str) -> None:
+    def admit(self, endpoint: str, _origin: str, _workspace: str) -> None:
         self.admitted[endpoint] += 1
 
 

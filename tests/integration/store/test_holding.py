@@ -10,10 +10,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from broker.batches import new_id
 from broker.deliveries import State
 from broker.endpoints import OPEN_MS, Call
 from broker.store.database import Database, open_database
 from broker.store.deliveries import LOOK, DueOrder, claim_deliveries
+from broker.store.workspaces import NewWorkspace, insert_workspaces
 from tests.integration.store.ended import assert_scans_no_table, plans_of
 from tests.integration.store.rows import (
     EXPIRED,
@@ -28,6 +30,11 @@ from tests.integration.store.rows import (
 )
 
 BUSY, OTHER = "b", "o"
+MANY_MORE = """
+    WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2000)
+    INSERT INTO endpoints SELECT CAST(n AS text), workspace_id, origin, place, state, reason, since, failures,
+        failing_since, recent, open_until, holding, created FROM endpoints, numbers WHERE id = :one
+"""
 
 
 async def states(database: Database) -> list[tuple[str, int, bool, bool]]:
@@ -102,6 +109,32 @@ async def test_where_slots_are_scarce_what_is_due_and_what_is_held_come_first_in
 
     turns = [await one(due_first=first) for first in (True, False, True, False)]
     assert (set(turns[::2]) <= set(due), set(turns[1::2]) <= set(held)) == (True, True)
+
+
+async def test_endpoints_have_equal_chances_where_more_is_held_than_may_go(
+    database: Database, workspace_id: str
+) -> None:
+    """Those whose ids are neighbours, too."""
+    ids = {at: set(await owe(database, workspace_id, 20, at=at)) for at in (BUSY, OTHER)}
+    for change in ("UPDATE deliveries SET endpoint = :new WHERE endpoint", "UPDATE endpoints SET id = :new WHERE id"):
+        await execute(database, f"{change} = :old", old=OTHER * 32, new="b" * 31 + "c")
+    await claim_due(database, room=0)
+    came = {due.id for _ in range(20) for due in await claim_due(database, 1)}
+    assert came & ids[BUSY]
+    assert came & ids[OTHER]
+
+
+async def test_held_deliveries_of_a_workspace_are_found_behind_any_number_of_another_s(
+    database: Database, workspace_id: str
+) -> None:
+    other = NewWorkspace(id=new_id(), name="other", secrets=b"box")
+    await database.writer.write(insert_workspaces, other)
+    await owe(database, workspace_id, at=BUSY)
+    (id,) = await owe(database, other.id, at=OTHER)
+    await claim_due(database, room=0)
+    await execute(database, MANY_MORE, one=BUSY * 32)
+    order = DueOrder(10, MINUTE, Rooms(full=frozenset({workspace_id})))
+    assert [due.id for due in (await database.writer.write(claim_deliveries, order)).deliveries] == [id]
 
 
 async def test_nothing_is_sent_while_the_breaker_is_open(database: Database, workspace_id: str) -> None:

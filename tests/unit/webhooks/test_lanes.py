@@ -4,47 +4,63 @@ from __future__ import annotations
 
 import pytest
 
-from broker.webhooks.lanes import ORIGIN_SLOTS, REMEMBERED, SLOTS, WIDEST, Lanes
+from broker.webhooks.lanes import ORIGIN_SLOTS, REMEMBERED, SLOTS, UNPROVEN, WIDEST, Lanes, Usher
+
+MINE, OTHERS = "mine", "others"
+UNPROVEN_SLOTS, UNPROVEN_ORIGIN_SLOTS = int(UNPROVEN * SLOTS), int(UNPROVEN * ORIGIN_SLOTS)
 
 
 def answer(lanes: Lanes, endpoint: str, times: int = 1, *, after: float | None = 0.1) -> None:
     """So many answers after so many seconds; None: no answer at all."""
     for _ in range(times):
-        lanes.begin(endpoint, endpoint)
-        lanes.end(endpoint, endpoint, after)
+        lanes.begin(endpoint, endpoint, MINE)
+        lanes.end(endpoint, endpoint, MINE, after)
 
 
-@pytest.mark.parametrize(("answers", "room"), [(0, 1), (1, 2), (2, 4), (3, 8), (4, WIDEST), (9, WIDEST)])
-def test_an_endpoint_has_one_try_at_first_and_twice_as_many_with_each_answer(answers: int, room: int) -> None:
+def room(lanes: Lanes | Usher, endpoint: str, origin: str | None = None, *, of: str = MINE) -> int:
+    """origin: by default the endpoint's own."""
+    usher = lanes.usher() if isinstance(lanes, Lanes) else lanes
+    return usher.room(endpoint, origin or endpoint, of)
+
+
+def begin(lanes: Lanes, count: int, name: str, origin: str | None = None, *, of: str = MINE) -> None:
+    """So many tries at as many endpoints."""
+    for number in range(count):
+        lanes.begin(f"{name}-{number}", origin or f"{name}-{number}", of)
+
+
+@pytest.mark.parametrize(("answers", "wide"), [(0, 1), (1, 2), (2, 4), (3, 8), (4, WIDEST), (9, WIDEST)])
+def test_an_endpoint_has_one_try_at_first_and_twice_as_many_with_each_answer(answers: int, wide: int) -> None:
     lanes = Lanes()
     answer(lanes, "a", answers)
-    assert lanes.usher().room("a", "a") == room
-    assert lanes.usher().room("b", "b") == 1
+    assert room(lanes, "a") == wide
+    assert room(lanes, "b") == 1
 
 
 def test_an_endpoint_that_does_not_answer_has_one_try_again() -> None:
     lanes = Lanes()
     answer(lanes, "a", 4)
     answer(lanes, "a", after=None)
-    assert lanes.usher().room("a", "a") == 1
+    assert room(lanes, "a") == 1
 
 
-@pytest.mark.parametrize(("seconds", "room"), [(1.0, 16), (1.5, 10), (3.0, 5), (5.0, 3), (8.1, 1), (19.0, 1)])
-def test_an_endpoint_whose_answers_take_long_has_the_fewer_tries(seconds: float, room: int) -> None:
+@pytest.mark.parametrize(("seconds", "wide"), [(1.0, 16), (1.5, 10), (3.0, 5), (5.0, 3), (8.1, 1), (19.0, 1)])
+def test_an_endpoint_whose_answers_take_long_has_the_fewer_tries(seconds: float, wide: int) -> None:
     lanes = Lanes()
     answer(lanes, "a", 6, after=seconds)
-    assert lanes.usher().room("a", "a") == room
+    assert room(lanes, "a") == wide
 
 
 def test_what_is_being_sent_takes_up_room_until_it_ends() -> None:
     lanes = Lanes()
     answer(lanes, "a", 2)
-    for room in (4, 3, 2, 1, 0):
-        assert (lanes.usher().room("a", "a"), lanes.free) == (room, SLOTS - 4 + room)
-        lanes.begin("a", "a")
+    for left in (4, 3, 2, 1, 0):
+        assert (room(lanes, "a"), lanes.free) == (left, SLOTS - 4 + left)
+        lanes.begin("a", "a", MINE)
     for _ in range(5):
-        lanes.end("a", "a", 0.1)
-    assert (lanes.usher().room("a", "a"), lanes.free) == (WIDEST, SLOTS)
+        lanes.end("a", "a", MINE, 0.1)
+    assert (room(lanes, "a"), lanes.free) == (WIDEST, SLOTS)
+    assert lanes.usher() == Usher({"a": WIDEST})
 
 
 def test_a_claim_counts_what_it_admits_and_a_fresh_one_does_not() -> None:
@@ -53,61 +69,109 @@ def test_a_claim_counts_what_it_admits_and_a_fresh_one_does_not() -> None:
     usher = lanes.usher()
     first = usher.fresh()
     for _ in range(4):
-        first.admit("a", "a")
-    assert (first.room("a", "a"), usher.fresh().room("a", "a")) == (0, 4)
+        first.admit("a", "a", MINE)
+    assert (room(first, "a"), room(usher.fresh(), "a")) == (0, 4)
 
 
 def test_a_claim_sees_the_lanes_as_they_stood_when_it_was_made() -> None:
     lanes = Lanes()
     usher = lanes.usher()
-    lanes.begin("a", "a")
-    assert (usher.room("a", "a"), lanes.usher().room("a", "a")) == (1, 0)
+    answer(lanes, "a", 2)
+    lanes.begin("a", "a", MINE)
+    assert (room(usher, "a"), room(lanes, "a")) == (1, 3)
 
 
 def test_endpoints_of_one_origin_share_its_slots() -> None:
     lanes = Lanes()
-    for number in range(ORIGIN_SLOTS):
-        answer(lanes, f"good-{number}")
-        answer(lanes, "another")
-    usher = lanes.usher()
-    for number in range(ORIGIN_SLOTS):
-        assert usher.room(f"good-{number}", "origin") == min(2, ORIGIN_SLOTS - number)
-        usher.admit(f"good-{number}", "origin")
-    assert usher.room("another", "origin") == 0
-    assert usher.room("another", "elsewhere") == WIDEST
+    answer(lanes, "another")
+    begin(lanes, ORIGIN_SLOTS - 1, "busy", "origin", of=OTHERS)
+    assert room(lanes, "another", "origin") == 1
+    begin(lanes, 1, "more", "origin", of=OTHERS)
+    assert (room(lanes, "another", "origin"), room(lanes, "another", "elsewhere")) == (0, 2)
 
 
 def test_endpoints_that_have_not_answered_share_half_of_their_origin_s_slots() -> None:
     lanes = Lanes()
     answer(lanes, "good", 2)
-    for number in range(ORIGIN_SLOTS // 2 - 1):
-        lanes.begin(f"hangs-{number}", "origin")
+    begin(lanes, UNPROVEN_ORIGIN_SLOTS - 1, "hangs", "origin", of=OTHERS)
     usher = lanes.usher()
-    assert usher.room("new", "origin") == 1
-    usher.admit("new", "origin")
-    assert (usher.room("newer", "origin"), usher.room("newer", "elsewhere")) == (0, 1)
-    assert usher.room("good", "origin") == 4
+    assert room(usher, "new", "origin") == 1
+    usher.admit("new", "origin", MINE)
+    assert (room(usher, "newer", "origin"), room(usher, "newer", "elsewhere")) == (0, 1)
+    assert room(usher, "good", "origin") == 4
 
 
 def test_endpoints_that_have_not_answered_share_half_of_the_slots() -> None:
     lanes = Lanes()
     answer(lanes, "good")
-    for number in range(SLOTS // 2 - 1):
-        lanes.begin(f"hangs-{number}", f"o{number}")
+    begin(lanes, UNPROVEN_SLOTS - 1, "hangs", of=OTHERS)
     usher = lanes.usher()
-    assert usher.room("new", "new") == 1
-    usher.admit("new", "new")
-    assert usher.room("newer", "newer") == 0
-    assert usher.room("good", "good") == 2
+    assert room(usher, "new") == 1
+    usher.admit("new", "new", MINE)
+    assert room(usher, "newer") == 0
+    assert room(usher, "good") == 2
+
+
+def test_a_workspace_s_endpoints_that_have_not_answered_take_half_of_what_the_others_leave() -> None:
+    lanes = Lanes()
+    begin(lanes, UNPROVEN_SLOTS // 2 - 1, "hangs")
+    assert room(lanes, "new") == 1
+    begin(lanes, 1, "last")
+    assert (room(lanes, "new"), room(lanes, "new", of=OTHERS)) == (0, 1)
+    begin(lanes, UNPROVEN_SLOTS // 4, "another", of=OTHERS)
+    assert (room(lanes, "newer", of=OTHERS), room(lanes, "newer", of="third")) == (0, 1)
+
+
+def test_a_workspace_s_endpoints_at_an_origin_take_half_of_what_the_others_leave_there() -> None:
+    lanes = Lanes()
+    begin(lanes, UNPROVEN_ORIGIN_SLOTS // 2, "hangs", "origin")
+    assert (room(lanes, "new", "origin"), room(lanes, "new", "elsewhere")) == (0, 1)
+    assert room(lanes, "new", "origin", of=OTHERS) == 1
+
+
+def test_a_workspace_with_many_endpoints_that_answer_slowly_takes_half_of_what_the_others_leave() -> None:
+    lanes = Lanes()
+    for number in range(SLOTS // 4):
+        answer(lanes, f"slow-{number}", after=7.9)
+        for _ in range(2):
+            assert room(lanes, f"slow-{number}") > 0
+            lanes.begin(f"slow-{number}", f"slow-{number}", MINE)
+    answer(lanes, "quick")
+    assert (room(lanes, "quick"), room(lanes, "quick", of=OTHERS)) == (0, 2)
+    assert lanes.free == SLOTS // 2
+
+
+def test_a_workspace_gets_no_more_while_it_has_more_than_the_others_leave_it_by_now() -> None:
+    lanes = Lanes()
+    answer(lanes, "good", 4)
+    begin(lanes, UNPROVEN_SLOTS // 2, "hangs")
+    begin(lanes, 10, "another", of=OTHERS)
+    lanes.end("hangs-0", "hangs-0", MINE, None)
+    assert (room(lanes, "new"), room(lanes, "new", of=OTHERS), room(lanes, "good")) == (-4, 1, WIDEST)
+
+
+def test_one_workspace_more_finds_room_until_all_is_taken() -> None:
+    lanes = Lanes()
+    shares = []
+    for hog in "abcdefghi":
+        before = lanes.free
+        for number in range(UNPROVEN_SLOTS):
+            if room(lanes, f"{hog}-{number}", of=hog) > 0:
+                begin(lanes, 1, f"{hog}-{number}", f"{hog}-{number}", of=hog)
+        shares.append(before - lanes.free)
+    assert shares == [128, 64, 32, 16, 8, 4, 2, 1, 1]
 
 
 def test_one_that_has_lost_its_trust_is_counted_with_them() -> None:
     lanes = Lanes()
     answer(lanes, "bad", 3)
     for _ in range(8):
-        lanes.begin("bad", "bad")
-    lanes.end("bad", "bad", None)
-    assert lanes.usher().unproven == {"bad": 7}
+        lanes.begin("bad", "bad", MINE)
+    assert lanes.usher().taken["", True] == 0
+    lanes.end("bad", "bad", MINE, None)
+    assert lanes.usher().taken["", True] == 7
+    lanes.end("bad", "bad", MINE, 0.1)
+    assert lanes.usher().taken["", True] == 0
 
 
 def test_the_endpoints_used_last_are_remembered() -> None:
@@ -116,5 +180,15 @@ def test_the_endpoints_used_last_are_remembered() -> None:
         answer(lanes, str(number))
     answer(lanes, "0")
     answer(lanes, "one more")
-    usher = lanes.usher()
-    assert [usher.room(name, name) for name in ("0", "1", "2", "one more")] == [4, 1, 2, 2]
+    assert [room(lanes, name) for name in ("0", "1", "2", "one more")] == [4, 1, 2, 2]
+
+
+def test_an_endpoint_in_use_is_remembered_however_long_it_has_not_ended_a_try() -> None:
+    lanes = Lanes()
+    answer(lanes, "busy", 2)
+    lanes.begin("busy", "busy", MINE)
+    for number in range(REMEMBERED):
+        answer(lanes, str(number))
+    lanes.end("busy", "busy", MINE, 0.1)
+    assert (room(lanes, "busy"), room(lanes, "0")) == (8, 1)
+    assert lanes.free == SLOTS

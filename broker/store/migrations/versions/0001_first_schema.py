@@ -212,7 +212,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_endpoints_holding",
         "endpoints",
-        ["id"],
+        ["workspace_id", "id"],
         unique=False,
         sqlite_where=sa.text("holding = true"),
         postgresql_where=sa.text("holding = true"),
