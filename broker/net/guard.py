@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 100
 KEEPALIVE_SECONDS = 5.0
+KEPT_ALIVE = 64
+"""With more connections than that, none stays open unused: httpcore compares each of those with all, at every request."""
 
 # A class comes before the classes it derives from.
 _HTTPX_ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
@@ -80,6 +82,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             ssl_context=ssl_context,
             network_backend=self._backend,
             max_connections=connections,
+            max_keepalive_connections=KEPT_ALIVE,
             keepalive_expiry=KEEPALIVE_SECONDS,
         )
 
