@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 100
 KEEPALIVE_SECONDS = 5.0
 KEPT_ALIVE = 64
-"""With more connections than that, none stays open unused: httpcore compares each of those with all, at every request."""
+"""With more connections than that, none stays open unused: httpcore goes over all for each of those, a request."""
 
 # A class comes before the classes it derives from.
 _HTTPX_ERRORS: dict[type[Exception], type[httpx.TransportError]] = {

@@ -158,14 +158,14 @@ class _Claim:
             elif len(self._go) == self._order.limit:
                 return True
             else:
-                self._admit(row.id, row.endpoint, row.origin or "", row.workspace_id)
+                self._admit(row.id, row.endpoint, row.origin, row.workspace_id)
         return len(rows) == LOOK
 
     def _may_go(self, row: Any) -> bool:
         """An open breaker stops all tries but those that a person asked for."""
         if row.open_until is not None and not row.manual:
             return False
-        return self._usher.room(row.endpoint, row.origin or "", row.workspace_id) > 0
+        return self._usher.room(row.endpoint, row.origin, row.workspace_id) > 0
 
     def _admit(self, id: str, endpoint: str, origin: str, workspace: str) -> None:
         self._usher.admit(endpoint, origin, workspace)
@@ -211,7 +211,7 @@ _DUE = (
         *(_deliveries.c.id, _deliveries.c.workspace_id, _deliveries.c.endpoint, _deliveries.c.manual),
         *(_endpoints.c.origin, _endpoints.c.state.label("health"), _endpoints.c.open_until),
     )
-    .join(_endpoints, _endpoints.c.id == _deliveries.c.endpoint, isouter=True)
+    .join(_endpoints, _endpoints.c.id == _deliveries.c.endpoint)
     .where(_deliveries.c.due <= bindparam("now", type_=BigInteger), OWED)
     .order_by(_deliveries.c.due, _deliveries.c.id)
     .limit(bindparam("limit"))
@@ -236,7 +236,7 @@ _HOLDING = (
     )
     .order_by(_endpoints.c.id)
     .limit(bindparam("limit"))
-    .with_for_update(skip_locked=True)
+    .with_for_update(key_share=True, skip_locked=True)  # a delivery may be born there meanwhile
 )
 _HOLDING_FROM = _HOLDING.where(_endpoints.c.id >= bindparam("point"))
 _HOLDING_BEFORE = _HOLDING.where(_endpoints.c.id < bindparam("point"))
@@ -247,7 +247,7 @@ _HELD = (
     .limit(bindparam("limit"))
     .with_for_update()  # waits, as one that is skipped would be forgotten when `holding` is taken back
 )
-_LOCK = select(_endpoints.c.id).with_for_update(skip_locked=True)  # two claims may want each other's
+_LOCK = select(_endpoints.c.id).with_for_update(key_share=True, skip_locked=True)  # two claims may want each other's
 _HOLDS = update(_endpoints).values(holding=True)
 _EMPTIED = update(_endpoints).values(holding=False)
 _PROBE = update(_endpoints).values(open_until=bindparam("until", type_=BigInteger))

@@ -28,9 +28,9 @@ class Change:
 
 
 def insert_endpoints(connection: Connection, endpoints: Collection[Endpoint]) -> None:
-    """Write down those that are new, as healthy."""
+    """Write down those that are new, as healthy. None of them is forgotten before this transaction ends."""
     wanted = {endpoint.id: endpoint for endpoint in endpoints}
-    known = set(connection.scalars(select(_endpoints.c.id).where(_endpoints.c.id.in_(wanted))))
+    known = set(connection.scalars(_KEEP.where(_endpoints.c.id.in_(wanted))))
     new = [wanted[id] for id in sorted(wanted.keys() - known)]
     if not new:
         return
@@ -111,7 +111,7 @@ def condition_of(row: Row[Any]) -> Condition:
 
 def _rows(connection: Connection, ids: Collection[str], *, lock: bool) -> Mapping[str, Row[Any]]:
     statement = select(_endpoints).where(_endpoints.c.id.in_(ids)).order_by(_endpoints.c.id)
-    return {row.id: row for row in connection.execute(statement.with_for_update() if lock else statement)}
+    return {row.id: row for row in connection.execute(statement.with_for_update(key_share=True) if lock else statement)}
 
 
 def _values(condition: Condition) -> dict[str, Any]:
@@ -126,6 +126,7 @@ def _values(condition: Condition) -> dict[str, Any]:
     }
 
 
+_KEEP = select(_endpoints.c.id).order_by(_endpoints.c.id).with_for_update(read=True, key_share=True)
 _JUDGE = (
     update(_endpoints)
     .where(_endpoints.c.id == bindparam("endpoint"))

@@ -304,7 +304,7 @@ class DeliveryRow(SQLModel, table=True):
     batch_id: str | None = Field(default=None, foreign_key="batches.id", sa_type=Id)
     run: int
     event: str = Field(sa_type=Text)
-    endpoint: str = Field(sa_type=Text)
+    endpoint: str = Field(foreign_key="endpoints.id", sa_type=Text)
     target: bytes = Field(sa_type=LargeBinary)
     body: bytes = Field(sa_type=LargeBinary)
     state: str = Field(sa_type=Text)

@@ -45,8 +45,14 @@ async def unused_endpoints(
 
 
 def forget_endpoints(connection: Connection, orders: Sequence[Sequence[str]]) -> list[int]:
-    """Forget endpoints unless a delivery goes there after all; how many."""
-    return [connection.execute(_FORGET.where(_endpoints.c.id.in_(ids))).rowcount for ids in orders]
+    """Forget endpoints unless a delivery goes there after all, or is being born; how many."""
+    return [_forget(connection, ids) for ids in orders]
+
+
+def _forget(connection: Connection, ids: Sequence[str]) -> int:
+    """Lock, then look: a delivery that was born meanwhile shows."""
+    mine = list(connection.scalars(_LOCK.where(_endpoints.c.id.in_(ids))))
+    return connection.execute(_FORGET.where(_endpoints.c.id.in_(mine))).rowcount
 
 
 _TOLD = (
@@ -72,4 +78,5 @@ _OLD = (
     .order_by(_endpoints.c.id)
     .limit(bindparam("limit"))
 )
+_LOCK = select(_endpoints.c.id).with_for_update(skip_locked=True)
 _FORGET = delete(_endpoints).where(_unused, _endpoints.c.state != literal(Health.DISABLED.value))

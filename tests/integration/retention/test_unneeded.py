@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from broker.batches import new_id
 from broker.deliveries import NewDelivery
 from broker.media.blobs import open_blobs
-from broker.store.database import Database
+from broker.store.database import Database, open_database
 from broker.store.deliveries import insert_deliveries
+from broker.store.group import Operation
 from broker.store.unneeded import forget_endpoints
 from broker.work.retention import CHUNK, Retention
 from tests.integration.running import Broker, StartWorker
 from tests.integration.store.rows import claim_due, endpoint, execute, owe, select
 
+T = TypeVar("T")
+R = TypeVar("R")
 DAY = 24 * 3600 * 1000
 KEPT_DAYS = 4
 
@@ -80,6 +88,47 @@ async def test_many_endpoints_are_walked_in_steps(database: Database, workspace_
         await execute(database, copy, id=f"{number:032}", age=5 * DAY, one="e" * 32)
     assert await retention.forget_endpoints() == 2 * CHUNK + 5
     assert await select(database, "SELECT id FROM endpoints") == [("e" * 32,)]
+
+
+def slowly(operation: Operation[T, R], done: Callable[[], object]) -> Operation[T, R]:
+    """An operation whose transaction stays open for a while after it has done everything."""
+
+    def run(connection: Connection, items: Sequence[T]) -> Sequence[R]:
+        results = operation(connection, items)
+        done()
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_sleep(0.3)"))
+        else:
+            time.sleep(0.3)
+        return results
+
+    return run
+
+
+@pytest.mark.parametrize("forgotten_first", [True, False])
+async def test_an_endpoint_to_which_a_delivery_is_born_as_it_is_forgotten_is_there(
+    database_url: str, tmp_path: Path, database: Database, workspace_id: str, *, forgotten_first: bool
+) -> None:
+    """Whichever transaction begins first, it has done its work, but is not committed when the other one comes."""
+    await told(database, workspace_id, 1, 5, "delivered")
+    for statement in ("DELETE FROM attempts", "DELETE FROM deliveries"):
+        await execute(database, statement)
+    begun = asyncio.Event()
+    done = partial(asyncio.get_running_loop().call_soon_threadsafe, begun.set)
+    born = NewDelivery(new_id(), None, workspace_id, 1, "born", endpoint(workspace_id, "o"), b"box", b"{}")
+    async with aclosing(open_database(database_url, tmp_path)) as other:
+        if forgotten_first:
+            forgetting = asyncio.create_task(other.writer.write(slowly(forget_endpoints, done), [born.endpoint.id]))
+            await begun.wait()
+            await database.writer.write(tell, born)
+            assert await forgetting == 1
+        else:
+            birth = asyncio.create_task(other.writer.write(slowly(tell, done), born))
+            await begun.wait()
+            assert await database.writer.write(forget_endpoints, [born.endpoint.id]) == 0
+            await birth
+    joined = "SELECT event FROM deliveries JOIN endpoints ON endpoints.id = endpoint"
+    assert await select(database, joined) == [("born",)]
 
 
 async def test_a_worker_forgets_both(broker: Broker, start_worker: StartWorker) -> None:

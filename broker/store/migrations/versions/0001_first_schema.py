@@ -243,6 +243,7 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("due IS NULL OR held IS NULL", name=op.f("ck_deliveries_held")),
         sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_deliveries_batch_id")),
+        sa.ForeignKeyConstraint(["endpoint"], ["endpoints.id"], name=op.f("fk_deliveries_endpoint")),
         sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_deliveries_workspace_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
         sa.UniqueConstraint("batch_id", "run", "event", name=op.f("uq_deliveries_batch_id_run_event")),
