@@ -6,15 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
+from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 
 from broker.endpoints import LEAST_CALLS
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
-from broker.webhooks.lanes import WIDEST
+from broker.webhooks.lanes import ORIGIN_SLOTS, UNPROVEN, WIDEST
+from broker.webhooks.send import LOOK_SECONDS
 from tests.integration.net.servers import reply, stall
 from tests.integration.net.tcp import listening
+from tests.integration.owed import owe
 from tests.integration.receiver import Receiver, read_post
 from tests.integration.running import Broker, StartWorker, Worker, in_base64, photograph, until
 
@@ -60,13 +65,77 @@ async def test_an_endpoint_that_hangs_is_sent_one_at_a_time_and_delays_no_other(
     assert len(hanging.posts) == 1
 
 
+async def tried(broker: Broker, count: int) -> Sequence[Row[Any]]:
+    """So many tries, in the order in which they began, once all of them have ended."""
+    ended = select(_attempts).where(_attempts.c.duration_ms.is_not(None)).order_by(_attempts.c.started)
+
+    async def so_many() -> Sequence[Row[Any]] | None:
+        rows = await broker.store.rows(ended)
+        return rows if len(rows) >= count else None
+
+    return await until(so_many)
+
+
 async def test_an_endpoint_that_hung_has_its_turn_again_and_again(
     broker: Broker, start_worker: StartWorker, hanging: Receiver
 ) -> None:
     await start_worker(webhook_timeout=0.2, webhook_schedule=("0", "6000"))
-    await announce(broker, *[hanging.url()] * 4)
-    await hanging.posted(4)
-    assert len({post.headers["webhook-id"] for post in hanging.posts}) == 4
+    await owe(broker, 4, url=hanging.url())
+    assert len({row.delivery_id for row in await tried(broker, 4)}) == 4
+
+
+async def test_an_endpoint_that_does_not_answer_any_more_is_sent_one_at_a_time_again(
+    broker: Broker, start_worker: StartWorker, receiver: Receiver
+) -> None:
+    receiver.answers = [reply(200), reply(200), stall]
+    await start_worker(webhook_timeout=0.5, webhook_schedule=("0", "6000"))
+    await owe(broker, 2, url=receiver.url())
+    await tried(broker, 2)
+    await owe(broker, 3, url=receiver.url())
+    await tried(broker, 5)
+    await owe(broker, 2, url=receiver.url())
+    *_, one, other = await tried(broker, 7)
+    assert other.started - one.started > 250
+
+
+async def test_the_end_of_a_try_makes_room_for_the_next_one_at_once(
+    broker: Broker, worker: Worker, receiver: Receiver
+) -> None:
+    """Nobody answers, so there is one at a time; whoever had to look for it would begin one a second."""
+    receiver.answers = [hang_up]
+    await owe(broker, 4, url=receiver.url())
+    started = [row.started for row in await tried(broker, 8)]
+    pauses = [later - earlier for earlier, later in pairwise(started)]
+    assert median(pauses) < LOOK_SECONDS * 1000 / 2
+
+
+async def test_new_endpoints_of_one_origin_share_its_slots_and_leave_some_to_another_workspace_s(
+    broker: Broker, start_worker: StartWorker, receiver: Receiver
+) -> None:
+    counting = receiver.on_post = Counting()
+    share = int(UNPROVEN * ORIGIN_SLOTS) // 2
+    other = await broker.store.tenant("other")
+    await start_worker(webhook_timeout=60)
+    await asyncio.gather(*(owe(broker, url=receiver.url(f"/{number}")) for number in range(share + 3)))
+
+    async def held() -> bool:
+        return len(await broker.store.rows(select(_deliveries.c.id).where(_deliveries.c.held.is_not(None)))) == 3
+
+    await until(held)
+    await owe(broker, url=receiver.url("/another"), workspace=other.workspace)
+
+    async def full() -> bool:
+        return counting.now == share + 1
+
+    await until(full)
+    assert "/another" in {post.target for post in receiver.posts}
+    counting.gate.set()
+    await receiver.posted(share + 4)
+    assert counting.most <= share + 1
+
+
+async def hang_up(_: asyncio.StreamWriter) -> None:
+    """Say nothing."""
 
 
 @dataclass
