@@ -6,7 +6,7 @@ import asyncio
 from contextlib import contextmanager
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpcore
 import httpx
@@ -170,7 +170,17 @@ class _Body(httpx.AsyncByteStream):
                 yield part
 
     async def aclose(self) -> None:
+        stream = self._answer.extensions["network_stream"]
+        if isinstance(stream, GuardedStream) and _read_beyond(self._answer):
+            stream.spoil()
         await self._answer.aclose()
+
+
+def _read_beyond(answer: httpcore.Response) -> bool:
+    """Whether httpcore holds more than this answer. It tells nobody, and would begin the next one with it."""
+    pooled: Any = answer.stream
+    trailing, _ = pooled._stream._connection._h11_state.trailing_data
+    return bool(trailing)
 
 
 @contextmanager

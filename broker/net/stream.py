@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import ssl
+from typing import Any
 
 import httpcore
-
-if TYPE_CHECKING:
-    import ssl
 
 HEAD_BYTES = 128 * 1024
 """What may come before the body. h11 bounds one head to 100 kB, but not how many interim ones, as 103, precede it."""
 
 
 class GuardedStream(httpcore.AsyncNetworkStream):
-    """A stream of httpcore's whose reads fail, from each write to `head_ended`, after HEAD_BYTES."""
+    """A stream of httpcore's whose reads fail, from each write to `head_ended`, after HEAD_BYTES.
+
+    It is used for no other request once more has come than the answer, which would be taken for that one's.
+    """
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
+        self._tls: ssl.SSLObject | None = inner.get_extra_info("ssl_object")
         self._head_left: int | None = None
+        self._spoilt = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._head_left is not None and self._head_left <= 0:
@@ -36,6 +39,10 @@ class GuardedStream(httpcore.AsyncNetworkStream):
         """What comes from now on is body, whose length is its reader's affair."""
         self._head_left = None
 
+    def spoil(self) -> None:
+        """More was read than the answer."""
+        self._spoilt = True
+
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
@@ -49,4 +56,20 @@ class GuardedStream(httpcore.AsyncNetworkStream):
         await self._inner.aclose()
 
     def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
+        found = self._inner.get_extra_info(info)
+        if info == "is_readable":  # asked before a connection is used again, which the end of it and all data forbid
+            return self._spoilt or found or _holds_data(self._tls)
+        return found
+
+
+def _holds_data(tls: ssl.SSLObject | None) -> bool:
+    """Whether there is some that has left the socket already. It is lost by this, as the connection is of no use."""
+    if tls is None:
+        return False
+    try:
+        tls.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        return True
+    return True
