@@ -1,4 +1,4 @@
-"""A connection on which more came than the answer is not used again: that would be taken for the next one's answer."""
+"""Which connections are used again: a few, and none on which more came than the answer, which the next one would get."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from broker.net.guard import guarded_client
+from broker.net.guard import KEPT_ALIVE, guarded_client
 from tests.integration.net.authority import Authority
 from tests.integration.net.servers import reply
 from tests.integration.trap import Trap
@@ -57,3 +57,28 @@ async def test_an_answer_that_nobody_asked_for_is_not_the_next_one_s(
         await client.aclose()
         await trap.left()
     assert (answers, trap.connections) == ([b"asked"] * 3, 2)
+
+
+async def test_no_more_connections_than_a_few_stay_open_unused(only_site: Policy) -> None:
+    """Each costs every other request some of the process's time."""
+    waiting = 0
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal waiting
+        waiting += 1
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(ANSWER)
+        finally:
+            waiting -= 1
+
+    async with (
+        Trap(answers).listen() as trap,
+        guarded_client(only_site, resolver=lambda host, port: ["127.0.0.1"], connections=KEPT_ALIVE * 2) as client,
+    ):
+        for number in range(KEPT_ALIVE + 5):
+            await client.get(trap.url(f"{number}.test"))
+        async with asyncio.timeout(20):
+            while waiting > KEPT_ALIVE:
+                await asyncio.sleep(0.01)
+        assert waiting > KEPT_ALIVE / 2
