@@ -1,4 +1,4 @@
-"""Which connections are used again: a few, and none on which more came than the answer, which the next one would get."""
+"""Which connections are used again: a few, and none on which more came than the answer, lest the next one get it."""
 
 from __future__ import annotations
 
