@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from broker.batches import Outcome, Status
+from broker.deliveries import State
 from tests.torture.evidence import Evidence
 from tests.torture.history import Line
 from tests.torture.violations import Violation, Word
@@ -30,6 +31,8 @@ def check_history(evidence: Evidence) -> Iterator[Violation]:
             yield from _check_move(line)
         elif line.what == "result":
             yield from _check_result(line)
+        elif line.what == "sending":
+            yield from _check_sending(line)
         elif line.status != DONE:
             yield Violation(Word.ILLEGAL_MOVE, line.batch, f"an event was stored while it was {line.status}")
 
@@ -53,6 +56,13 @@ def _check_move(line: Line) -> Iterator[Violation]:
     if line.run != (line.old_run or 0) + ((line.old_status, line.status) == (DONE, CREATED)):
         yield Violation(Word.ILLEGAL_MOVE, line.batch, told)
     if not _lease_fits(line):
+        yield Violation(Word.ILLEGAL_MOVE, line.batch, told)
+
+
+def _check_sending(line: Line) -> Iterator[Violation]:
+    """What became of a delivery stays: nobody here asks for a replay."""
+    if line.old_status != State.PENDING and line.status != line.old_status:
+        told = f"the delivery of run {line.run}: {line.old_status} -> {line.status}"
         yield Violation(Word.ILLEGAL_MOVE, line.batch, told)
 
 

@@ -10,16 +10,15 @@ from itertools import pairwise
 
 from broker.batches import Status
 from broker.deliveries import EVENT_DONE, State
-from broker.webhooks.send import LEASE_MARGIN
 from tests.torture.check_results import check_shown
 from tests.torture.customer import Arrival
 from tests.torture.evidence import DeliverySeen, Evidence
-from tests.torture.fleet import WEBHOOK_TIMEOUT
+from tests.torture.plan import DELIVERY_LEASE_SECONDS
 from tests.torture.violations import Violation, Word
 
 RECORD_MS = 3_000
 """The most that may pass from the arrival of a copy until it is recorded, while nothing is broken."""
-DELIVERY_LEASE_MS = int((WEBHOOK_TIMEOUT + LEASE_MARGIN) * 1000)
+DELIVERY_LEASE_MS = int(DELIVERY_LEASE_SECONDS * 1000)
 
 
 def check_events(evidence: Evidence) -> Iterator[Violation]:

@@ -20,7 +20,8 @@ from tests.integration.net.servers import reply
 from tests.integration.net.tcp import listening
 from tests.integration.receiver import Post, read_post
 from tests.torture.content import picture
-from tests.torture.fleet import WEBHOOK_TIMEOUT, Slot
+from tests.torture.fleet import Slot
+from tests.torture.plan import WEBHOOK_TIMEOUT
 from tests.torture.senders import sender_of
 
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)

@@ -55,7 +55,7 @@ class Driver:
                 await _kill(_one(self.fleet.workers, fault), fault.lasts)
             case Kind.WEB_KILLED:
                 await _kill(_one(self.fleet.webs, fault), fault.lasts)
-            case Kind.WORKER_STOPPED:
+            case Kind.WORKER_STOPPED | Kind.WORKER_FROZEN:
                 stopped = await _suspend(_one(self.fleet.workers, fault), fault.lasts)
             case Kind.ROLLING_RESTART:
                 await self._restart_all()

@@ -17,12 +17,11 @@ from broker.media.blobs import BLOBS_FOLDER
 from broker.queue.embedded import EmbeddedValkey
 from tests.acceptance.fleet import Fleet, url_of
 from tests.acceptance.processes import Commands, Running
-from tests.torture.plan import LEASE_SECONDS
+from tests.torture.plan import LEASE_SECONDS, WEBHOOK_TIMEOUT
 
 PLUGIN = Path(__file__).with_name("plugin")
 PIPED = (sys.executable, "-I", "-S", str(Path(__file__).with_name("piped.py")))
 LOOK_SECONDS = 0.1
-WEBHOOK_TIMEOUT = 1.5
 SETTINGS = {
     "BROKER_ALLOW_NETWORKS": "127.0.0.0/8",
     "BROKER_LEASE_SECONDS": f"{LEASE_SECONDS:g}",

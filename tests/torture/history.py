@@ -51,15 +51,21 @@ _EVENTS = {
         "'delivery', NEW.batch_id, NULL, NEW.run, NULL, (SELECT lease_seq FROM batches WHERE id = NEW.batch_id), NULL,"
         " (SELECT status FROM batches WHERE id = NEW.batch_id), NULL, NULL, NULL, NULL, NULL, NULL",
     ),
+    "sent": (
+        "AFTER UPDATE OF state ON deliveries",
+        "'sending', NEW.batch_id, NULL, NEW.run, NEW.lease_seq, NULL, OLD.state, NEW.state, OLD.run, OLD.lease_seq,"
+        " NULL, NULL, NULL, NULL",
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Line:
-    """One change. what: batch | result | delivery. seq: the batch's lease_seq after it, or the result's own.
+    """One change. what: batch | result | delivery | sending. seq: the batch's lease_seq after it, or the result's own.
 
     batch_seq, status: the batch's when a result or delivery was stored. old_*: before it. owner: of the lease, or of
     the one that the change ended, whoever made the change. outcome: of a batch that is DONE. at: ms since 1970.
+    Of `sending`, which is what becomes of a delivery: its states and its own lease_seq.
     """
 
     what: str

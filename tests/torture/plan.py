@@ -6,7 +6,11 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
+from broker.webhooks.send import LEASE_MARGIN
+
 LEASE_SECONDS = 2.0
+WEBHOOK_TIMEOUT = 1.5
+DELIVERY_LEASE_SECONDS = WEBHOOK_TIMEOUT + LEASE_MARGIN
 
 
 class Kind(StrEnum):
@@ -14,6 +18,7 @@ class Kind(StrEnum):
 
     WORKER_KILLED = "kill -9 of a worker"
     WORKER_STOPPED = "SIGSTOP of a worker for two leases"
+    WORKER_FROZEN = "SIGSTOP of a worker for longer than a delivery's lease"
     WEB_KILLED = "kill -9 of web"
     VALKEY_KILLED = "kill -9 of Valkey"
     VALKEY_EMPTIED = "FLUSHALL"
@@ -36,6 +41,7 @@ COMMON = tuple(kind for kind in Kind if not kind.name.startswith("DATABASE_"))
 LASTS: dict[Kind, tuple[float, float]] = {
     Kind.WORKER_KILLED: (0.0, 3.0),
     Kind.WORKER_STOPPED: (2 * LEASE_SECONDS, 2 * LEASE_SECONDS),
+    Kind.WORKER_FROZEN: (DELIVERY_LEASE_SECONDS + 0.5, DELIVERY_LEASE_SECONDS + 2.5),
     Kind.WEB_KILLED: (0.0, 2.0),
     Kind.VALKEY_KILLED: (0.5, 3.0),
     Kind.DISK_FULL: (1.0, 3.0),

@@ -86,6 +86,7 @@ def sound(tmp_path: Path) -> Evidence:
             STORE,
             END,
             line("delivery", "DONE"),
+            line("sending", State.DELIVERED, old_status=State.PENDING),
         ],
         arrivals=[arrival(3000)],
         details={ID: {"response": {"records": shown()}}},
@@ -153,6 +154,7 @@ SPOILT: list[tuple[Word, Spoil]] = [
     (Word.ILLEGAL_MOVE, with_line(END, outcome="cancelled")),
     (Word.ILLEGAL_MOVE, with_line(END, outcome="cancelled", seq=3)),
     (Word.ILLEGAL_MOVE, with_line(line("delivery", "PROCESSING"))),
+    (Word.ILLEGAL_MOVE, with_line(line("sending", State.PENDING, old_status=State.DELIVERED))),
     (Word.EXIT_STATUS, with_exit(1, asked=False)),
     (Word.EXIT_STATUS, with_exit(-15, asked=True)),
 ]
