@@ -44,10 +44,16 @@ class Taking:
 
 
 @pytest.fixture
-async def take(database: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Taking]:
+def turn_seconds() -> float:
+    """How long batches that need care have their turn; in this short a time, one of them."""
+    return 0.0
+
+
+@pytest.fixture
+async def take(database: Database, database_url: str, tmp_path: Path, turn_seconds: float) -> AsyncIterator[Taking]:
     heartbeat = Heartbeat(partial(open_session, database_url, tmp_path), "worker", LEASE)
     await heartbeat.start()
-    yield Taking(Claims(database, heartbeat, "worker", LEASE), heartbeat)
+    yield Taking(Claims(database, heartbeat, "worker", LEASE, turn_seconds), heartbeat)
     await heartbeat.aclose()
 
 
@@ -80,7 +86,12 @@ async def test_a_worker_that_runs_something_takes_none_beside_it_and_waits_to_be
 
 
 @pytest.mark.parametrize(
-    ("crashed", "fresh", "turns"), [(2, 1, "careful fresh careful"), (2, 3, "careful fresh careful fresh fresh")]
+    ("turn_seconds", "crashed", "fresh", "turns"),
+    [
+        (0, 2, 1, "careful fresh careful"),
+        (0, 2, 3, "careful fresh careful fresh fresh"),
+        (600, 2, 1, "careful careful fresh"),
+    ],
 )
 async def test_batches_that_took_a_worker_down_take_turns_with_all_others(
     database: Database, workspace_id: str, take: Taking, crashed: int, fresh: int, turns: str
