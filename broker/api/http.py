@@ -51,7 +51,11 @@ class _Resource:
         endpoint = self.methods.get("GET" if request.method == "HEAD" else request.method)
         if endpoint is None:
             raise MethodNotAllowed(request.method, [*self.methods, *(["HEAD"] if "GET" in self.methods else [])])
-        response = await endpoint(request)
+        try:
+            response = await endpoint(request)
+        except asyncio.CancelledError as stopped:
+            # This is how a process that stops ends what outlasts its grace; uvicorn would answer it with a bare 500.
+            raise Unavailable(retry_after=1) from stopped
         await response(scope, receive, send)
 
 

@@ -25,7 +25,7 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
 @pytest.fixture
 def sleepy_commands(commands: Commands) -> Commands:
     """The same, with the type `sleepy` installed."""
-    return commands.with_environment(PYTHONPATH=str(PLUGINS))
+    return commands.with_packages(PLUGINS)
 
 
 @pytest.fixture(scope="session")

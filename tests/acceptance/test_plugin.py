@@ -13,7 +13,7 @@ from tests.acceptance.processes import Commands
 
 
 def test_its_type_runs_and_its_output_and_parameters_are_there(commands: Commands, plugin_path: Path) -> None:
-    up = start_up(commands.with_environment(PYTHONPATH=str(plugin_path)))
+    up = start_up(commands.with_packages(plugin_path))
     records = [{"_base64": as_base64(PHOTOGRAPHS / "coffee.jpg"), "sku": "C-17"}, {"_base64": as_base64(PICTURE)}]
     id = up.api.submit(records, type="thumbnailer", size=200, fit="cover")
     large, small = up.api.done(id)

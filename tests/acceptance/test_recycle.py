@@ -19,7 +19,7 @@ RECYCLED = 75
 @pytest.fixture
 def slow_commands(commands: Commands) -> Commands:
     """Commands with the types of `tests/slow_types` installed."""
-    return commands.with_environment(PYTHONPATH=str(SLOW_TYPES))
+    return commands.with_packages(SLOW_TYPES)
 
 
 @pytest.fixture

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import socket
+from http.client import HTTPResponse
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.acceptance.broker import Api, start_up
+from broker.errors import Unavailable
+from tests.acceptance.broker import ROOT, Api, start_up
 from tests.acceptance.fleet import Fleet
 from tests.acceptance.nap import Nap
-from tests.acceptance.processes import Commands, Running, until
+from tests.acceptance.processes import SECONDS, Commands, Running, until
 
 PATIENT = {"BROKER_LEASE_SECONDS": "600", "BROKER_GRACE_SECONDS": "600"}
 """Whoever waited for the end of a lease or of the grace would wait for longer than the test."""
@@ -66,6 +71,21 @@ def is_free(fleet: Fleet, id: str, lease_seq: int) -> bool:
     (batch,) = fleet.rows("batches", id)
     assert (batch["status"], batch["crashes"], batch["lease_seq"]) == ("CREATED", 0, lease_seq)
     return bool(batch["due"] <= batch["modified"])
+
+
+def test_a_request_that_outlasts_the_grace_of_a_stopping_web_is_asked_to_come_again(fleet: Fleet) -> None:
+    api = fleet.start_web(BROKER_GRACE_SECONDS="1")
+    lines = (f"POST {ROOT} HTTP/1.1", "Host: broker", f"Authorization: Token {api.token}", "Content-Length: 9")
+    head = "\r\n".join((*lines, "Content-Type: application/json", "Expect: 100-continue", "", ""))
+    with socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0), timeout=SECONDS) as client:
+        client.sendall(head.encode())
+        assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
+        fleet.web.signal(signal.SIGTERM)
+        answer = HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert json.loads(answer.read()) == {"detail": Unavailable.message}
+    assert fleet.web.wait() == 0
 
 
 def test_a_second_signal_ends_a_worker_whose_event_loop_is_held(fleet: Fleet, nap: Nap) -> None:

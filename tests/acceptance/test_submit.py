@@ -194,7 +194,7 @@ def test_a_token_of_the_data_folder_is_not_sent_elsewhere(here: Commands, receiv
 
 
 def test_openapi_is_json_with_the_installed_types(commands: Commands, plugin_path: Path) -> None:
-    done = commands.with_environment(PYTHONPATH=str(plugin_path)).run("openapi")
+    done = commands.with_packages(plugin_path).run("openapi")
     assert (done.code, done.err) == (0, "")
     document = json.loads(done.out)
     assert document["openapi"].startswith("3.1")

@@ -42,5 +42,6 @@ def scenario(fault: Fault, build: str = "") -> Scenario:
         plan=(fault,),
         works=slow_works(RECORD_SECONDS),
         patience=5.0,
-        environment={"PYTHONPATH": str(BROKEN), "TORTURE_BROKEN": build, "BROKER_WORKER_BATCHES": "4"},
+        environment={"TORTURE_BROKEN": build, "BROKER_WORKER_BATCHES": "4"},
+        packages=(BROKEN,),
     )

@@ -148,13 +148,18 @@ class TorturedFleet:
 
 @asynccontextmanager
 async def running_fleet(
-    commands: Commands, database_url: str, *, webs: int, workers: int, environment: Mapping[str, str]
+    commands: Commands,
+    database_url: str,
+    *,
+    webs: int,
+    workers: int,
+    environment: Mapping[str, str],
+    packages: Sequence[Path] = (),
 ) -> AsyncIterator[TorturedFleet]:
     """A fleet whose processes are all ready, and are kept running until the end."""
     valkey = EmbeddedValkey(commands.folder / "redis")
     valkey.start()
-    path = os.pathsep.join(filter(None, (str(PLUGIN), environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH"))))
-    commands = commands.with_environment(**{**SETTINGS, **environment, "PYTHONPATH": path})
+    commands = commands.with_environment(**SETTINGS, **environment).with_packages(PLUGIN, *packages)
     fleet = Fleet(commands, database_url, valkey.url)
     await asyncio.to_thread(fleet.provision)
     exits: list[Exit] = []

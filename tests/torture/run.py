@@ -32,7 +32,7 @@ from tests.torture.report import Report
 class Scenario:
     """What a run is made of. plan, works: None = by the seed.
 
-    patience: seconds without any movement after which what is not DONE is given up. environment: for the processes.
+    patience: seconds without any movement after which what is not DONE is given up. environment, packages: for the processes.
     """
 
     seed: int
@@ -45,6 +45,7 @@ class Scenario:
     deadly_every: int = 250
     patience: float = 40.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[Path, ...] = ()
 
 
 async def torture(scenario: Scenario, kind: str, folder: Path) -> Report:
@@ -57,7 +58,12 @@ async def torture(scenario: Scenario, kind: str, folder: Path) -> Report:
         customer = await stack.enter_async_context(Customer(scenario.seed).listen())
         commands = stack.enter_context(opened(folder, quiet=True))
         fleet = running_fleet(
-            commands, tortured.url, webs=scenario.webs, workers=scenario.workers, environment=scenario.environment
+            commands,
+            tortured.url,
+            webs=scenario.webs,
+            workers=scenario.workers,
+            environment=scenario.environment,
+            packages=scenario.packages,
         )
         async with fleet as running:
             customer.workers = running.workers
