@@ -10,7 +10,6 @@ from broker.store.claims import Careful, Claim, ClaimOrder, claim_batches
 from broker.store.database import Database
 from broker.work.beat import Heartbeat
 
-
 TURN_SECONDS = 2.0
 """How long batches that need care, most of which are brief, run one after the other before all others come again."""
 

@@ -32,7 +32,8 @@ from tests.torture.report import Report
 class Scenario:
     """What a run is made of. plan, works: None = by the seed.
 
-    patience: seconds without any movement after which what is not DONE is given up. environment, packages: for the processes.
+    patience: seconds without any movement after which what is not DONE is given up. environment, packages: for the
+    processes.
     """
 
     seed: int
