@@ -36,6 +36,7 @@ from broker.webhooks.post import NOT_SENT, REFUSED, TIMED_OUT, Answer, Poster
 LOOK_SECONDS = 1.0
 LEASE_MARGIN = 10.0
 INSTANT_SECONDS = 1.0
+RECORD_PAUSE = 0.5
 
 log = structlog.get_logger()
 
@@ -44,7 +45,8 @@ log = structlog.get_logger()
 class Sender:
     """Sends from the delivery rows. `schedule` holds the pauses before each try, `timeout` the seconds one may take.
 
-    notices: tells the operator; None where nobody wants to know.
+    notices: tells the operator; None where nobody wants to know. lease_margin: how many seconds longer a claim lasts
+    than the try that it is for.
     """
 
     database: Database
@@ -53,6 +55,7 @@ class Sender:
     schedule: Sequence[float]
     timeout: float
     notices: Notices | None = None
+    lease_margin: float = LEASE_MARGIN
     _poster: Poster = field(init=False)
     _lanes: Lanes = field(default_factory=Lanes)
     _due_first: bool = False
@@ -91,29 +94,31 @@ class Sender:
         """Begin up to so many tries; whether more may be due."""
         claiming = asyncio.create_task(self._claim(limit), name="delivery claim")
         try:
-            claimed = await asyncio.shield(claiming)
+            return await asyncio.shield(claiming)
         except asyncio.CancelledError:
             # It may be committed all the same: what it claims would be sent by nobody until its lease is over.
-            self._begin((await claiming).deliveries)
+            await claiming
             raise
-        self._begin(claimed.deliveries)
-        return claimed.more
 
-    async def _claim(self, limit: int) -> Claimed:
+    async def _claim(self, limit: int) -> bool:
         self._due_first = not self._due_first  # or one of the two would have every slot that a busy process frees
-        order = DueOrder(limit, lease_ms(self.timeout), self._lanes.usher(), self._due_first)
+        lease = self.timeout + self.lease_margin
+        order = DueOrder(limit, int(lease * 1000), self._lanes.usher(), self._due_first)
+        until = time.monotonic() + lease
         try:
-            return await self.database.writer.write(claim_deliveries, order)
+            claimed = await self.database.writer.write(claim_deliveries, order)
         except Unavailable:
             log.warning("delivery.claim_failed")
-            return Claimed((), more=False)
+            return False
+        for delivery in claimed.deliveries:
+            self._begin(delivery, until)
+        return claimed.more
 
-    def _begin(self, deliveries: Sequence[DueDelivery]) -> None:
-        for delivery in deliveries:
-            self._lanes.begin(delivery.endpoint, delivery.origin, delivery.workspace)
-            task = asyncio.create_task(self._deliver(delivery), name=f"delivery {delivery.id}")
-            self._sending.add(task)
-            task.add_done_callback(self._ended)
+    def _begin(self, delivery: DueDelivery, until: float) -> None:
+        self._lanes.begin(delivery.endpoint, delivery.origin, delivery.workspace)
+        task = asyncio.create_task(self._deliver(delivery, until), name=f"delivery {delivery.id}")
+        self._sending.add(task)
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
@@ -121,15 +126,19 @@ class Sender:
         if not task.cancelled() and (error := task.exception()):
             log.error("delivery.crashed", task=task.get_name(), exc_info=error)
 
-    async def _deliver(self, delivery: DueDelivery) -> None:
+    async def _deliver(self, delivery: DueDelivery, until: float) -> None:
+        """until: when the claim ends, by this process's clock."""
         started = time.monotonic()
         answered: float | None = None
         try:
+            if started + self.timeout > until:  # as in a process that was stopped: another sends it, or has sent it
+                log.warning("delivery.late", delivery=delivery.id, batch=delivery.batch)
+                return
             answer = await self._poster.post(delivery)
             seconds = time.monotonic() - started
             answered = None if answer.status_code is None else seconds
             result = self._judge(delivery, answer, int(seconds * 1000))
-            await self._record(result)
+            await self._record_until(until, result)
         except Unavailable:
             log.warning("delivery.not_recorded", delivery=delivery.id, batch=delivery.batch)
             return
@@ -145,6 +154,16 @@ class Sender:
             error=answer.error,
             ms=result.duration_ms,
         )
+
+    async def _record_until(self, until: float, result: AttemptResult) -> None:
+        """Again and again while nobody else may send it, as what is not recorded is sent twice. Raises Unavailable."""
+        while True:
+            try:
+                return await self._record(result)
+            except Unavailable:
+                if time.monotonic() + RECORD_PAUSE > until:
+                    raise
+            await asyncio.sleep(RECORD_PAUSE)
 
     async def _record(self, result: AttemptResult) -> None:
         report = Report(result, self.notices.tell) if self.notices else Report(result)

@@ -118,7 +118,7 @@ class Store:
         connection = await asyncpg.connect(url)
         try:
             async with connection.transaction():
-                await connection.execute("LOCK TABLE batches, results, chores IN EXCLUSIVE MODE")
+                await connection.execute("LOCK TABLE batches, results, chores, deliveries, attempts IN EXCLUSIVE MODE")
                 yield
         finally:
             await connection.close()

@@ -1,0 +1,59 @@
+"""A try lasts no longer than its claim, and what came of it is recorded as long as the claim lasts."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from broker.net.guard import guarded_client
+from broker.store.writer import PATIENCE
+from broker.webhooks.send import Sender
+from tests.integration.owed import attempt_rows, delivery_row, owe
+from tests.integration.receiver import Receiver
+from tests.integration.running import Broker, StartWorker, until
+
+
+async def test_an_answer_that_the_database_does_not_take_at_first_is_recorded_later_and_not_asked_for_again(
+    broker: Broker, start_worker: StartWorker, receiver: Receiver
+) -> None:
+    async with AsyncExitStack() as lock:
+
+        async def begin() -> None:
+            await lock.enter_async_context(broker.store.locked())
+
+        receiver.on_post = begin
+        await owe(broker, url=receiver.url())
+        await start_worker()
+        await receiver.posted()
+        await asyncio.sleep(PATIENCE + 1)
+        assert (await delivery_row(broker)).state == "pending"
+
+    async def delivered() -> bool:
+        return bool((await delivery_row(broker)).state == "delivered")
+
+    await until(delivered)
+    assert await attempt_rows(broker) == [(1, False, 200, None)]
+    assert len(receiver.posts) == 1
+
+
+async def test_who_was_stopped_until_its_claim_is_nearly_over_sends_nothing(broker: Broker, receiver: Receiver) -> None:
+    """What it claimed is sent by the next who claims it."""
+    core = broker.core
+    async with guarded_client(core.policy) as client:
+        late = Sender(core.database, core.vault, client, (0, 0, 0), timeout=0.2, lease_margin=0)
+        await owe(broker, url=receiver.url())
+        sending = asyncio.create_task(late.run())
+
+        async def claimed() -> bool:
+            return (await delivery_row(broker)).lease_seq == 1
+
+        await until(claimed)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await late.drain(5)
+        assert receiver.posts == []
+        next = asyncio.create_task(Sender(core.database, core.vault, client, (0, 0, 0), timeout=5).run())
+        await receiver.posted()
+        next.cancel()
+        await asyncio.gather(next, return_exceptions=True)
+    assert [number for number, *_ in await attempt_rows(broker)] == [1, 2]
