@@ -27,7 +27,7 @@ from broker.errors import Unavailable
 from broker.secrets import Vault
 from broker.store.attempts import Report, record_attempts
 from broker.store.database import Database
-from broker.store.deliveries import Claimed, DueOrder, claim_deliveries
+from broker.store.deliveries import DueOrder, claim_deliveries
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.lanes import Lanes
 from broker.webhooks.notices import Notices

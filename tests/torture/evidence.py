@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +24,8 @@ from tests.torture.plan import AWAY
 KILLED = -9
 AFTERMATH_MS = 2_000
 """How long a fault that is mended may still be felt, as by a connection that is found to be dead."""
+UNDER_WAY_MS = 250
+"""How long after a process was stopped what was written just before may still be noted."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,18 @@ class Evidence:
             ended = any(exit.slot.startswith("worker") for exit in ends)
         else:
             ended = any(exit.pid == sender for exit in ends) or any(fault.stopped == sender for fault in faults)
-        return ended or any(one.fault.kind in AWAY[self.database] for one in faults)
+        return ended or any(one.fault.kind in AWAY[self.database] or self._held_lock(one) for one in faults)
+
+    def _held_lock(self, fault: Injected) -> bool:
+        """Whether a process was stopped as it wrote: all others wait for SQLite's lock then, so nothing is written."""
+        if self.database != "sqlite" or fault.stopped is None:
+            return False
+        place = bisect_right(self._moments, fault.began + UNDER_WAY_MS)
+        return self._moments[place] >= fault.ended
+
+    @cached_property
+    def _moments(self) -> list[int]:
+        return [*sorted(line.at for line in self.history), sys.maxsize]
 
 
 def outputs_of(result: Result) -> list[str]:

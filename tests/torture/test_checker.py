@@ -249,7 +249,15 @@ def test_a_sender_that_nobody_saw_was_a_worker_that_ended(sound: Evidence, slot:
 def test_a_stop_explains_only_what_the_stopped_worker_sent(
     sound: Evidence, stopped: int | None, found: set[Word]
 ) -> None:
-    assert words(with_fault(sent_twice(sound, None), Kind.WORKER_STOPPED, 3100, 7100, stopped)) == found
+    others_write = with_line(line("sending", State.DELIVERED, old_status=State.DELIVERED, at=5000))(sound)
+    assert words(with_fault(sent_twice(others_write, None), Kind.WORKER_STOPPED, 3100, 7100, stopped)) == found
+
+
+@pytest.mark.parametrize("database", AWAY)
+def test_a_stop_in_which_nobody_could_write_explains_what_others_sent(sound: Evidence, database: str) -> None:
+    """SQLite has one lock for all, and whoever is stopped may hold it."""
+    evidence = with_fault(sent_twice(sound, None), Kind.WORKER_FROZEN, 3100, 15_100, WORKER + 1)
+    assert words(replace(evidence, database=database)) == (set() if database == "sqlite" else DOUBLED)
 
 
 @pytest.mark.parametrize("database", AWAY)

@@ -45,7 +45,7 @@ async def test_who_was_stopped_until_its_claim_is_nearly_over_sends_nothing(brok
         sending = asyncio.create_task(late.run())
 
         async def claimed() -> bool:
-            return (await delivery_row(broker)).lease_seq == 1
+            return bool((await delivery_row(broker)).lease_seq == 1)
 
         await until(claimed)
         sending.cancel()
