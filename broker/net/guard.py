@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +13,18 @@ import httpx
 
 from broker.errors import AddressRefused
 from broker.net.connect import CONNECT_SECONDS, Guard, Resolver, system_resolver
+from broker.net.pool import Pool
 from broker.net.stream import GuardedStream
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Iterable, Iterator
+    from contextlib import AsyncExitStack
 
     from broker.net.addresses import Policy
 
 CONNECTIONS = 100
 KEEPALIVE_SECONDS = 5.0
-KEPT_ALIVE = 64
-"""With more connections than that, none stays open unused: httpcore goes over all for each of those, a request."""
 
 # A class comes before the classes it derives from.
 _HTTPX_ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
@@ -40,7 +40,6 @@ _HTTPX_ERRORS: dict[type[Exception], type[httpx.TransportError]] = {
     httpcore.LocalProtocolError: httpx.LocalProtocolError,
     httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
     httpcore.ProtocolError: httpx.ProtocolError,
-    httpcore.UnsupportedProtocol: httpx.UnsupportedProtocol,
 }
 
 
@@ -56,15 +55,17 @@ def guarded_client(
     resolver: Resolver = system_resolver,
     ssl_context: ssl.SSLContext | None = None,
     connections: int = CONNECTIONS,
+    keep: float = KEEPALIVE_SECONDS,
 ) -> httpx.AsyncClient:
     """A client whose every connection obeys `policy`; a refused one raises AddressRefused, other failures httpx's own.
 
     It follows no redirect, knows no proxy, keeps no cookie and asks for no compression. Only connecting has a time
     limit here, 10 s: reads are limited one by one in httpx, so a caller puts one `asyncio.timeout` around
-    everything from the request to the last byte. Requests beyond so many `connections` wait for one.
+    everything from the request to the last byte. Requests beyond so many `connections` wait for one; half as many stay
+    open unused, for `keep` seconds.
     """
     return httpx.AsyncClient(
-        transport=GuardedTransport(policy, resolver, ssl_context or system_ssl_context(), connections),
+        transport=GuardedTransport(policy, resolver, ssl_context or system_ssl_context(), connections, keep),
         headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "image-broker"},
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
@@ -76,17 +77,21 @@ def guarded_client(
 class GuardedTransport(httpx.AsyncBaseTransport):
     """HTTP/1.1 over a pool whose connections all come from a GuardedBackend."""
 
-    def __init__(self, policy: Policy, resolver: Resolver, ssl_context: ssl.SSLContext, connections: int) -> None:
+    def __init__(
+        self, policy: Policy, resolver: Resolver, ssl_context: ssl.SSLContext, connections: int, keep: float
+    ) -> None:
         self._backend = GuardedBackend(policy, resolver)
-        self._pool = httpcore.AsyncConnectionPool(
+        connect = partial(
+            httpcore.AsyncHTTPConnection,
             ssl_context=ssl_context,
             network_backend=self._backend,
-            max_connections=connections,
-            max_keepalive_connections=KEPT_ALIVE,
-            keepalive_expiry=KEEPALIVE_SECONDS,
+            keepalive_expiry=keep,
         )
+        self._pool = Pool(connect, connections, keep)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.scheme not in {"http", "https"}:
+            raise httpx.UnsupportedProtocol("neither http nor https")
         sent = httpcore.Request(
             request.method,
             httpcore.URL(
@@ -100,10 +105,10 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             extensions=request.extensions,
         )
         with _httpx_errors():
-            answer = await self._pool.handle_async_request(sent)
+            answer, use = await self._pool.send(sent)
         if isinstance(stream := answer.extensions["network_stream"], GuardedStream):
             stream.head_ended()
-        return _Response(answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions)
+        return _Response(answer.status, headers=answer.headers, stream=_Body(answer, use), extensions=answer.extensions)
 
     async def aclose(self) -> None:
         await self._pool.aclose()
@@ -161,8 +166,9 @@ class _Response(httpx.Response):
 class _Body(httpx.AsyncByteStream):
     """The body of httpcore's response with httpx's errors."""
 
-    def __init__(self, answer: httpcore.Response) -> None:
+    def __init__(self, answer: httpcore.Response, use: AsyncExitStack) -> None:
         self._answer = answer
+        self._use = use
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _httpx_errors():
@@ -173,13 +179,13 @@ class _Body(httpx.AsyncByteStream):
         stream = self._answer.extensions["network_stream"]
         if isinstance(stream, GuardedStream) and _read_beyond(self._answer):
             stream.spoil()
-        await self._answer.aclose()
+        await self._use.aclose()
 
 
 def _read_beyond(answer: httpcore.Response) -> bool:
     """Whether httpcore holds more than this answer. It tells nobody, and would begin the next one with it."""
-    pooled: Any = answer.stream
-    trailing, _ = pooled._stream._connection._h11_state.trailing_data
+    stream: Any = answer.stream
+    trailing, _ = stream._connection._h11_state.trailing_data
     return bool(trailing)
 
 

@@ -30,13 +30,22 @@ class Trap:
     _conversations: set[asyncio.Task[None]] = field(default_factory=set)
 
     def url(self, host: str = "127.0.0.1") -> str:
-        return f"{self.scheme}://{host}:{self.port}/hook"
+        return f"{self.site(host)}/hook"
 
-    async def left(self, seconds: float = 20) -> None:
-        """Until nobody is connected any more. Raises TimeoutError."""
+    def site(self, host: str = "127.0.0.1") -> str:
+        return f"{self.scheme}://{host}:{self.port}"
+
+    async def had(self, connections: int) -> None:
+        """Until so many were opened. Raises TimeoutError."""
+        async with asyncio.timeout(20):
+            while self.connections < connections:
+                await asyncio.sleep(0.01)
+
+    async def left(self, seconds: float = 20, *, but: int = 0) -> None:
+        """Until nobody is connected any more, or no more than so many. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
-            while self._conversations:
-                await asyncio.wait(self._conversations)
+            while len(self._conversations) > but:
+                await asyncio.wait(self._conversations, return_when=asyncio.FIRST_COMPLETED)
 
     @asynccontextmanager
     async def listen(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Trap]:
