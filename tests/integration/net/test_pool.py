@@ -82,6 +82,15 @@ async def test_half_as_many_stay_open_unused_and_the_longest_unused_is_closed(on
     assert opened == [1, 2, 2, 3, 3, 3, 4]
 
 
+async def test_a_failed_connect_pushes_no_unused_connection_out(only_site: Policy, trap: Trap) -> None:
+    async with not_heard() as port, guarded_client(only_site, connections=2, keep=60) as client:
+        await get(client, trap.url())
+        with pytest.raises(httpx.ConnectError):
+            await get(client, f"http://127.0.0.1:{port}/")
+        await get(client, trap.url())
+    assert trap.connections == 1
+
+
 @pytest.mark.parametrize("target", ["/hang", "/garbage", "/part", "/close", "tls", "refused"])
 async def test_every_end_of_a_request_gives_its_place_and_its_connection_back(
     target: str, only_site: Policy, trap: Trap
