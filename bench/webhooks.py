@@ -25,7 +25,7 @@ import typer
 from bench import servers
 from bench.comparison import heading, judge, line
 from bench.receivers import Receivers, receiving
-from broker.endpoints import origin_of
+from broker.origins import origin_of
 
 TARGET = 2.0
 """Most times of the p99 of endpoints that all answer."""

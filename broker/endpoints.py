@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
 
+from broker.origins import origin_of
 from broker.secrets import Purpose, Vault
 
 FAILING_AFTER = 4
@@ -66,7 +67,7 @@ class Kind(StrEnum):
 class Endpoint:
     """Where a webhook goes: one workspace's URL without its query.
 
-    id: stands for workspace and URL and tells nobody either. origin: scheme, host and port. place: the URL without
+    id: stands for workspace and URL and tells nobody either. origin: `origin_of` the URL. place: the URL without
     query as an encrypted box, since paths hold secrets too.
     """
 
@@ -127,20 +128,17 @@ def endpoint_of(vault: Vault, workspace: str, url: str) -> Endpoint:
 
 
 def endpoint_id(workspace: str, url: str) -> str:
-    """What deliveries of one workspace to one URL, whatever its query, have in common; tells nobody the URL."""
-    place = f"{workspace}\n{origin_of(url)}{urlsplit(url).path}"
+    """What deliveries of one workspace to one URL, whatever its query, have in common; tells nobody the URL.
+
+    All spellings of an origin are one. The path counts as it is written.
+    """
+    place = f"{workspace}\n{origin_of(url)}{urlsplit(url).path or '/'}"
     return hashlib.sha256(place.encode()).hexdigest()[:32]
 
 
 def without_query(url: str) -> str:
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
-
-
-def origin_of(url: str) -> str:
-    """Scheme, host and port as the URL spells them: what connections and the limit on them share."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def after(condition: Condition, call: Call, now: int) -> Condition:

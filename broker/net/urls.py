@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-import socket
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import httpx
 
 from broker.errors import AddressRefused, Invalid
 from broker.net.addresses import is_public
+from broker.origins import DEFAULT_PORTS, address_in
 
 if TYPE_CHECKING:
     from broker.net.addresses import Address, Policy
 
 MAX_LENGTH = 2048
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
+_SCHEME = re.compile(r"([a-z][a-z0-9+-]{0,31}):(?![0-9])", re.ASCII | re.IGNORECASE)  # "localhost:80" has none
+_AUTHORITY = re.compile(r"[^:/?#]*://([^/?#]*)")
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NUMBER = r"([0-9]+|0x[0-9a-f]*)"
 # A name whose last label is a number is an address to some parsers and a name to others; it is neither here.
@@ -33,8 +34,9 @@ _PLAIN = re.compile(
 def check_url(url: str, policy: Policy) -> None:
     """Raise Invalid, whose message the customer may read, if the URL can be known to be of no use.
 
-    Nothing is looked up. An address in place of a name is judged here, port included. With a name, the port is judged
-    here only if neither it nor any network is opened by the operator, for there any port may be used.
+    Nothing is looked up. An address in place of a name is judged here, port included, and named as it was written. With
+    a name, the port is judged here only if neither it nor any network is opened by the operator, for there any port may
+    be used.
     """
     if len(url) <= MAX_LENGTH and (plain := _PLAIN.fullmatch(url)):
         _check_port(plain[2], int(plain[3] or DEFAULT_PORTS[plain[1]]), policy)
@@ -55,19 +57,15 @@ def parse_url(url: str) -> httpx.URL:
         raise Invalid(f"The URL is longer than {MAX_LENGTH} characters.")
     if " " in url or not url.isprintable():
         raise Invalid("The URL contains spaces or control characters.")
+    _check_scheme(url)
+    _check_authority(url)
     try:
         parsed = httpx.URL(url)
         name = parsed.host  # raises UnicodeError for a broken xn-- label
     except (httpx.InvalidURL, UnicodeError):
         raise Invalid("Enter a valid URL.") from None
-    if parsed.scheme not in DEFAULT_PORTS:
-        raise Invalid("The URL must start with http:// or https://.")
-    if parsed.userinfo:
-        raise Invalid("The URL must not contain a user name or password.")
     if not name or not _is_host(parsed.raw_host.decode("ascii")):
         raise Invalid("The URL has no valid host name.")
-    if not 0 < port_of(parsed) < 65536:
-        raise Invalid("The URL has no valid port.")
     return parsed
 
 
@@ -77,17 +75,33 @@ def port_of(url: httpx.URL) -> int:
 
 
 def literal(host: str) -> Address | None:
-    """The address that a host spells out, in any form that a name lookup takes for one; None if it is a name."""
-    try:
-        return ip_address(host)
-    except ValueError:
-        host = host.removesuffix(".")
-    if host == "localhost" or host.endswith(".localhost"):
+    """The address that a host spells out, `localhost` among them; None if it is a name."""
+    name = host.removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
         return IPv4Address("127.0.0.1")
-    try:
-        return IPv4Address(socket.inet_aton(host))  # 0x7f.1, 2130706433, 017700000001 …
-    except OSError:
-        return None
+    return address_in(host)
+
+
+def _check_scheme(url: str) -> None:
+    found = _SCHEME.match(url)
+    scheme = found[1].lower() if found else ""
+    if scheme in DEFAULT_PORTS:
+        return
+    wanted = "he URL must start with http:// or https://."
+    raise Invalid(f"Scheme {scheme} is not allowed; t{wanted}" if scheme else f"T{wanted}")
+
+
+def _check_authority(url: str) -> None:
+    """No user, however empty, and a port of digits alone: parsers take `+80`, `8_0` and `٨٠` for one too."""
+    found = _AUTHORITY.match(url)
+    authority = found[1] if found else ""
+    if "@" in authority:
+        raise Invalid("The URL must not contain a user name or password.")
+    host, colon, port = authority.rpartition(":")
+    if not colon or (host.startswith("[") and not host.endswith("]")):
+        return
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise Invalid("The URL has no valid port.")
 
 
 def _is_host(host: str) -> bool:
@@ -106,7 +120,7 @@ def _port_refused(port: int) -> Invalid:
 def _check_literal(address: Address, port: int, host: str, policy: Policy) -> None:
     try:
         policy.check(address, port, host)
-    except AddressRefused as refused:
+    except AddressRefused:
         if is_public(address) and port not in policy.ports:
             raise _port_refused(port) from None
-        raise Invalid(refused.message) from None
+        raise Invalid(f"Host {host} is not allowed.") from None

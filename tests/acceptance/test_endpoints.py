@@ -112,7 +112,7 @@ def test_test_webhook_is_signed_sent_and_its_outcome_told(
 
 def test_what_cannot_be_sent_is_told_in_a_line(customer: Commands, receiver: Receiver) -> None:
     for arguments, line in {
-        ("http://10.0.0.1/",): "url: address not allowed",
+        ("http://10.0.0.1/",): "url: Host 10.0.0.1 is not allowed.",
         ("nowhere",): "url: The URL must start with http:// or https://.",
         (receiver.url, "--header", f"Host: {HUSH}"): (
             "headers.Host: This header is set by the broker and cannot be changed."

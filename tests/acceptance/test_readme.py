@@ -99,7 +99,7 @@ def test_the_tour_shows_what_it_says(place: Path) -> None:
     assert '"_upscaled_width": 1200' in said
     assert '"sku": "C-17"' in said
     assert '{"status":"DONE"}' in said
-    assert '"address not allowed"' in said
+    assert '"Host 10.0.0.1 is not allowed."' in said
     assert '"status":"DONE","outcome":"cancelled"' in said
     assert "1 retried, 0 refused" in said
     assert "shows more" in said

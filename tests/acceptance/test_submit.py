@@ -121,7 +121,7 @@ def test_a_wrong_argument_is_named(arguments: list[str], message: str) -> None:
     [
         (["submit", "nowhere.jpg"], "nowhere.jpg is neither a file, a folder nor an http(s) URL"),
         (["submit", str(PICTURE), "--type", "nope"], 'type: "nope" is not a valid choice.'),
-        (["submit", str(PICTURE), "http://10.0.0.1/x.jpg"], "records.1._url: address not allowed"),
+        (["submit", str(PICTURE), "http://10.0.0.1/x.jpg"], "records.1._url: Host 10.0.0.1 is not allowed."),
         (["watch", "nope"], "nope: Not found."),
         (["watch", "../request"], "../request: Not found."),
     ],
@@ -137,7 +137,7 @@ def test_what_is_accepted_is_told_even_when_another_batch_is_refused(here: Comma
     """A URL that the broker refuses makes its batch fail; the others' ids must not be lost."""
     pictures = [str(PICTURE)] * 10
     done = here.run("submit", *pictures, "http://10.0.0.1/x.jpg")
-    assert_failed(done, "address not allowed")
+    assert_failed(done, "Host 10.0.0.1 is not allowed.")
     (id,) = done.out.split()
     assert batch_size(up, id) == 10
 

@@ -90,7 +90,7 @@ def test_an_impossible_option_is_refused_before_anything_starts(commands: Comman
 def test_an_operator_webhook_that_could_never_be_sent_is_refused_before_anything_starts(commands: Commands) -> None:
     refused = commands.with_environment(BROKER_OPERATOR_WEBHOOK="http://10.0.0.1/").run("up", "--data-dir", "data")
     assert (refused.code, refused.out) == (1, "")
-    assert refused.err == "broker: BROKER_OPERATOR_WEBHOOK: address not allowed\n"
+    assert refused.err == "broker: BROKER_OPERATOR_WEBHOOK: Host 10.0.0.1 is not allowed.\n"
     assert not (commands.folder / "data").exists()
 
 

@@ -44,8 +44,8 @@ def test_it_is_signed_and_carries_the_customers_header_and_is_tried_again(up: Up
 def test_a_private_address_beside_the_allowed_ones_is_refused_at_once(up: Up) -> None:
     source = up.api.post(type="upscaler", records=[{"_url": "http://10.0.0.1/x.jpg"}])
     assert source.status_code == 400
-    assert source.json() == {"records": {"0": {"_url": ["address not allowed"]}}}
+    assert source.json() == {"records": {"0": {"_url": ["Host 10.0.0.1 is not allowed."]}}}
     records = [{"_base64": as_base64()}]
     hook = up.api.post(type="upscaler", records=records, webhook={"endpoint": "http://169.254.169.254/"})
     assert hook.status_code == 400
-    assert hook.json() == {"webhook": {"endpoint": ["address not allowed"]}}
+    assert hook.json() == {"webhook": {"endpoint": ["Host 169.254.169.254 is not allowed."]}}

@@ -26,7 +26,6 @@ from broker.endpoints import (
     enabled,
     endpoint_of,
     events,
-    origin_of,
 )
 from broker.secrets import Purpose, Vault
 
@@ -72,16 +71,9 @@ def test_an_endpoint_is_a_workspace_and_a_url_without_its_query() -> None:
     assert VAULT.open(Purpose.WEBHOOK_PLACE, endpoint.place) == b"https://hook.example/in"
 
 
-@pytest.mark.parametrize(
-    ("url", "origin"),
-    [
-        ("https://Hook.Example/a/b?c", "https://hook.example"),
-        ("http://hook.example:8080/", "http://hook.example:8080"),
-        ("http://[2001:db8::1]:80", "http://[2001:db8::1]:80"),
-    ],
-)
-def test_an_origin_is_scheme_host_and_port(url: str, origin: str) -> None:
-    assert origin_of(url) == origin
+def test_all_spellings_of_an_origin_make_one_endpoint() -> None:
+    spellings = ("http://hook.example", "HTTP://HOOK.Example.:0080/?a", "http://hook\u3002example:80/")
+    assert len({endpoint_of(VAULT, "w", url).id for url in spellings}) == 1
 
 
 def test_it_is_failing_after_four_failures_in_a_row_and_says_so_once() -> None:

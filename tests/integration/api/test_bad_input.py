@@ -25,6 +25,7 @@ NO_HEADER_VALUE = ["The value may hold only visible ASCII characters, inner spac
 OURS = ["This header is set by the broker and cannot be changed."]
 HOSTLESS = "The URL has no valid host name."
 SCHEMELESS = "The URL must start with http:// or https://."
+WANTED = "the URL must start with http:// or https://."
 UPSCALERS = "Choices: upscale_2x, upscale_4x, upscale_8x."
 
 
@@ -124,25 +125,28 @@ RECORDS: dict[str, tuple[Any, Any]] = {
         second({"_base64": ["A data: URL must be data:<type>;base64,<data>."]}),
     ),
     "data: with bad data": (record(_base64="data:image/png;base64,???"), second({"_base64": NO_BASE64})),
-    "data: as _url": (record(_url="data:image/png;base64,aGk="), second({"_url": [SCHEMELESS]})),
+    "data: as _url": (
+        record(_url="data:image/png;base64,aGk="),
+        second({"_url": [f"Scheme data is not allowed; {WANTED}"]}),
+    ),
 }
 URLS = {
     "": SCHEMELESS,
     "images/a.jpg": SCHEMELESS,
-    "ftp://images.example.com/a.jpg": SCHEMELESS,
-    "file:///etc/passwd": SCHEMELESS,
+    "ftp://images.example.com/a.jpg": f"Scheme ftp is not allowed; {WANTED}",
+    "file:///etc/passwd": f"Scheme file is not allowed; {WANTED}",
     "https://": HOSTLESS,
     "https://user:password@images.example.com/a.jpg": "The URL must not contain a user name or password.",
     "https://images.example.com:99999/a.jpg": "The URL has no valid port.",
-    "https://images.example.com:port/a.jpg": "Enter a valid URL.",
+    "https://images.example.com:port/a.jpg": "The URL has no valid port.",
     "https://images.example.com/a b.jpg": "The URL contains spaces or control characters.",
     "https://images.example.com/a\nb.jpg": "The URL contains spaces or control characters.",
     "https://images.example.com/" + "a" * 2048: "The URL is longer than 2048 characters.",
-    "http://10.0.0.7/a.jpg": "address not allowed",
-    "http://169.254.169.254/latest/meta-data": "address not allowed",
-    "http://[::ffff:10.0.0.7]/": "address not allowed",
-    "http://[fe80::1]/": "address not allowed",
-    "http://0x0a000007/": "address not allowed",
+    "http://10.0.0.7/a.jpg": "Host 10.0.0.7 is not allowed.",
+    "http://169.254.169.254/latest/meta-data": "Host 169.254.169.254 is not allowed.",
+    "http://[::ffff:10.0.0.7]/": "Host ::ffff:10.0.0.7 is not allowed.",
+    "http://[fe80::1]/": "Host fe80::1 is not allowed.",
+    "http://0x0a000007/": "Host 0x0a000007 is not allowed.",
     "http://8.8.8.8:22/": "Port 22 is not allowed.",
 }
 WEBHOOKS: dict[str, tuple[Any, Any]] = {

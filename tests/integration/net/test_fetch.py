@@ -169,7 +169,7 @@ async def test_the_pause_doubles(make_fetcher: MakeFetcher, site: Web) -> None:
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("ftp://example.com/a.jpg", "The URL must start with http:// or https://."),
+        ("ftp://example.com/a.jpg", "Scheme ftp is not allowed; the URL must start with http:// or https://."),
         ("http://user:secret@example.com/", "The URL must not contain a user name or password."),
         ("http://exa mple.com/", "The URL contains spaces or control characters."),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 
 import pytest
@@ -25,6 +26,10 @@ def complaint(url: str, policy: Policy = CLOSED) -> str | None:
     return None
 
 
+def host_refused(message: str | None) -> bool:
+    return message is not None and re.fullmatch(r"Host \S+ is not allowed\.", message) is not None
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -32,7 +37,7 @@ def complaint(url: str, policy: Policy = CLOSED) -> str | None:
         "https://example.com/a/b.jpg?c=d&e=%20#f",
         "HTTPS://EXAMPLE.COM/",
         "http://example.com:8080/",
-        "http://example.com:/",
+        "http://example.com:0000080/",
         "http://example.com./",
         "http://my_bucket.s3-eu-west-1.example.com/",
         "http://exämple.com/ü",
@@ -53,7 +58,6 @@ def test_good_urls(url: str) -> None:
     "host",
     [
         "127.0.0.1",
-        "127.0.0.1.",
         "127.1",
         "127.0.1",
         "0x7f.1",
@@ -86,21 +90,21 @@ def test_good_urls(url: str) -> None:
     ],
 )
 def test_a_literal_is_judged_at_once_in_every_spelling(host: str) -> None:
-    assert complaint(f"http://{host}/") == "address not allowed"
+    assert host_refused(complaint(f"http://{host}/"))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "localhost", "localhost."])
 def test_a_literal_in_an_open_network_may_use_any_port(host: str) -> None:
     assert complaint(f"http://{host}:9999/", LOCAL) is None
-    assert complaint(f"http://{host}:9999/", CLOSED) == "address not allowed"
+    assert complaint(f"http://{host}:9999/", CLOSED) == f"Host {host} is not allowed."
 
 
 def test_a_public_literal_on_another_port_is_refused() -> None:
     for policy in (CLOSED, LOCAL):
         assert complaint("http://8.8.8.8:22/", policy) == "Port 22 is not allowed."
         assert complaint("http://[2606:4700::1111]:22/", policy) == "Port 22 is not allowed."
-        assert complaint("http://10.0.0.7:22/", policy) == "address not allowed"
-        assert complaint("http://169.254.169.254:22/", policy) == "address not allowed"
+        assert complaint("http://10.0.0.7:22/", policy) == "Host 10.0.0.7 is not allowed."
+        assert complaint("http://169.254.169.254:22/", policy) == "Host 169.254.169.254 is not allowed."
 
 
 def test_the_port_of_a_name_is_judged_here_only_if_no_network_is_open() -> None:
@@ -114,7 +118,7 @@ def test_an_open_host_may_use_any_port(host: str) -> None:
     opened = Policy(hosts=frozenset({"minio.internal", "localhost"}))
     assert complaint(f"http://{host}:9000/", opened) is None
     assert complaint(f"http://a.{host}:9000/", opened) is not None
-    assert complaint("http://127.0.0.1/", opened) == "address not allowed"
+    assert complaint("http://127.0.0.1/", opened) == "Host 127.0.0.1 is not allowed."
 
 
 @pytest.mark.parametrize(
@@ -123,10 +127,11 @@ def test_an_open_host_may_use_any_port(host: str) -> None:
         ("", "http://"),
         ("example.com/a.jpg", "http://"),
         ("//example.com/a.jpg", "http://"),
-        ("ftp://example.com/", "http://"),
-        ("file:///etc/passwd", "http://"),
-        ("gopher://example.com/", "http://"),
-        ("data:image/png;base64,AA==", "http://"),
+        ("FTP://example.com/", "Scheme ftp is not allowed"),
+        ("file:///etc/passwd", "Scheme file is not allowed"),
+        ("gopher://example.com/", "Scheme gopher is not allowed"),
+        ("data:image/png;base64,AA==", "Scheme data is not allowed"),
+        ("localhost:8080/", "The URL must start with http://"),
         ("http:", "host name"),
         ("http:/example.com", "host name"),
         ("http:///a.jpg", "host name"),
@@ -142,6 +147,8 @@ def test_an_open_host_may_use_any_port(host: str) -> None:
         ("http://exa|mple.com/", "host name"),
         ("http://example.com\\.evil.com/", "host name"),
         ("http://1.2.3.4.5/", "host name"),
+        ("http://127.0.0.1./", "host name"),  # no lookup takes it for an address
+        ("http://0x7f.1.:8080/", "host name"),
         ("http://1.2.3.256/", "valid URL"),
         ("http://99999999999/", "host name"),
         ("http://example.0x7f/", "host name"),
@@ -152,13 +159,20 @@ def test_an_open_host_may_use_any_port(host: str) -> None:
         ("http://[::1/", "valid URL"),
         ("http://[1.2.3.4]/", "valid URL"),
         ("http://user@example.com/", "user name"),
+        ("http://@example.com/", "user name"),
         ("http://user:secret@example.com/", "user name"),
         ("http://example.com\\@evil.com/", "user name"),
         ("http://example.com@127.0.0.1/", "user name"),
         ("http://example.com:0/", "port"),
         ("http://example.com:-1/", "port"),
         ("http://example.com:65536/", "port"),
-        ("http://example.com:http/", "valid URL"),
+        ("http://example.com:http/", "port"),
+        ("http://example.com:/", "port"),
+        ("http://example.com:+80/", "port"),
+        ("http://example.com:8_0/", "port"),
+        ("http://example.com:\u0668\u0660/", "port"),
+        ("http://example.com:\u00b2/", "port"),
+        ("http://[::1]:/", "port"),
         ("http://exa mple.com/", "spaces"),
         (" http://example.com/", "spaces"),
         ("http://example.com/a b", "spaces"),
