@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     min_free_bytes: int = Field(256 * MEGABYTE, ge=0, description="Free disk below which POSTs are answered 503.")
 
     lease_seconds: float = Field(30.0, ge=0.5, description="How long a worker's claim lasts without a beat.")
-    max_crashes: int = Field(3, ge=1, description="Workers that a record may take down before it is given up.")
+    max_crashes: int = Field(3, description="Workers that a record may take down before it is given up, at least 2.")
     max_tries: int = Field(3, ge=1, description="How often a record is tried when its handler asks for it.")
     worker_batches: int = Field(8, ge=1, le=1000, description="Batches a worker process runs at once.")
     worker_threads: int = Field(
@@ -123,6 +123,16 @@ class Settings(BaseSettings):
         for port in value:
             if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
                 raise ValueError(f"{port!r} is not a port")
+        return value
+
+    @field_validator("max_crashes")
+    @classmethod
+    def _tells_the_guilty(cls, value: int) -> int:
+        if value < 2:
+            raise ValueError(
+                "must be at least 2: a worker that dies takes down all that it runs, and only a "
+                "record that ends one in which it was alone, too, is to blame"
+            )
         return value
 
     @field_validator("webhook_schedule")

@@ -120,6 +120,7 @@ def test_a_slash_at_the_end_of_the_public_url_is_dropped(monkeypatch: pytest.Mon
         ("min_free_bytes", "-1"),
         ("lease_seconds", "0.4"),
         ("max_tries", "0"),
+        *[("max_crashes", bad) for bad in ("-1", "0", "1")],
         ("worker_batches", "0"),
         ("worker_batches", "1001"),
         ("worker_threads", "-1"),
@@ -150,6 +151,13 @@ def test_a_count_is_a_whole_number(monkeypatch: pytest.MonkeyPatch, name: str, b
     environment(monkeypatch, **{name: bad})
     with pytest.raises(Misconfigured, match=f"BROKER_{name.upper()}: "):
         load()
+
+
+def test_one_crash_does_not_tell_the_guilty_from_its_neighbours() -> None:
+    """A dead worker may have held many batches; at 1, each of a single record would be given up."""
+    with pytest.raises(Misconfigured, match="at least 2: a worker that dies takes down all that it runs"):
+        load(max_crashes=1)
+    assert load(max_crashes=2).max_crashes == 2
 
 
 def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
