@@ -70,12 +70,17 @@ class Complete:
         await self._complete_soon(cancelled.complete)
         return cancelled.overview
 
-    async def finish_parents(self) -> None:
-        """Complete some of the parents that wait for no child any more. Raises Unavailable."""
+    async def finish_parents(self, after: str | None = None) -> str | None:
+        """Complete PARENTS of those that wait for no child any more, by id, from the one behind `after` on.
+
+        Returns the last one if there may be more: going on behind it, those whose end cannot be made hinder no others.
+        Raises Unavailable.
+        """
         async with self.database.reading() as connection:
-            parents = await complete_parent_ids(connection, PARENTS)
+            parents = await complete_parent_ids(connection, PARENTS, after)
         for parent in parents:
             await self._complete(parent)
+        return parents[-1] if len(parents) == PARENTS else None
 
     async def _complete_soon(self, parent: str | None) -> None:
         """Its last child is DONE; what fails here is found again by `finish_parents`."""
@@ -87,7 +92,15 @@ class Complete:
             log.warning("parent.left_behind", batch=parent)
 
     async def _complete(self, parent: str) -> None:
-        if await self.database.writer.write(complete_parents, EndOrder(parent, self._completed)):
+        """Raises Unavailable. Whatever else stops its end, e.g. a key that is gone, is no fault of who asks for it."""
+        try:
+            done = await self.database.writer.write(complete_parents, EndOrder(parent, self._completed))
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("parent.failed", batch=parent)
+            return
+        if done:
             self._announce([parent], owed=True)
             log.info("parent.done", batch=parent)
 

@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, Connection, Integer, bindparam, func, literal
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate, Update
 
-from broker.batches import Batch, NewBatch, Result, Status
+from broker.batches import Batch, NewBatch, Result, Status, first_id
 from broker.store.batches import insert_batches
 from broker.store.given import given
 from broker.store.leases import Lease, lock_held
@@ -150,9 +150,10 @@ def is_complete(connection: Connection, parent: str) -> bool:
     return connection.scalar(select(_batches.c.id).where(_batches.c.id == parent, *_complete)) is not None
 
 
-async def complete_parent_ids(connection: AsyncConnection, limit: int) -> list[str]:
-    """Ids of parents that wait for their end alone, at most `limit` of them."""
-    return list(await connection.scalars(select(_batches.c.id).where(*_complete).order_by(_batches.c.id).limit(limit)))
+async def complete_parent_ids(connection: AsyncConnection, limit: int, after: str | None) -> list[str]:
+    """Ids of parents that wait for their end alone: the first `limit` of all, or of those behind the id `after`."""
+    waiting = select(_batches.c.id).where(*_complete, _batches.c.id > (after or first_id(0)))
+    return list(await connection.scalars(waiting.order_by(_batches.c.id).limit(limit)))
 
 
 def open_children(connection: Connection, parent: str) -> list[tuple[Batch, list[Result]]]:

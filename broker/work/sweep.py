@@ -35,6 +35,7 @@ class Sweep:
         self._longest_gap = int(max(2 * SECONDS * 1000, self._lease_ms / 3))
         self._since: int | None = None
         self._last = 0
+        self._behind: str | None = None
 
     async def run(self) -> None:
         """Sweep every second until cancelled."""
@@ -49,7 +50,7 @@ class Sweep:
     async def once(self) -> None:
         """Free leases that are over, complete parents, and nudge for batches that are due but were not claimed."""
         rescued = await self._rescue()
-        await self._complete.finish_parents()
+        self._behind = await self._complete.finish_parents(self._behind)
         async with self._database.reading() as connection:
             overdue = await overdue_batches(connection, OVERDUE_MS, RESCUES)
         self._nudger.ring([*((batch.type, batch.id) for batch in rescued), *overdue])

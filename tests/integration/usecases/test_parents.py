@@ -144,6 +144,14 @@ async def test_parent_that_was_left_behind_is_completed_by_the_caretaker(scene: 
     assert await scene.everything() == before
 
 
+async def test_parent_whose_end_cannot_be_made_leaves_its_last_child_done(scene: Scene) -> None:
+    parent = await scene.parent(1)
+    await scene.change(parent, webhook=b"no box")
+    (child,) = await scene.claim()
+    assert await scene.finish(child)
+    assert ((await scene.row(child.id)).status, (await scene.row(parent)).status) == ("DONE", "PROCESSING")
+
+
 async def test_folder_without_images_is_completed_too(scene: Scene) -> None:
     parent = await scene.parent(0)
     await scene.complete.finish_parents()

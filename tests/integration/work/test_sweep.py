@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from broker.batches import new_id
 from broker.bootstrap.caretakers import new_sweep
 from broker.bootstrap.core import Core, open_core
-from broker.complete import Complete
+from broker.complete import PARENTS, Complete
 from broker.queue.connection import connect, disconnect, queue_name
 from broker.queue.nudge import Nudger
 from broker.store.children import Expansion, NewChild, add_children
@@ -177,6 +177,32 @@ async def test_a_parent_whose_last_child_is_done_is_ended_by_the_sweep(scene: Sc
         assert await write(finish_batches, end)
     await scene.sweep.once()
     assert await select(scene.database, standing) == [("DONE", "succeeded")]
+
+
+async def test_parents_whose_end_cannot_be_made_hinder_neither_others_nor_the_nudges(
+    scene: Scene, valkey_url: str
+) -> None:
+    """The boxes of their webhooks cannot be opened, e.g. because a key was taken away; they fill a whole sweep."""
+    bad = sorted(await accept(scene.database, scene.workspace, PARENTS, webhook=b"no box", records="[]", size=0))
+    good = sorted(await accept(scene.database, scene.workspace, PARENTS + 1, records="[]", size=0))
+    for parent in await claim(scene.database, 2 * PARENTS + 1):
+        assert await scene.database.writer.write(add_children, Expansion(parent.lease, (), None))
+    (overdue,) = await accept(scene.database, scene.workspace)
+    await execute(scene.database, "UPDATE batches SET due = due - 1000000 WHERE id = :id", id=overdue)
+    redis = connect(valkey_url)
+
+    async def rung() -> bool:
+        return set(await redis.zrange(queue_name(TYPE), 0, -1)) == {f"nudge:{overdue}".encode()}
+
+    done = "SELECT id FROM batches WHERE status = 'DONE' ORDER BY id"
+    with capture_logs() as logs:
+        for sweep, ended in enumerate((0, PARENTS, PARENTS + 1, PARENTS + 1)):
+            await scene.sweep.once()
+            assert await select(scene.database, done) == [(id,) for id in good[:ended]], sweep
+        await until(rung)
+    await disconnect(redis)
+    failed = [line["batch"] for line in logs if line["event"] == "parent.failed"]
+    assert failed == bad * 2  # in the first sweep, and in the fourth, which begins anew
 
 
 async def test_what_was_rescued_and_what_is_overdue_is_nudged_for_and_nothing_else(
