@@ -66,9 +66,12 @@ class Inputs:
     async def _load(self, record: Record) -> bytes:
         if record.url is not None:
             return await self._fetcher.fetch(record.url)
+        key = record.blob or ""
         try:
-            return await self._blobs.get(record.blob or "")
+            return await self._blobs.get(key)
         except NotFound as error:
+            await self._blobs.ping()  # a bucket that is not there lacks every key, which says nothing of this one
+            log.error("input.missing", key=key)  # inputs expire long after their batch is done
             raise RecordError(410, "the image that was sent along has expired") from error
 
 
