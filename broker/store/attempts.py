@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, Boolean, Connection, Row, Text, bindparam, case, or_, update
+from sqlalchemy import BigInteger, BindParameter, Boolean, Connection, Row, Text, bindparam, case, func, or_, update
 
 from broker.deliveries import AttemptResult, NewDelivery, State
 from broker.endpoints import Event, Kind, events
@@ -110,6 +110,7 @@ def _ended(result: AttemptResult) -> dict[str, Any]:
 
 _held_lease = (_deliveries.c.id == bindparam("delivery"), _deliveries.c.lease_seq == bindparam("seq"))
 _next_state: BindParameter[str] = bindparam("new_state", type_=Text)
+_paused = db_now() + bindparam("pause_ms", type_=BigInteger)
 _SETTLE = (
     update(_deliveries)
     .where(*_held_lease, OWED)
@@ -119,7 +120,8 @@ _SETTLE = (
         hurried=or_(_deliveries.c.hurried, bindparam("hurry", type_=Boolean)),
         manual=False,
         held=None,  # a try that outlasted its lease may find its delivery held back meanwhile
-        due=case((_next_state == State.PENDING, db_now() + bindparam("pause_ms", type_=BigInteger)), else_=None),
+        due=case((_next_state == State.PENDING, func.coalesce(_deliveries.c.scheduled, _paused))),
+        scheduled=None,
         finished=case(
             (_next_state == State.PENDING, None),
             (_next_state == _deliveries.c.state, _deliveries.c.finished),

@@ -258,6 +258,7 @@ _STOP = update(_deliveries).values(
     manual=False,
     due=None,
     held=None,
+    scheduled=None,
 )
 _CLAIM = (
     update(_deliveries)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.batches import first_id
@@ -157,5 +157,11 @@ _REPLAY = update(_deliveries).values(
     manual=True,
     due=case((and_(_deliveries.c.manual, _deliveries.c.due.is_not(None)), _deliveries.c.due), else_=db_now()),
     held=None,
+    scheduled=case(
+        (
+            _deliveries.c.state == State.PENDING,
+            func.coalesce(_deliveries.c.scheduled, _deliveries.c.due, _deliveries.c.held),
+        )
+    ),
     lease_seq=_deliveries.c.lease_seq + 1,  # what a sender of long ago brings is not this try's outcome
 )

@@ -104,7 +104,7 @@ _FORGET = delete(_results).where(_results.c.batch_id == bindparam("batch"))
 _SUPERSEDE = (
     update(_deliveries)
     .where(_deliveries.c.batch_id == bindparam("batch"), _deliveries.c.state == State.PENDING)
-    .values(state=State.SUPERSEDED, manual=False, due=None, held=None, finished=db_now())
+    .values(state=State.SUPERSEDED, manual=False, due=None, held=None, scheduled=None, finished=db_now())
 )
 _REQUEUE = (
     update(_batches)

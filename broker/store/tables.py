@@ -281,7 +281,8 @@ class DeliveryRow(SQLModel, table=True):
     batch_id: None for what the service tells its operator. endpoint: whose health tries share. attempts: rows in
     `attempts`; step: those that counted against the schedule. hurried: the one instant retry after a dead connection is
     used up. manual: a person asked for the try that is due, whatever `state` is. due: not sent before; None when no
-    try is owed, or while it is held: it has been due since `held`, but its endpoint takes no more for now.
+    try is owed, or while it is held: it has been due since `held`, but its endpoint takes no more for now. scheduled:
+    when the schedule's next try is due, while one that a person asked for goes before it.
     """
 
     __tablename__ = "deliveries"
@@ -291,6 +292,7 @@ class DeliveryRow(SQLModel, table=True):
             "state IN ('pending', 'delivered', 'exhausted', 'refused', 'superseded', 'stopped')", name="state"
         ),
         CheckConstraint("due IS NULL OR held IS NULL", name="held"),
+        CheckConstraint("scheduled IS NULL OR manual", name="scheduled"),
         _partial("ix_deliveries_due", "due", "id", where="due IS NOT NULL"),
         _partial("ix_deliveries_held", "endpoint", "held", "id", where="held IS NOT NULL"),
         _partial("ix_deliveries_owed", "endpoint", where="due IS NOT NULL"),
@@ -314,6 +316,7 @@ class DeliveryRow(SQLModel, table=True):
     manual: bool
     due: int | None = Field(default=None, sa_type=BigInteger)
     held: int | None = Field(default=None, sa_type=BigInteger)
+    scheduled: int | None = Field(default=None, sa_type=BigInteger)
     lease_seq: int = Field(sa_type=BigInteger)
     created: int = Field(sa_type=BigInteger)
     finished: int | None = Field(default=None, sa_type=BigInteger)

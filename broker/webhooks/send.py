@@ -203,12 +203,12 @@ class Sender:
     def _next(self, delivery: DueDelivery, answer: Answer) -> tuple[State, float]:
         """The state after this try, and the seconds until the next.
 
-        A try that a person asked for, of a delivery that had come to its end, is followed by none.
+        A try that a person asked for is followed by none but that of the schedule, if one is owed, in its time.
         """
         state = self._state(answer)
         if delivery.state is not State.PENDING:
             return (state if state is State.DELIVERED else delivery.state), 0.0
-        if state is not State.PENDING:
+        if state is not State.PENDING or delivery.manual:
             return state, 0.0
         pause = pause_before(delivery.step + 1, self.schedule, self._spread, _slowdown(answer))
         return (State.EXHAUSTED, 0.0) if pause is None else (State.PENDING, pause)

@@ -107,6 +107,7 @@ class StoredDelivery:
     manual: bool
     due: int | None
     held: int | None
+    scheduled: int | None
     lease_seq: int
     created: int
     finished: int | None

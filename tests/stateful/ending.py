@@ -124,6 +124,7 @@ def _owe(board: Board, delivery: NewDelivery, now: int) -> Board:
         manual=False,
         due=now,
         held=None,
+        scheduled=None,
         lease_seq=0,
         created=now,
         finished=None,

@@ -63,7 +63,15 @@ def retried(board: Board, order: RetryOrder, told: Overview | Refusal | None) ->
         modified=About(board.now),
     )
     late = [
-        replace(delivery, state=State.SUPERSEDED, manual=False, due=None, held=None, finished=About(board.now))
+        replace(
+            delivery,
+            state=State.SUPERSEDED,
+            manual=False,
+            due=None,
+            held=None,
+            scheduled=None,
+            finished=About(board.now),
+        )
         for delivery in board.deliveries_of(batch.id)
         if delivery.state == State.PENDING
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from broker.deliveries import State
 from broker.endpoints import Health
 from broker.store.delivery_lists import StoredDelivery as Shown
 from broker.store.replays import DISABLED, SENDING, NotReplayed, ReplayOrder, replay_deliveries
@@ -23,7 +24,10 @@ class Replaying:
 
 
 def replayed(board: Board, order: ReplayOrder, told: Shown | NotReplayed | None) -> Board:
-    """Due at once, with a number that no earlier try has; not while it is sent, nor at a disabled endpoint."""
+    """Due at once, with a number that no earlier try has; not while it is sent, nor at a disabled endpoint.
+
+    A pending one remembers when its schedule's next try is due.
+    """
     row = board.deliveries.get(order.delivery)
     if row is None:
         demand(told is None, "what is not there was replayed", told)
@@ -35,7 +39,10 @@ def replayed(board: Board, order: ReplayOrder, told: Shown | NotReplayed | None)
     demand(isinstance(told, Shown) and told.id == row.id, "another delivery than was asked for", told)
     keeps_place = row.manual and row.due is not None
     due = row.due if keeps_place else About(board.now)
-    return board.put(replace(row, manual=True, due=due, held=None, lease_seq=row.lease_seq + 1))
+    asked = replace(row, manual=True, due=due, held=None, lease_seq=row.lease_seq + 1)
+    if row.state != State.PENDING or row.manual:
+        return board.put(asked)
+    return board.put(replace(asked, scheduled=row.held if row.due is None else row.due))
 
 
 def _refusal(board: Board, row: StoredDelivery) -> NotReplayed | None:

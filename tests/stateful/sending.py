@@ -116,14 +116,17 @@ def _is_last_failure(item: AttemptResult) -> bool:
 
 
 def _moved(board: Board, row: StoredDelivery, item: AttemptResult) -> StoredDelivery:
+    """A try that a person asked for leaves the schedule's next one where it was."""
     finished = row.finished if item.state == row.state else About(board.now)
+    following = About(board.now + item.pause_ms) if row.scheduled is None else row.scheduled
     return replace(
         row,
         state=item.state,
         step=row.step - item.hurry,
         hurried=row.hurried or item.hurry,
         manual=False,
-        due=About(board.now + item.pause_ms) if item.state is State.PENDING else None,
+        due=following if item.state is State.PENDING else None,
         held=None,
+        scheduled=None,
         finished=None if item.state is State.PENDING else finished,
     )

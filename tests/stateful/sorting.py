@@ -61,7 +61,7 @@ def _moved(board: Board, order: DueOrder, plan: Plan) -> Board:
 
 def _stopped(row: StoredDelivery, now: int) -> StoredDelivery:
     """What had come to its end before a person asked for one more try keeps that end."""
-    asked = replace(row, manual=False, due=None, held=None)
+    asked = replace(row, manual=False, due=None, held=None, scheduled=None)
     return replace(asked, state=State.STOPPED, finished=now) if row.state == State.PENDING else asked
 
 
