@@ -24,8 +24,9 @@ MAX_HEADER_BYTES = 4096
 JITTER = 0.2
 LEAST_PAUSE = 60.0
 """Seconds that pass after a 429 or a timeout."""
+BUSY = frozenset({429, 502, 503, 504})
+"""Answers of a receiver that has too much to do: fewer go there at once, and it may say when to come again."""
 
-_BUSY = frozenset({429, 502, 503, 504})
 _NO_MORE = frozenset({"abort-message", "disable"})
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _DATE = re.compile(
@@ -186,8 +187,8 @@ class Slowdown:
 
 
 def slowdown(status_code: int, retry_after: str, now: float) -> Slowdown:
-    """429 waits at least a minute; 429, 502, 503 and 504 may say how long in `Retry-After`. now: seconds since 1970."""
-    if status_code not in _BUSY:
+    """429 waits at least a minute; all that are BUSY may say how long in `Retry-After`. now: seconds since 1970."""
+    if status_code not in BUSY:
         return Slowdown()
     return Slowdown(LEAST_PAUSE if status_code == 429 else 0.0, parse_retry_after(retry_after, now))
 

@@ -1,9 +1,9 @@
 """How many tries a process makes at once: in all, of one origin, of one endpoint, of one workspace.
 
 An endpoint begins with one try at a time and has twice as many after each answer, so that one that hangs never has
-many, and fewer the longer its answers take; those that have not proven themselves share half of the slots, in all and
-of an origin, so that no number of them takes them all. Of each of these a workspace has half of what the others leave,
-so that one more always finds some, whatever is slow elsewhere.
+many, half as many after one that says that it is busy, and fewer the longer its answers take; those that have not
+proven themselves share half of the slots, in all and of an origin, so that no number of them takes them all. Of each of
+these a workspace has half of what the others leave, so that one more always finds some, whatever is slow elsewhere.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self, TypeAlias, TypeVar
 
+from broker.deliveries import BUSY
+
 SLOTS = 512
 ORIGIN_SLOTS = 128
 UNPROVEN = 0.5
-"""The share of either that endpoints may take whose latest try had no answer, or one that took very long."""
+"""The share of either that endpoints may take whose latest try had no answer, or whose lane is 1 wide for another."""
 WIDEST = 16
 REMEMBERED = 5000
 
@@ -93,16 +95,21 @@ class Lanes:
     def begin(self, endpoint: str, origin: str, workspace: str) -> None:
         self._now.admit(endpoint, origin, workspace)
 
-    def end(self, endpoint: str, origin: str, workspace: str, answered: float | None) -> None:
-        """answered: after how many seconds, whatever was said; None for no answer."""
+    def end(self, endpoint: str, origin: str, workspace: str, answer: tuple[int, float] | None) -> None:
+        """answer: its HTTP status, and after how many seconds it came; None for no answer."""
         tries = self._now.tries[endpoint]
         self._now.count(endpoint, origin, workspace, -tries)  # all of them, as the others may count otherwise now
         width = self._widths.pop(endpoint, 1)  # at the end of the dictionary: used last
-        if answered is not None:
-            self._widths[endpoint] = max(1, min(2 * width, WIDEST, int(WIDEST / max(answered, 1.0))))
+        if answer is not None:
+            self._widths[endpoint] = _width_after(width, *answer)
         self._now.count(endpoint, origin, workspace, tries - 1)
         if len(self._widths) > REMEMBERED:
             del self._widths[next(id for id in self._widths if id not in self._now.tries)]
+
+
+def _width_after(width: int, status_code: int, seconds: float) -> int:
+    earned = width // 2 if status_code in BUSY else 2 * width
+    return max(1, min(earned, WIDEST, int(WIDEST / max(seconds, 1.0))))
 
 
 def _add(counter: Counter[K], key: K, count: int) -> None:

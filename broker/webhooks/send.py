@@ -129,14 +129,14 @@ class Sender:
     async def _deliver(self, delivery: DueDelivery, until: float) -> None:
         """until: when the claim ends, by this process's clock."""
         started = time.monotonic()
-        answered: float | None = None
+        answered: tuple[int, float] | None = None
         try:
             if started + self.timeout > until:  # as in a process that was stopped: another sends it, or has sent it
                 log.warning("delivery.late", delivery=delivery.id, batch=delivery.batch)
                 return
             answer = await self._poster.post(delivery)
             seconds = time.monotonic() - started
-            answered = None if answer.status_code is None else seconds
+            answered = None if answer.status_code is None else (answer.status_code, seconds)
             result = self._judge(delivery, answer, int(seconds * 1000))
             await self._record_until(until, result)
         except Unavailable:

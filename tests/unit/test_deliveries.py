@@ -163,10 +163,17 @@ def test_too_many_requests_wait_a_minute_unless_the_whole_schedule_is_quicker() 
     spread = random.Random(7)
     slow = slowdown(429, "", 0.0)
     assert pause_before(2, SCHEDULE, spread, slow) == LEAST_PAUSE == 60.0
-    assert pause_before(2, SCHEDULE, spread, slowdown(503, "", 0.0)) != LEAST_PAUSE
     assert pause_before(1, (0.0, 2.0), spread, slow) == 2.0
     assert pause_before(2, SCHEDULE, spread, slowdown(429, "90", 0.0)) == 90.0
     assert pause_before(2, SCHEDULE, spread, slowdown(429, "900", 0.0)) == 120.0
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_one_that_is_unavailable_for_a_moment_is_tried_again_as_the_schedule_says(status: int) -> None:
+    """Fewer go there at once, which its lane sees to."""
+    pause = pause_before(2, SCHEDULE, random.Random(7), slowdown(status, "", 0.0))
+    assert pause is not None
+    assert 4.0 <= pause <= 6.0
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])

@@ -10,11 +10,11 @@ MINE, OTHERS = "mine", "others"
 UNPROVEN_SLOTS, UNPROVEN_ORIGIN_SLOTS = int(UNPROVEN * SLOTS), int(UNPROVEN * ORIGIN_SLOTS)
 
 
-def answer(lanes: Lanes, endpoint: str, times: int = 1, *, after: float | None = 0.1) -> None:
+def answer(lanes: Lanes, endpoint: str, times: int = 1, *, after: float | None = 0.1, status_code: int = 200) -> None:
     """So many answers after so many seconds; None: no answer at all."""
     for _ in range(times):
         lanes.begin(endpoint, endpoint, MINE)
-        lanes.end(endpoint, endpoint, MINE, after)
+        lanes.end(endpoint, endpoint, MINE, None if after is None else (status_code, after))
 
 
 def room(lanes: Lanes | Usher, endpoint: str, origin: str | None = None, *, of: str = MINE) -> int:
@@ -44,6 +44,24 @@ def test_an_endpoint_that_does_not_answer_has_one_try_again() -> None:
     assert room(lanes, "a") == 1
 
 
+@pytest.mark.parametrize("status_code", [429, 502, 503, 504])
+def test_an_endpoint_that_is_busy_has_half_as_many_with_each_such_answer(status_code: int) -> None:
+    lanes = Lanes()
+    answer(lanes, "a", 4)
+    widths = [room(lanes, "a")]
+    for _ in range(5):
+        answer(lanes, "a", status_code=status_code)
+        widths.append(room(lanes, "a"))
+    assert widths == [16, 8, 4, 2, 1, 1]
+
+
+@pytest.mark.parametrize("status_code", [204, 301, 404, 500])
+def test_any_other_answer_earns_room_however_it_is_meant(status_code: int) -> None:
+    lanes = Lanes()
+    answer(lanes, "a", status_code=status_code)
+    assert room(lanes, "a") == 2
+
+
 @pytest.mark.parametrize(("seconds", "wide"), [(1.0, 16), (1.5, 10), (3.0, 5), (5.0, 3), (8.1, 1), (19.0, 1)])
 def test_an_endpoint_whose_answers_take_long_has_the_fewer_tries(seconds: float, wide: int) -> None:
     lanes = Lanes()
@@ -58,7 +76,7 @@ def test_what_is_being_sent_takes_up_room_until_it_ends() -> None:
         assert (room(lanes, "a"), lanes.free) == (left, SLOTS - 4 + left)
         lanes.begin("a", "a", MINE)
     for _ in range(5):
-        lanes.end("a", "a", MINE, 0.1)
+        lanes.end("a", "a", MINE, (200, 0.1))
     assert (room(lanes, "a"), lanes.free) == (WIDEST, SLOTS)
     assert lanes.usher() == Usher({"a": WIDEST})
 
@@ -170,7 +188,7 @@ def test_one_that_has_lost_its_trust_is_counted_with_them() -> None:
     assert lanes.usher().taken["", True] == 0
     lanes.end("bad", "bad", MINE, None)
     assert lanes.usher().taken["", True] == 7
-    lanes.end("bad", "bad", MINE, 0.1)
+    lanes.end("bad", "bad", MINE, (200, 0.1))
     assert lanes.usher().taken["", True] == 0
 
 
@@ -189,6 +207,6 @@ def test_an_endpoint_in_use_is_remembered_however_long_it_has_not_ended_a_try() 
     lanes.begin("busy", "busy", MINE)
     for number in range(REMEMBERED):
         answer(lanes, str(number))
-    lanes.end("busy", "busy", MINE, 0.1)
+    lanes.end("busy", "busy", MINE, (200, 0.1))
     assert (room(lanes, "busy"), room(lanes, "0")) == (8, 1)
     assert lanes.free == SLOTS
