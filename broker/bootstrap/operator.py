@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from broker.bootstrap.core import Core
-from broker.errors import Conflict
 from broker.provision import Provision
 from broker.webhooks.notices import Notices
 
-WORKSPACE = "operator"
-"""Owns the operator's webhooks: its secret signs them, and its token lists and replays them."""
-
 
 async def open_notices(core: Core) -> Notices | None:
-    """None without BROKER_OPERATOR_WEBHOOK."""
+    """None without BROKER_OPERATOR_WEBHOOK. Raises Misconfigured."""
     url = core.settings.operator_webhook
     if not url:
         return None
-    provision = Provision(core.database, core.vault)
-    with suppress(Conflict):  # it is there since an earlier start
-        await provision.workspace(WORKSPACE)
-    return Notices(core.vault, (await provision.find(WORKSPACE)).id, url)
+    workspace = await Provision(core.database, core.vault).operator()
+    return Notices(core.vault, workspace.id, url)

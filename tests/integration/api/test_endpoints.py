@@ -196,7 +196,7 @@ async def test_endpoints_of_another_workspace_are_not_there(broker: Broker) -> N
 
 
 async def test_operator_sees_and_enables_those_of_workspaces_that_are_granted(broker: Broker) -> None:
-    operator = await broker.store.tenant("operator", ["read", "admin"], grants=["default"])
+    operator = await broker.store.tenant("staff", ["read", "admin"], grants=["default"])
     mine, theirs = await place(broker, URL, created=1, **DISABLED), await place(broker, URL, operator.workspace)
     headers = bearing(operator.token)
     assert await ids(broker, PATH, headers=headers) == [theirs]

@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import func, select
 from standardwebhooks import Webhook as StandardWebhook
 
-from broker.bootstrap.operator import WORKSPACE
-from broker.errors import Misconfigured
-from broker.provision import Provision
+from broker.batches import new_id
+from broker.errors import Conflict, Misconfigured
+from broker.provision import OPERATOR, Provision
 from broker.store.tables import BatchRow, DeliveryRow, EndpointRow, WorkspaceRow, table
+from broker.store.workspaces import NewWorkspace, insert_workspaces
 from tests.integration.net.servers import reply
 from tests.integration.receiver import Post, Receiver
 from tests.integration.running import Broker, StartBroker, StartWorker, in_base64, photograph, until
@@ -39,7 +40,7 @@ async def announce(broker: Broker, receiver: Receiver) -> str:
 
 async def verified(broker: Broker, post: Post) -> Any:
     """What the operator is told, proven to come from us."""
-    (secret,) = await Provision(broker.core.database, broker.core.vault).webhook_secrets(WORKSPACE)
+    (secret,) = await Provision(broker.core.database, broker.core.vault).webhook_secrets(OPERATOR)
     return StandardWebhook(secret).verify(post.body, post.headers)
 
 
@@ -133,7 +134,17 @@ async def test_processes_of_one_operator_share_its_workspace(
         await start_worker(operator_webhook=operator.url())
     workspaces = table(WorkspaceRow)
     rows = await broker.store.rows(select(workspaces.c.name))
-    assert sorted(row.name for row in rows) == ["default", WORKSPACE]
+    assert sorted(row.name for row in rows) == ["default", OPERATOR]
+
+
+async def test_nobody_gets_the_operator_s_webhooks_by_the_name_of_a_workspace(
+    broker: Broker, start_worker: StartWorker, operator: Receiver
+) -> None:
+    with pytest.raises(Conflict, match="'operator' is reserved"):
+        await Provision(broker.core.database, broker.core.vault).workspace("operator")
+    await broker.core.database.writer.write(insert_workspaces, NewWorkspace(new_id(), "operator", b"theirs"))
+    with pytest.raises(Misconfigured, match="'operator' was not made by this service"):
+        await start_worker(operator_webhook=operator.url())
 
 
 @pytest.mark.parametrize("url", ["nowhere", "ftp://example.com/", "http://10.0.0.1/", "http://user:word@example.com/"])
