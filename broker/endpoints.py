@@ -61,6 +61,7 @@ class Kind(StrEnum):
     RECOVERED = "endpoint.recovered"
     DISABLED = "endpoint.disabled"
     EXHAUSTED = "delivery.exhausted"
+    REFUSED = "delivery.refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from broker.store.endpoints import Change, note_calls
 from broker.store.tables import AttemptRow, DeliveryRow, table
 
 _deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
+_GIVEN_UP = {State.EXHAUSTED: Kind.EXHAUSTED, State.REFUSED: Kind.REFUSED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,9 @@ def _events(result: AttemptResult, row: Row[Any] | None, change: Change | None, 
     if row is None:
         return ()
     kinds = [*events(change.before, change.now)] if change else []
-    if result.state is State.EXHAUSTED and result.was is State.PENDING:
-        kinds.append(Kind.EXHAUSTED)
+    given_up = _GIVEN_UP.get(result.state) if result.was is State.PENDING else None
+    if given_up:
+        kinds.append(given_up)
     return tuple(
         Event(
             kind=kind,
@@ -84,7 +86,7 @@ def _events(result: AttemptResult, row: Row[Any] | None, change: Change | None, 
             workspace=row.workspace_id,
             endpoint=result.endpoint,
             origin=change.origin if change else result.origin,
-            reason=change.now.reason if change and kind is not Kind.EXHAUSTED else _outcome(result),
+            reason=change.now.reason if change and kind is not given_up else _outcome(result),
             failures=change.now.failures if change else 0,
             delivery=result.delivery,
             batch=row.batch_id,

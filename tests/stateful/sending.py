@@ -51,7 +51,8 @@ LAST_FAILED = Answer(500, State.EXHAUSTED, Call.FAILED)
 UNWANTED = Answer(400, State.STOPPED, Call.DECLINED)
 GONE = Answer(410, State.STOPPED, Call.GONE)
 NOT_SENT = Answer(None, State.PENDING, None)
-ANSWERS = (DELIVERED, DELIVERED, FAILED, FAILED, FAILED, LAST_FAILED, UNWANTED, GONE, NOT_SENT)
+REFUSED = Answer(None, State.REFUSED, None)
+ANSWERS = (DELIVERED, DELIVERED, FAILED, FAILED, FAILED, LAST_FAILED, UNWANTED, GONE, NOT_SENT, REFUSED)
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,16 @@ def settled(board: Board, report: Report, told: Recorded) -> Board:
     row = board.deliveries[item.delivery]
     before = board.endpoints[row.endpoint]
     after = before if item.call is None else judged(before, item.call, board.now)
-    kinds = [*events(before.condition, after.condition), *[Kind.EXHAUSTED] * _is_last_failure(item)]
+    kinds = [*events(before.condition, after.condition), *_ends(item)]
     demand([event.kind for event in told.events] == kinds, f"{told} instead of {kinds}")
     return board.put(_moved(board, row, item), after)
 
 
-def _is_last_failure(item: AttemptResult) -> bool:
-    return item.state is State.EXHAUSTED and item.was is State.PENDING
+def _ends(item: AttemptResult) -> list[Kind]:
+    """What is told of a delivery that is given up."""
+    if item.was is not State.PENDING:
+        return []
+    return {State.EXHAUSTED: [Kind.EXHAUSTED], State.REFUSED: [Kind.REFUSED]}.get(item.state, [])
 
 
 def _moved(board: Board, row: StoredDelivery, item: AttemptResult) -> StoredDelivery:

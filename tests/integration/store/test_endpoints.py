@@ -185,13 +185,19 @@ async def test_one_that_is_given_up_for_a_reason_of_ours_is_told_of_too(database
     assert await standing(database) == ("healthy", 0, None, False)
 
 
-async def test_a_replay_that_is_a_pending_one_s_last_try_is_told_of(database: Database, workspace_id: str) -> None:
+@pytest.mark.parametrize("manual", [False, True])
+async def test_one_whose_address_is_not_allowed_is_told_of(
+    database: Database, workspace_id: str, *, manual: bool
+) -> None:
     await owe(database, workspace_id)
-    await execute(database, "UPDATE deliveries SET manual = true")
+    await execute(database, f"UPDATE deliveries SET manual = {str(manual).lower()}")
     (due,) = await claim_due(database)
-    assert (due.manual, due.state) == (True, State.PENDING)
-    (recorded,) = await record(database, attempt_result(due, State.EXHAUSTED, status_code=500, call=Call.FAILED))
-    assert [event.kind for event in recorded.events] == [Kind.EXHAUSTED]
+    assert (due.manual, due.state) == (manual, State.PENDING)
+    refused = attempt_result(due, State.REFUSED, status_code=None, error="address not allowed")
+    (recorded,) = await record(database, refused)
+    (event,) = recorded.events
+    assert (event.kind, event.reason, event.delivery) == ("delivery.refused", "address not allowed", due.id)
+    assert await standing(database) == ("healthy", 0, None, False)
 
 
 async def test_a_replay_of_one_that_was_given_up_is_not_told_of_again(database: Database, workspace_id: str) -> None:

@@ -206,6 +206,7 @@ async def test_private_address_is_refused_for_good_and_nowhere_named(
     assert (state, len(attempts)) == ("refused", 2)
     assert receiver.posts == []
     logged = capfd.readouterr()
+    assert '"event": "delivery.refused", "level": "warning"' in logged.out
     assert f":{receiver.port}" not in logged.out + logged.err
     assert f":{receiver.port}" not in str([*await broker.store.rows(select(_deliveries)), *attempts])
 
