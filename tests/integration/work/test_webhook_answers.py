@@ -38,6 +38,12 @@ async def broker(start_broker: StartBroker) -> Broker:
     return await start_broker()
 
 
+async def hang_up_late(writer: asyncio.StreamWriter) -> None:
+    """Not within the second in which a receiver that dies is tried once more at once."""
+    await asyncio.sleep(1.1)
+    writer.transport.abort()
+
+
 async def announced(broker: Broker, receiver: Receiver) -> Row[Any]:
     """The delivery of a batch that is done, once the answer to its first try is judged; `pause`: seconds to the next.
 
@@ -66,6 +72,7 @@ async def announced(broker: Broker, receiver: Receiver) -> Row[Any]:
         pytest.param(reply(503, headers={"Retry-After": "9000"}), 1.25, 1.25, id="503-in-9000-s"),
         pytest.param(reply(429, headers={"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}), 1.6, 2.4, id="429-in-ages"),
         pytest.param(reply(504, headers={"Retry-After": "later"}), 0.8, 1.2, id="504-later"),
+        pytest.param(hang_up_late, 0.8, 1.2, id="dead-after-a-second"),
     ],
 )
 async def test_the_pause_is_the_schedule_s_or_what_a_busy_receiver_asks_for_within_twice_that(

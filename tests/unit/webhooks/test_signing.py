@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from broker.secrets import new_webhook_key_pair, new_webhook_secret
-from broker.webhooks.signing import TOLERANCE, Kind, kind_of, sign, signed_headers, verifier_of, verify
+from broker.webhooks.signing import Kind, kind_of, sign, signed_headers, verifier_of, verify
 
 ID, TIMESTAMP, BODY = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -59,11 +59,11 @@ def test_every_byte_of_the_body_is_signed(secret: str, body: bytes) -> None:
     ("early", "accepted"),
     [
         (0, True),
-        (TOLERANCE, True),
-        (TOLERANCE + 1, False),
-        (TOLERANCE + 0.001, False),
-        (-TOLERANCE, True),
-        (-TOLERANCE - 1, False),
+        (300, True),
+        (301, False),
+        (300.001, False),
+        (-300, True),
+        (-301, False),
     ],
 )
 def test_a_timestamp_counts_for_five_minutes_either_way(secret: str, early: float, accepted: bool) -> None:
