@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
@@ -12,12 +14,28 @@ LEAST = 8
 """Characters of a secret. Shorter ones could be guessed anyway, and stand in many a text by chance."""
 
 
-def masked(text: str, url: str, headers: Mapping[str, str]) -> str:
-    """The text without the query of the URL and the values of the customer's headers, as wholes and word by word."""
+def masked(text: str, url: str, headers: Mapping[str, str], *, cut: bool = False) -> str:
+    """The text without the query of the URL and the values of the customer's headers, as wholes and word by word.
+
+    cut: more followed, so that what stands at its end may be the beginning of one.
+    """
     plain = [secret for secret in _secrets(url, headers) if len(secret) >= LEAST]
-    secrets = {spelt for secret in plain for spelt in _spellings(secret)}
+    secrets = sorted({spelt for secret in plain for spelt in _spellings(secret)})
+    if cut:
+        text = _without_beginning(text, secrets)
     for secret in sorted(secrets, key=len, reverse=True):  # or a part of one would break it up
         text = text.replace(secret, MASK)
+    return text
+
+
+def _without_beginning(text: str, secrets: Sequence[str]) -> str:
+    """The text without the longest end of it that one of the secrets, which are sorted, begins with."""
+    text = text.rstrip("\ufffd")  # half a character
+    for start in range(max(0, len(text) - max(map(len, secrets), default=0)), len(text)):
+        end = text[start:]
+        place = bisect_left(secrets, end)
+        if place < len(secrets) and secrets[place].startswith(end):
+            return text[:start] + MASK
     return text
 
 
@@ -38,8 +56,24 @@ def _secrets(url: str, headers: Mapping[str, str]) -> Iterator[str]:
     for value in headers.values():
         yield value
         yield from value.split()
+        yield from _credentials(value)
     query = urlsplit(url).query
     yield query
     for part in query.split("&"):
         yield part.partition("=")[2]
     yield from (value for _, value in parse_qsl(query))
+
+
+def _credentials(value: str) -> Iterator[str]:
+    """`user:password` and the password of `Basic …`, which servers decode (RFC 7617)."""
+    scheme, _, encoded = value.partition(" ")
+    if scheme.lower() != "basic":
+        return
+    try:
+        pair = base64.b64decode(encoded.strip())
+    except ValueError:
+        return
+    for charset in ("utf-8", "latin-1"):
+        decoded = pair.decode(charset, "replace")
+        yield decoded
+        yield decoded.partition(":")[2]

@@ -81,8 +81,8 @@ class Poster:
         ours = {**signed_headers(secrets, id, int(time.time()), body), "content-type": "application/json"}
         try:
             async with asyncio.timeout(self.timeout):
-                answer = await self._exchange(url, {**_foreign(headers, ours), **ours}, body)
-            return replace(answer, excerpt=masked(answer.excerpt, url, headers))
+                answer, kept = await self._exchange(url, {**_foreign(headers, ours), **ours}, body)
+            return replace(answer, excerpt=_shown(kept, url, headers))
         except AddressRefused:
             return Answer(error=REFUSED)
         except httpx.PoolTimeout:  # it waited for something of ours
@@ -94,15 +94,16 @@ class Poster:
                 error=_name(error), connection_died=isinstance(error, httpx.NetworkError | httpx.ProtocolError)
             )
 
-    async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
+    async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> tuple[Answer, bytes]:
+        """What came, and as much of its body as is kept."""
         async with self.client.stream("POST", url, headers=headers, content=body) as response:
-            excerpt = await read_up_to(response, RESPONSE_BYTES)
-            return Answer(
+            kept = await read_up_to(response, RESPONSE_BYTES)
+            answer = Answer(
                 response.status_code,
-                excerpt=_text(excerpt),
                 wish=response.headers.get("webhook-delivery", ""),
                 retry_after=response.headers.get("retry-after", ""),
             )
+            return answer, kept
 
 
 def _foreign(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
@@ -110,9 +111,10 @@ def _foreign(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, st
     return {name: value for name, value in theirs.items() if name.lower() not in ours}
 
 
-def _text(excerpt: bytes) -> str:
-    """What can be stored of it in as many bytes: each that is no UTF-8 becomes a character of three."""
-    text = excerpt.decode("utf-8", "replace").replace("\0", "")
+def _shown(kept: bytes, url: str, headers: Mapping[str, str]) -> str:
+    """What can be stored of a body in as many bytes: each that is no UTF-8 becomes a character of three."""
+    text = kept.decode("utf-8", "replace").replace("\0", "")
+    text = masked(text, url, headers, cut=len(kept) == RESPONSE_BYTES)  # before it is made shorter: that may cut one
     return text.encode()[:RESPONSE_BYTES].decode("utf-8", "ignore")
 
 

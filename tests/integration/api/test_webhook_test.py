@@ -150,6 +150,9 @@ async def test_why_there_is_no_answer_is_told_in_a_few_words(broker: Broker) -> 
 async def test_of_a_long_answer_the_beginning_is_told(broker: Broker, receiver: Receiver) -> None:
     receiver.answers = [reply(200, b"ab" * 500_000)]
     assert (await send(broker, receiver.url()))["response"] == "ab" * 10_000
+    receiver.answers = [reply(200, b"." * 19_990 + b"secret-of-the-customer")]
+    headers = {"X-Key": "secret-of-the-customer"}
+    assert (await send(broker, receiver.url(), headers=headers))["response"] == "." * 19_990 + "***"
 
 
 async def test_private_address_is_refused_for_good_and_nowhere_named(

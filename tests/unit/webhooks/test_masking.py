@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from broker.webhooks.masking import masked
@@ -39,6 +41,33 @@ def test_values_are_masked_however_a_receiver_writes_them(text: str) -> None:
     assert (
         masked(f"you sent {text}!", "https://hooks.example.com/", {"X-Key": 'abc/def+ghi=jkl"mno'}) == "you sent ***!"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("you sent Bearer token-of-m", "you sent ***"),
+        ("you sent t", "you sent ***"),
+        ("you sent token-of-mine", "you sent ***"),
+        ("/a?key=secret%2Dquery&b=ano", "/a?***"),
+        ('{"key": "secret-query", "b": "anoth\ufffd', '{"key": "***", "b": "***'),
+        ("nobody", "nobody"),
+        ("", ""),
+    ],
+)
+def test_a_secret_of_which_a_cut_leaves_the_beginning_shows_none_of_it(text: str, shown: str) -> None:
+    assert masked(text, URL, HEADERS, cut=True) == shown
+    assert masked("got it", "https://hooks.example.com/", {}, cut=True) == "got it"
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("scheme", ["Basic", "basic"])
+def test_a_user_and_a_password_are_masked_as_a_server_decodes_them(scheme: str, charset: str) -> None:
+    pair = base64.b64encode("me:pass:w\u00f6rd".encode(charset)).decode()
+    for text in ("me:pass:w\u00f6rd", "pass:w\u00f6rd", pair):
+        assert masked(f"no, {text}!", "https://hooks.example.com/", {"Authorization": f"{scheme} {pair}"}) == "no, ***!"
+    for other in ("Basic", "Basic \u2026", "Basic =", "Basic a", "Bearer bWU6cGFzcw=="):
+        assert masked("me:pass", "https://hooks.example.com/", {"Authorization": other}) == "me:pass"
 
 
 def test_without_headers_and_query_nothing_is_masked() -> None:
