@@ -65,10 +65,10 @@ class Client:
     def of_environment(cls) -> Self:
         """Raises Misconfigured when there is nothing to talk to."""
         folder = load().data_dir
-        url, token = os.environ.get("BROKER_URL"), os.environ.get("BROKER_TOKEN")
-        if url and not token:
+        token = os.environ.get("BROKER_TOKEN")
+        if os.environ.get("BROKER_URL") and not token:
             raise Misconfigured("BROKER_URL needs a BROKER_TOKEN; the data folder's token is for its own broker alone")
-        url, token = url or _read(folder / URL_FILE), token or _read(folder / TOKEN_FILE)
+        url, token = broker_url(folder), token or _read(folder / TOKEN_FILE)
         if not url or not token:
             raise Misconfigured(
                 f"no broker runs on the data folder {folder}; start `broker up`, or set BROKER_URL and BROKER_TOKEN"
@@ -259,6 +259,11 @@ def _retry_after(response: httpx.Response) -> int | None:
     """Seconds; None for a date, which no broker sends."""
     text = response.headers.get("Retry-After", "")
     return int(text) if text.isascii() and text.isdigit() else None
+
+
+def broker_url(folder: Path) -> str:
+    """BROKER_URL, else that of the broker that runs on the data folder; empty when there is neither."""
+    return os.environ.get("BROKER_URL") or _read(folder / URL_FILE)
 
 
 def _read(path: Path) -> str:

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from broker import logs
+from broker.cli.client import broker_url
 from broker.cli.data_folder import DEFAULT_WORKSPACE
 from broker.cli.listen_app import Listener
 from broker.cli.listen_forward import Forward
@@ -25,8 +26,9 @@ from broker.cli.listen_seen import Judge
 from broker.cli.processes import address_of, listen, run
 from broker.cli.tables import console
 from broker.cli.web import serve
-from broker.errors import BrokerError, Invalid
+from broker.errors import BrokerError, Invalid, Misconfigured
 from broker.foundation import open_foundation
+from broker.origins import origin_of
 from broker.provision import Provision
 from broker.settings import Settings, load
 from broker.store.database import SQLITE_FILE
@@ -56,7 +58,12 @@ def listen_to_webhooks(
     forward: Annotated[
         str | None, typer.Option(metavar="URL", help="Send on what comes; answer what that did.")
     ] = None,
-    save: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Save the pictures that results name.")] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Save the pictures that results name; of unchecked webhooks, those on BROKER_URL."
+        ),
+    ] = None,
 ) -> None:
     """Receive webhooks, show and verify them. Ctrl-C stops it."""
     settings = load()
@@ -77,7 +84,7 @@ async def _listen(
         screen.say(remark)
     async with AsyncExitStack() as stack:
         forward = await stack.enter_async_context(Forward(answering.forward)) if answering.forward else None
-        pictures = await stack.enter_async_context(Pictures(folder)) if folder else None
+        pictures = await stack.enter_async_context(Pictures(folder, _own(settings))) if folder else None
         listener = Listener(screen, Judge(secrets), answering.status, answering.delay, forward, pictures)
         await serve(Starlette(routes=[Route("/{path:path}", listener)]), listening, GRACE_SECONDS)
 
@@ -110,6 +117,15 @@ async def _secrets_of_folder(settings: Settings) -> tuple[Sequence[str], str | N
             return await Provision(opened.database, opened.vault).webhook_secrets(DEFAULT_WORKSPACE), None
     except BrokerError as error:
         return (), f"Signatures are not checked: {error.message}"
+
+
+def _own(settings: Settings) -> str:
+    """The origin of the broker that is listened to; empty when nothing says where it is."""
+    url = broker_url(settings.data_dir)
+    try:
+        return origin_of(url) if url else ""
+    except (httpx.InvalidURL, UnicodeError, KeyError) as error:
+        raise Misconfigured(f"BROKER_URL {url} is no URL") from error
 
 
 def _hint(listening: socket.socket) -> str:

@@ -72,11 +72,14 @@ class Listener:
         return response, f"{how}; "
 
     async def _save(self, arrival: Arrival, signature: Signature) -> None:
-        """The pictures of whoever may have sent them: a forged webhook leads this machine nowhere."""
+        """The pictures of whoever may have sent them: a forged webhook leads this machine nowhere.
+
+        Any web page in the developer's browser can POST here, so one that is not checked leads to the broker alone.
+        """
         if self.pictures is None:
             return
         if signature is Signature.WRONG:
             self.screen.tell(arrival, "its pictures are not saved: the signature is wrong")
             return
-        async for line in self.pictures.save(parsed(arrival.body)):
+        async for line in self.pictures.save(parsed(arrival.body), anywhere=signature is Signature.RIGHT):
             self.screen.tell(arrival, line)

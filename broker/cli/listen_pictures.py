@@ -14,12 +14,14 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from broker.cli.listen_screen import links_of, plain, records_of, scalar
+from broker.origins import origin_of
 
 MAX_PICTURES = 100
 MAX_BYTES = 256 * 1024 * 1024
 SECONDS = 60.0
 REDIRECTS = 5
 
+_STRANGE = "the signature is not checked, and this is not on the broker's own URL, as BROKER_URL says it"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -29,9 +31,13 @@ class NotSaved(Exception):
 
 @dataclass(slots=True)
 class Pictures:
-    """Saves into `folder` while it is entered. max_bytes: of one picture; seconds: for all of one."""
+    """Saves into `folder` while it is entered.
+
+    own: the broker's origin, "" for an unknown one. max_bytes: of one picture; seconds: for all of one.
+    """
 
     folder: Path
+    own: str = ""
     max_bytes: int = MAX_BYTES
     seconds: float = SECONDS
     _http: httpx.AsyncClient = field(init=False)
@@ -51,13 +57,18 @@ class Pictures:
     ) -> None:
         await self._http.aclose()
 
-    async def save(self, event: Any) -> AsyncIterator[str]:
-        """A line for each picture, saved or not; the same result again is saved under the same names."""
+    async def save(self, event: Any, *, anywhere: bool) -> AsyncIterator[str]:
+        """A line for each picture, saved or not; the same result again is saved under the same names.
+
+        anywhere: wherever it lies, and not on the broker alone; whoever sent this is known, then.
+        """
         id = scalar(event.get("id")) if isinstance(event, dict) else ""
         links = [(number, link) for number, record in enumerate(records_of(event), 1) for _, link in links_of(record)]
         for place, (number, link) in enumerate(links[:MAX_PICTURES], 1):
             path = self.folder / safe_name(id, number, place, link)
             try:
+                if not anywhere and not self._is_own(link):
+                    raise NotSaved(_STRANGE)
                 await self._save(link, path)
             except NotSaved as reason:
                 yield f"not saved: {plain(link)}: {reason}"
@@ -65,6 +76,12 @@ class Pictures:
                 yield f"saved {path}"
         if len(links) > MAX_PICTURES:
             yield f"not saved: {len(links) - MAX_PICTURES} more than {MAX_PICTURES} pictures"
+
+    def _is_own(self, link: str) -> bool:
+        try:
+            return origin_of(link) == self.own
+        except (httpx.InvalidURL, UnicodeError, KeyError):  # no URL, or of another scheme
+            return False
 
     async def _save(self, link: str, path: Path) -> None:
         try:

@@ -112,11 +112,14 @@ def test_a_chosen_status_makes_the_broker_try_again_which_is_told_as_a_repetitio
     assert "answered 500" in listening.said
 
 
-def test_without_secret_and_data_nothing_is_checked_and_nothing_is_made(commands: Commands) -> None:
-    listening = listen(commands)
-    assert listening.post(b"{}").status_code == 200
+def test_without_secret_and_data_nothing_is_checked_and_made_and_only_the_broker_is_asked(commands: Commands) -> None:
+    listening = listen(commands.with_environment(BROKER_URL="http://127.0.0.1:1/"), "--save", "pictures")
+    forged = b'{"response": {"records": [{"a": "http://127.0.0.1:1/a.jpg", "b": "http://127.0.0.1:2/b.jpg"}]}}'
+    assert listening.post(forged).status_code == 200
     assert "Signatures are not checked: there is no --secret, and no broker's data in data." in listening.said
     assert "webhook-id none  signature not checked" in listening.said
+    listening.until_says("2/b.jpg: the signature is not checked, and this is not on the broker's own URL")
+    assert "1/a.jpg: All connection attempts failed" in listening.said  # it was looked for, on the broker alone
     assert not (commands.folder / "data").exists()
 
 

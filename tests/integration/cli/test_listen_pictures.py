@@ -76,10 +76,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
         thread.join()
 
 
-async def save(folder: Path, *links: str, seconds: float = 60) -> list[str]:
+async def save(folder: Path, *links: str, seconds: float = 60, own: str = "") -> list[str]:
     event = {"id": "b", "response": {"records": [{"link": link} for link in links]}}
-    async with Pictures(folder, CAP, seconds) as pictures:
-        return [line async for line in pictures.save(event)]
+    async with Pictures(folder, own, CAP, seconds) as pictures:
+        return [line async for line in pictures.save(event, anywhere=not own)]
 
 
 async def test_a_picture_is_saved_also_behind_a_redirect_and_again_under_its_name(site: Site, tmp_path: Path) -> None:
@@ -92,6 +92,17 @@ async def test_a_picture_is_saved_also_behind_a_redirect_and_again_under_its_nam
         "b-2-2-moved": PICTURE,
         "b-3-3-exact.png": b"x" * CAP,
     }
+
+
+async def test_of_a_webhook_that_is_not_checked_only_links_to_the_broker_are_followed(
+    site: Site, tmp_path: Path
+) -> None:
+    other = site.url.replace("127.0.0.1", "localhost")
+    links = (f"{other}/a.jpg", f"{site.url}@{other[7:]}/a.jpg", "http\u017f://[/a.jpg", f"{site.url}/a.jpg")
+    lines = await save(tmp_path, *links, own=site.url)
+    assert [line.partition(": ")[0] for line in lines[:3]] == ["not saved"] * 3
+    assert all("not on the broker's own URL" in line for line in lines[:3])
+    assert lines[3] == f"saved {tmp_path / 'b-4-4-a.jpg'}"
 
 
 @pytest.mark.parametrize(
@@ -142,4 +153,4 @@ async def test_more_pictures_than_a_result_can_have_are_counted(tmp_path: Path) 
 @pytest.mark.parametrize("event", [None, 7, [], {}, {"response": 1}, {"response": {"records": "http://x/"}}])
 async def test_what_is_no_result_names_no_pictures(tmp_path: Path, event: Any) -> None:
     async with Pictures(tmp_path) as pictures:
-        assert [line async for line in pictures.save(event)] == []
+        assert [line async for line in pictures.save(event, anywhere=True)] == []
