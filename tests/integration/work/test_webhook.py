@@ -72,6 +72,16 @@ async def test_webhook_is_signed_and_says_what_the_details_say(
     assert "." not in delivery.id
 
 
+async def test_a_host_that_is_open_by_its_name_alone_gets_its_webhook(
+    start_broker: StartBroker, start_worker: StartWorker, receiver: Receiver
+) -> None:
+    """The receiver listens on a private address and on a port that is not open."""
+    broker = await start_broker(allow_networks=(), allow_hosts=("LOCALHOST.",))
+    await start_worker(allow_networks=(), allow_hosts=("LOCALHOST.",))
+    await announce(broker, receiver.url(host="localhost"), records=[{"_base64": "aGVsbG8="}])
+    assert [post.target for post in await receiver.posted()] == ["/hook"]
+
+
 async def test_headers_of_the_customer_are_sent_beside_ours(broker: Broker, worker: Worker, receiver: Receiver) -> None:
     custom = {"X-Secret": "s3cr3t; with, signs", "Authorization": "Bearer abc", "Cookie": "a=b", "Accept": "text/x"}
     await announce(broker, receiver.url(), custom)
