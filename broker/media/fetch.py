@@ -77,6 +77,8 @@ class Fetcher:
                 return await self._follow(_target(url))
         except AddressRefused as refused:
             raise RecordError(403, f"{_WHY}: {refused.message}.") from None
+        except httpx.PoolTimeout:
+            raise _Transient("the broker was too busy to look its server up") from None
         except (TimeoutError, httpx.TimeoutException):
             raise _Transient("its server took too long") from None
         except httpx.ConnectError:

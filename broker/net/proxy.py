@@ -46,7 +46,8 @@ async def guard_proxy(
 
     It speaks CONNECT and the absolute form of HTTP/1.1, one exchange a connection. An address that `policy` refuses
     is a 403 that does not name it; an origin that cannot be reached or understood is a 502, one that takes too long
-    a 504. It runs on this loop, so a client must not block that.
+    a 504, one whose name has waited too long for its look-up a 503. It runs on this loop, so a client must not block
+    that.
     """
     secret = token_urlsafe(32)
     proxy = _Proxy(Guard(policy, resolver), secret, limits or Limits())
@@ -121,6 +122,8 @@ class _Proxy:
             raise Refused(HTTPStatus.GATEWAY_TIMEOUT) from None
         except httpcore.ConnectError:
             raise Refused(HTTPStatus.BAD_GATEWAY) from None
+        except httpcore.PoolTimeout:
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE) from None
 
     async def _tunnel(self, client: Stream, origin: Stream) -> None:
         async with asyncio.timeout(self._limits.idle) as quiet:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from broker.media.fetch import CONCURRENCY, TRIES
+from broker.net.connect import LOOKUPS_A_DOMAIN, TURN_SECONDS
 from handlers.contract import RecordError
 from tests.integration.net.servers import Answer, Web, not_heard, reply, stall
+from tests.integration.net.stalling import Stalling
 
 if TYPE_CHECKING:
     from broker.media.fetch import Fetcher
@@ -149,6 +151,17 @@ async def test_a_name_that_is_not_known_ends_in_502(make_fetcher: MakeFetcher) -
 
     told = await refusal(make_fetcher(resolver=resolver), "http://nowhere.test/")
     assert told == (502, "its server cannot be reached.")
+
+
+async def test_a_name_whose_lookup_had_no_turn_is_tried_again(make_fetcher: MakeFetcher, site: Web) -> None:
+    site.answers["/"] = [reply(200, IMAGE)]
+    resolver = Stalling(site.host)
+    fetcher = make_fetcher(resolver=resolver, pause=1)
+    urls = [site.url(host=f"{label}.evil.test") for label in range(LOOKUPS_A_DOMAIN)]
+    async with resolver.stalled(map(fetcher.fetch, urls)):
+        late = asyncio.create_task(fetcher.fetch(site.url(host="late.evil.test")))
+        await asyncio.sleep(TURN_SECONDS + 0.5)
+    assert await late == IMAGE
 
 
 async def test_the_pause_doubles(make_fetcher: MakeFetcher, site: Web) -> None:

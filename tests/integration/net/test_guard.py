@@ -19,6 +19,7 @@ from broker.net.connect import LOOKUP_THREADS, LOOKUPS_A_DOMAIN, system_resolver
 from broker.net.guard import CONNECTIONS, GuardedBackend, guarded_client
 from broker.net.stream import HEAD_BYTES
 from tests.integration.net.servers import Web, not_heard, redirect, reply, stall
+from tests.integration.net.stalling import Stalling
 from tests.integration.receiver import read_post
 from tests.integration.trap import Trap, repeats, reset, until_left
 
@@ -110,67 +111,59 @@ async def test_the_next_address_is_tried_when_one_refuses_up_to_the_third(
 
 async def test_a_stalled_lookup_stops_neither_other_lookups_nor_other_threads(only_site: Policy, site: Web) -> None:
     site.answers["/"] = [reply(200, b"fine")]
-    release = threading.Event()
-
-    def resolver(host: str, port: int) -> list[str]:
-        if host == "stalled.test":
-            release.wait(60)
-        return [site.host]
-
-    async with guarded_client(only_site, resolver=resolver) as client, asyncio.TaskGroup() as group:
-        stalled = [group.create_task(client.get(site.url(host="stalled.test"))) for _ in range(20)]
+    resolver = Stalling(site.host)
+    urls = [site.url(host=f"evil-{number}.test") for number in range(50)]
+    async with (
+        guarded_client(only_site, resolver=resolver) as client,
+        resolver.stalled(map(client.get, urls)) as tasks,
+    ):
         assert (await client.get(site.url(host="quick.test"))).content == b"fine"
         assert await asyncio.to_thread(lambda: "still free") == "still free"
-        assert not any(task.done() for task in stalled)
-        release.set()
+        assert not any(task.done() for task in tasks)
 
 
-async def test_a_domain_whose_lookups_stall_holds_no_more_than_its_share_of_threads(
+@pytest.mark.parametrize("suffix", ["test", "co.uk", "com.au", "github.io", "xn--55qx5d.cn"])
+async def test_a_domain_whose_lookups_stall_delays_only_itself(suffix: str, only_site: Policy, site: Web) -> None:
+    """A domain is what somebody registers, be it under a country's or a company's names."""
+    site.answers["/"] = [reply(200, b"fine")]
+    resolver = Stalling(site.host)
+    urls = [site.url(host=f"{label}.evil.{suffix}") for label in range(LOOKUPS_A_DOMAIN)]
+    async with guarded_client(only_site, resolver=resolver) as client:
+        async with resolver.stalled(map(client.get, urls)):
+            more = asyncio.create_task(client.get(site.url(host=f"more.EVIL.{suffix}.")))
+            assert (await client.get(site.url(host=f"hooks.shop.{suffix}"))).content == b"fine"
+            assert resolver.asked[LOOKUPS_A_DOMAIN:] == [f"hooks.shop.{suffix}"]
+        assert (await more).content == b"fine"
+
+
+async def test_a_domain_keeps_its_share_of_threads_until_its_lookups_end_and_others_wait_for_them(
     only_site: Policy, site: Web
 ) -> None:
     site.answers["/"] = [reply(200, b"fine")]
-    release = threading.Event()
-    stalled: list[str] = []
-
-    def resolver(host: str, port: int) -> list[str]:
-        if host.endswith("stalled.test"):
-            stalled.append(host)
-            release.wait(60)
-        return [site.host]
-
-    urls = [site.url(host=f"{label}.stalled.test") for label in range(LOOKUP_THREADS * 2)]
+    resolver = Stalling(site.host)
+    urls = [site.url(host=f"{label}.evil.test") for label in range(LOOKUPS_A_DOMAIN)]
     async with guarded_client(only_site, resolver=resolver) as client:
-        try:
-            late = asyncio.gather(*map(client.get, urls), return_exceptions=True)
-            assert (await client.get(site.url(host="quick.test"))).content == b"fine"
-            outcomes = await late  # none of them is waited for any longer, but their threads are still held
+        async with resolver.stalled(map(client.get, urls)) as tasks:
+            with pytest.raises(httpx.PoolTimeout):  # not the name's fault: it was not asked for
+                await client.get(site.url(host="late.evil.test"))
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
             assert {type(outcome) for outcome in outcomes} == {httpx.ConnectTimeout}
-            assert len(stalled) == LOOKUPS_A_DOMAIN
-            with pytest.raises(httpx.ConnectTimeout):
-                await client.get(urls[0])
+            late = asyncio.create_task(client.get(site.url(host="later.evil.test")))
             assert (await client.get(site.url(host="quick.test"))).content == b"fine"
-        finally:
-            release.set()
-        assert (await client.get(urls[0])).content == b"fine"
+            assert resolver.asked[LOOKUPS_A_DOMAIN:] == ["quick.test"]
+        assert (await late).content == b"fine"
 
 
 async def test_a_lookup_for_which_no_thread_is_free_is_not_the_name_s_fault(only_site: Policy, site: Web) -> None:
-    release = threading.Event()
-
-    def resolver(host: str, port: int) -> list[str]:
-        release.wait(60)
-        return [site.host]
-
-    many = [f"a.stalled-{label % (LOOKUP_THREADS // LOOKUPS_A_DOMAIN)}.test" for label in range(LOOKUP_THREADS)]
-    async with guarded_client(only_site, resolver=resolver) as client:
-        try:
-            stalled = asyncio.gather(*[client.get(site.url(host=host)) for host in many], return_exceptions=True)
-            await asyncio.sleep(0.2)
+    site.answers["/"] = [reply(200, b"fine")]
+    resolver = Stalling(site.host)
+    hosts = [f"a.evil-{label % (LOOKUP_THREADS // LOOKUPS_A_DOMAIN)}.test" for label in range(LOOKUP_THREADS)]
+    urls = [site.url(host=host) for host in hosts]
+    async with guarded_client(only_site, resolver=resolver, connections=LOOKUP_THREADS * 2) as client:
+        async with resolver.stalled(map(client.get, urls)):
             with pytest.raises(httpx.PoolTimeout):
                 await client.get(site.url(host="late.test"))
-            assert {type(outcome) for outcome in await stalled} == {httpx.ConnectTimeout}
-        finally:
-            release.set()
+        assert (await client.get(site.url(host="late.test"))).content == b"fine"
 
 
 async def test_an_open_host_leads_to_a_private_address_and_no_other_does(site: Web) -> None:

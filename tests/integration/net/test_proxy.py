@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker.net.addresses import Policy
+from broker.net.connect import LOOKUPS_A_DOMAIN
 from broker.net.proxy import MAX_HEAD, Limits, guard_proxy
 from tests.integration.net.servers import not_heard, reply, stall
+from tests.integration.net.stalling import Stalling
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -178,6 +180,15 @@ async def test_an_origin_that_says_nothing_is_a_504(only_site: Policy, site: Web
     site.answers["/"] = [stall]
     async with guard_proxy(only_site, limits=Limits(idle=0.2)) as url:
         assert await Client(url).get(site.url()) == own("504 Gateway Timeout")
+
+
+async def test_a_name_whose_lookup_has_no_turn_is_a_503(only_site: Policy) -> None:
+    resolver = Stalling()
+    async with (
+        guard_proxy(only_site, resolver=resolver) as url,
+        resolver.stalled(Client(url).get(f"http://{label}.evil.test/") for label in range(LOOKUPS_A_DOMAIN)),
+    ):
+        assert await Client(url).get("http://late.evil.test/") == own("503 Service Unavailable")
 
 
 async def test_a_head_that_drips_is_a_504(only_site: Policy, site: Web) -> None:
