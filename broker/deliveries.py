@@ -26,6 +26,8 @@ LEAST_PAUSE = 60.0
 """Seconds that pass after a 429 or a timeout."""
 BUSY = frozenset({429, 502, 503, 504})
 """Answers of a receiver that has too much to do: fewer go there at once, and it may say when to come again."""
+UNSENT_PAUSE = 5.0
+MOST_DOUBLINGS = 6
 
 _NO_MORE = frozenset({"abort-message", "disable"})
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -116,7 +118,8 @@ class AttemptResult:
     """What one try brought: an HTTP status or a short public error, and the pause before the next, if there is one.
 
     call: what it says about the endpoint, None for nothing. hurry: the next try is the instant retry, which does not
-    count against the schedule. was: the state before; origin: as the delivery's.
+    count against the schedule. unsent: nor does this one, since nothing was free on our side to send it. was: the state
+    before; origin: as the delivery's.
     """
 
     delivery: str
@@ -131,6 +134,7 @@ class AttemptResult:
     pause_ms: int
     call: Call | None = None
     hurry: bool = False
+    unsent: bool = False
     was: State = State.PENDING
     origin: str = ""
 
@@ -219,6 +223,11 @@ def pause_before(
     slow = slow or Slowdown()
     pause = max(schedule[step - 1] * spread.uniform(1 - JITTER, 1 + JITTER), min(slow.least, max(schedule)))
     return pause if slow.asked is None else min(max(slow.asked, pause), 2 * pause)
+
+
+def pause_when_unsent(free: int, spread: random.Random) -> float:
+    """Seconds before a step is taken again, after so many tries that took none: 5, doubled up to 320, with jitter."""
+    return UNSENT_PAUSE * 2.0 ** min(free, MOST_DOUBLINGS) * spread.uniform(1 - JITTER, 1 + JITTER)
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:

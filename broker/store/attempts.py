@@ -55,6 +55,7 @@ def _settle(connection: Connection, result: AttemptResult) -> Row[Any] | None:
         "new_state": result.state,
         "pause_ms": result.pause_ms,
         "hurry": result.hurry,
+        "free": result.hurry or result.unsent,
     }
     return connection.execute(_SETTLE, values).first()
 
@@ -118,7 +119,7 @@ _SETTLE = (
     .where(*_held_lease, OWED)
     .values(
         state=_next_state,
-        step=_deliveries.c.step - case((bindparam("hurry", type_=Boolean), 1), else_=0),
+        step=_deliveries.c.step - case((bindparam("free", type_=Boolean), 1), else_=0),
         hurried=or_(_deliveries.c.hurried, bindparam("hurry", type_=Boolean)),
         manual=False,
         held=None,  # a try that outlasted its lease may find its delivery held back meanwhile

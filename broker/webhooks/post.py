@@ -32,12 +32,14 @@ class Answer:
     """What one POST brought: an HTTP status, or a short error that may be shown to the customer.
 
     wish, retry_after: the headers `webhook-delivery` and `Retry-After` as they came, empty where there are none.
+    unsent: nothing was sent, as what that needs on our side was not free.
     """
 
     status_code: int | None = None
     error: str | None = None
     excerpt: str = ""
     connection_died: bool = False
+    unsent: bool = False
     wish: str = ""
     retry_after: str = ""
 
@@ -59,7 +61,7 @@ class Poster:
     timeout: float
 
     async def post(self, delivery: DueDelivery) -> Answer:
-        """What came of one try; what is wrong on our side counts as a try too, so that every delivery ends.
+        """What came of one try; what is wrong on our side counts too, so that every delivery ends.
 
         Raises Unavailable when the database is away.
         """
@@ -86,7 +88,7 @@ class Poster:
         except AddressRefused:
             return Answer(error=REFUSED)
         except httpx.PoolTimeout:  # it waited for something of ours
-            return Answer(error=NOT_SENT)
+            return Answer(error=NOT_SENT, unsent=True)
         except (TimeoutError, httpx.TimeoutException):
             return Answer(error=TIMED_OUT)
         except (httpx.HTTPError, httpx.InvalidURL) as error:

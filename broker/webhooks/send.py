@@ -20,6 +20,7 @@ from broker.deliveries import (
     Verdict,
     call_of,
     pause_before,
+    pause_when_unsent,
     slowdown,
 )
 from broker.endpoints import Call
@@ -196,6 +197,7 @@ class Sender:
             pause_ms=int(pause * 1000),
             call=_call(answer),
             hurry=hurry,
+            unsent=answer.unsent and not delivery.manual,
             was=delivery.state,
             origin=delivery.origin,
         )
@@ -210,6 +212,8 @@ class Sender:
             return (state if state is State.DELIVERED else delivery.state), 0.0
         if state is not State.PENDING or delivery.manual:
             return state, 0.0
+        if answer.unsent:
+            return state, pause_when_unsent(delivery.attempt - delivery.step, self._spread)
         pause = pause_before(delivery.step + 1, self.schedule, self._spread, _slowdown(answer))
         return (State.EXHAUSTED, 0.0) if pause is None else (State.PENDING, pause)
 

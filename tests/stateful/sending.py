@@ -62,6 +62,7 @@ class Settling:
     answer: Annotated[Answer, st.sampled_from(ANSWERS)]
     pause_ms: Pause
     hurry: bool
+    unsent: bool
 
     def act(self, scene: Scene) -> Act[Report, Recorded] | None:
         sending = scene.sending(self.sending, apt=self.apt)
@@ -80,6 +81,7 @@ class Settling:
             pause_ms=self.pause_ms,
             call=self.answer.call,
             hurry=self.hurry and not sending.manual,
+            unsent=self.unsent and not sending.manual,
             was=sending.state,
         )
         return Act(record_attempts, Report(result), settled)
@@ -126,7 +128,7 @@ def _moved(board: Board, row: StoredDelivery, item: AttemptResult) -> StoredDeli
     return replace(
         row,
         state=item.state,
-        step=row.step - item.hurry,
+        step=row.step - (item.hurry or item.unsent),
         hurried=row.hurried or item.hurry,
         manual=False,
         due=following if item.state is State.PENDING else None,

@@ -17,6 +17,7 @@ from broker.deliveries import (
     check_headers,
     parse_retry_after,
     pause_before,
+    pause_when_unsent,
     slowdown,
     verdict,
 )
@@ -143,6 +144,12 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float) -> None:
 )
 def test_a_malformed_retry_after_is_ignored(value: str) -> None:
     assert parse_retry_after(value, 1445412480.0) is None
+
+
+def test_a_step_is_taken_again_after_5_seconds_and_then_ever_later_up_to_some_minutes() -> None:
+    for free, pause in ((0, 5.0), (1, 10.0), (5, 160.0), (6, 320.0), (7, 320.0), (5000, 320.0)):
+        pauses = [pause_when_unsent(free, random.Random(seed)) for seed in range(100)]
+        assert pause * (1 - JITTER) <= min(pauses) < pause < max(pauses) <= pause * (1 + JITTER)
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
