@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -17,14 +18,21 @@ from broker.settings import Settings, load, unknown_names
 RECYCLED = 75
 """Exit status of a worker that shall be started anew (EX_TEMPFAIL of sysexits.h): a handler's thread does not end."""
 
+RESOLVER = "timeout:2 attempts:2"
+"""For glibc, before its first look-up: silent name servers hold a thread for 4 to 10 s, not 10 to 28."""
+
 log = structlog.get_logger()
 T = TypeVar("T")
 
 
 def begin(**options: object) -> Settings:
-    """The settings of a process that serves or works, with its logs set up. A name that is no setting is told."""
+    """The settings of a process that serves or works, with its logs and its resolver set up.
+
+    A name that is no setting is told.
+    """
     settings = load(**options)
     logs.configure(settings.log_format, settings.log_level)
+    os.environ.setdefault("RES_OPTIONS", RESOLVER)
     for name in unknown_names():
         log.warning("settings.unknown", name=name)
     return settings
