@@ -17,7 +17,7 @@ from broker.store.workspaces import (
     insert_tokens,
     insert_workspaces,
     remember_facts,
-    workspace_by_name,
+    workspace_called,
 )
 from broker.webhooks.keys import SigningSecret, seal_secrets
 from broker.webhooks.signing import verifier_of
@@ -63,16 +63,16 @@ class Provision:
         secrets = seal_secrets(self.vault, [SigningSecret(new_webhook_secret())])
         return await self.database.writer.write(insert_workspaces, NewWorkspace(id, name, secrets))
 
-    async def find(self, name: str) -> Workspace:
-        """The workspace of this name. Raises NotFound."""
+    async def find(self, word: str) -> Workspace:
+        """The workspace of this name, else of this id. Raises NotFound."""
         async with self.database.reading() as connection:
-            found = await workspace_by_name(connection, name)
+            found = await workspace_called(connection, word)
         if found is None:
-            raise NotFound(f"there is no workspace {name!r}")
+            raise NotFound(f"there is no workspace {word!r}")
         return found
 
     async def token(self, workspace: str, name: str, scopes: Collection[str], grants: Collection[str] = ()) -> str:
-        """Make a token whose home is the workspace of this name; returns it, for the only time."""
+        """Make a token whose home is the workspace of this name or id; returns it, for the only time."""
         home = await self.find(workspace)
         others = [(await self.find(other)).id for other in grants]
         token = new_token()
@@ -89,7 +89,7 @@ class Provision:
         return token
 
     async def webhook_secrets(self, workspace: str) -> tuple[str, ...]:
-        """What receivers verify webhooks of the workspace of this name with, the newest first."""
+        """What receivers verify webhooks of the workspace of this name or id with, the newest first."""
         found = await self.find(workspace)
         secrets = await self.rotate.secrets(found.id)
         return tuple(verifier_of(one.secret) for one in secrets)

@@ -23,7 +23,8 @@ workspaces = typer.Typer(help="Tenants.", no_args_is_help=True)
 tokens = typer.Typer(help="API tokens.", no_args_is_help=True)
 webhook_secrets = typer.Typer(help="The secret that signs a workspace's webhooks.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the workspace.")]
-InWorkspace = Annotated[str, typer.Option("--workspace", help="Name of the workspace.")]
+NameOrId = Annotated[str, typer.Argument(help="Name or id of the workspace.")]
+InWorkspace = Annotated[str, typer.Option("--workspace", help="Name or id of the workspace.")]
 
 
 @workspaces.command("create")
@@ -39,13 +40,13 @@ def show_workspaces() -> None:
 
 
 @workspaces.command("pause")
-def pause_workspace(name: Name) -> None:
+def pause_workspace(name: NameOrId) -> None:
     """Claim nothing of a workspace from now on; it still accepts, and what runs goes on to its end."""
     run(_hold_workspace(name, paused=True))
 
 
 @workspaces.command("resume")
-def resume_workspace(name: Name) -> None:
+def resume_workspace(name: NameOrId) -> None:
     """Let a paused workspace go on."""
     run(_hold_workspace(name, paused=False))
 
@@ -55,7 +56,7 @@ def create_token(
     workspace: InWorkspace = "default",
     name: Annotated[str, typer.Option(help="What the token is for.")] = "",
     scope: Annotated[str, typer.Option(help="Comma-separated rights: submit, read, storage, admin.")] = "submit,read",
-    grant: Annotated[list[str] | None, typer.Option(help="A further workspace that it may use.")] = None,
+    grant: Annotated[list[str] | None, typer.Option(help="Name or id of a further workspace that it may use.")] = None,
 ) -> None:
     """Make a token; prints it, for the only time."""
     scopes = [part.strip() for part in scope.split(",") if part.strip()]

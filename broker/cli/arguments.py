@@ -14,7 +14,8 @@ from broker.cli.client import Refused
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's JSON.")]
-InWorkspaces = Annotated[list[str] | None, typer.Option("--workspace", help="Id of a workspace; default: the token's.")]
+ITS_ID = "id of a workspace, as `broker workspace list` prints it; default: the token's."
+InWorkspaces = Annotated[list[str] | None, typer.Option("--workspace", help=ITS_ID.capitalize())]
 Page = Annotated[int, typer.Option(min=1, help="Which page.")]
 PageSize = Annotated[int, typer.Option(min=1, help="How many on a page, at most 200.")]
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from broker.cli.arguments import AsJson, InWorkspaces, Page, PageSize, each, given, moment
+from broker.cli.arguments import ITS_ID, AsJson, InWorkspaces, Page, PageSize, each, given, moment
 from broker.cli.client import Client
 from broker.cli.processes import run
 from broker.cli.tables import console, fitting_table, new_table, print_json, print_page, second, with_workspace
@@ -59,9 +59,7 @@ def retry(
     since: Annotated[
         str | None, typer.Option(metavar="T", help="With --outcome: done since then; 2h, 3d or ISO 8601 with a zone.")
     ] = None,
-    workspace: Annotated[
-        str | None, typer.Option(help="With --outcome: id of a workspace; default: the token's.")
-    ] = None,
+    workspace: Annotated[str | None, typer.Option(help=f"With --outcome: {ITS_ID}")] = None,
 ) -> None:
     """Run DONE batches again: their failed records, or all."""
     if not ids and not outcome:

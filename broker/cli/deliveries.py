@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from broker.cli.arguments import AsJson, InWorkspaces, Page, PageSize, each, given, moment
+from broker.cli.arguments import ITS_ID, AsJson, InWorkspaces, Page, PageSize, each, given, moment
 from broker.cli.client import Client
 from broker.cli.listen_screen import MAX_LINK, plain
 from broker.cli.processes import run
@@ -64,7 +64,7 @@ def replay(
     since: Since = None,
     until: Until = None,
     endpoint: ToEndpoint = None,
-    workspace: Annotated[str | None, typer.Option(help="With --what: id of a workspace; default: the token's.")] = None,
+    workspace: Annotated[str | None, typer.Option(help=f"With --what: {ITS_ID}")] = None,
 ) -> None:
     """Send webhooks once more, with the same ids and bytes, whatever became of them."""
     options = given({"endpoint": endpoint, "since": moment(since), "until": moment(until), "workspace": workspace})

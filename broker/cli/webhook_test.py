@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from broker.cli.arguments import given
+from broker.cli.arguments import ITS_ID, given
 from broker.cli.client import Client
 from broker.cli.processes import run
 from broker.errors import Invalid
@@ -24,9 +24,7 @@ def test_webhook(
     header: Annotated[
         list[str] | None, typer.Option(metavar="'NAME: VALUE'", help="A header of your own; may be repeated.")
     ] = None,
-    workspace: Annotated[
-        str | None, typer.Option(help="Id of the workspace whose secret signs; default: the token's.")
-    ] = None,
+    workspace: Annotated[str | None, typer.Option(help=f"Whose secret signs: {ITS_ID}")] = None,
 ) -> None:
     """Send a signed test webhook to a URL, with the same checks as real ones. Exit status 1 unless it is delivered."""
     headers = _headers(header or [])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, Row, bindparam, insert, select, union, update
+from sqlalchemy import Boolean, Connection, Row, String, bindparam, cast, insert, or_, select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -192,8 +192,11 @@ async def list_workspaces(connection: AsyncConnection) -> list[Workspace]:
     return [_workspace(row) for row in rows]
 
 
-async def workspace_by_name(connection: AsyncConnection, name: str) -> Workspace | None:
-    row = (await connection.execute(select(_workspaces).where(_workspaces.c.name == name))).first()
+async def workspace_called(connection: AsyncConnection, word: str) -> Workspace | None:
+    """The one of this name, else of this id; PostgreSQL refuses to compare an id with what cannot be one."""
+    called = or_(_workspaces.c.name == word, cast(_workspaces.c.id, String) == word)
+    statement = select(_workspaces).where(called).order_by(_workspaces.c.name != word)
+    row = (await connection.execute(statement)).first()
     return _workspace(row) if row else None
 
 

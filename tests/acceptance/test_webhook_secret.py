@@ -45,6 +45,9 @@ def test_it_shows_each_secret_with_its_kind_and_how_long_it_signs(here: Commands
     assert re.fullmatch(rf"{re.escape(pair)}  v1a  {UNTIL}", shown[1])
     assert re.fullmatch(rf"{re.escape(first.split()[0])}  v1  {UNTIL}", shown[2])
     assert len(shown) == 3
+    listed = here.run("workspace", "list").out
+    (id,) = re.findall(rf"{re.escape(workspace)}\W+([0-9a-f-]{{36}})", listed)
+    assert printed(here, "show", "--workspace", id) == shown
 
 
 def test_the_secret_of_no_workspace_is_an_error(here: Commands) -> None:

@@ -24,7 +24,7 @@ from broker.store.workspaces import (
     revoke_tokens,
     secrets_of,
     token_by_hash,
-    workspace_by_name,
+    workspace_called,
 )
 
 
@@ -55,13 +55,26 @@ async def look_up(database: Database, hash: str) -> Token | None:
         return await token_by_hash(connection, hash)
 
 
+async def test_a_workspace_is_called_by_its_name_before_anothers_id(database: Database) -> None:
+    first = await workspace(database, "first")
+    async with database.reading() as connection:
+        by_id = await workspace_called(connection, first)
+        assert by_id is not None
+        assert by_id.name == "first"
+    named_so = await workspace(database, first)
+    async with database.reading() as connection:
+        by_name = await workspace_called(connection, first)
+        assert by_name is not None
+        assert by_name.id == named_so
+
+
 async def test_workspaces_are_found_by_name_and_listed(database: Database) -> None:
     ids = [await workspace(database, name) for name in ("one", "two")]
     async with database.reading() as connection:
-        one = await workspace_by_name(connection, "one")
+        one = await workspace_called(connection, "one")
         assert one is not None
         assert (one.id, one.name, one.secrets, one.paused) == (ids[0], "one", b"one", False)
-        assert await workspace_by_name(connection, "three") is None
+        assert await workspace_called(connection, "three") is None
         assert [found.id for found in await list_workspaces(connection)] == ids
         stored = await secrets_of(connection, ids[1])
         assert stored is not None
