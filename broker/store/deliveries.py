@@ -18,7 +18,8 @@ from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 LOOK = 200
 """Deliveries that one claim looks at, of those that are due, and of those held back of one disabled endpoint."""
 ENDPOINTS = 100
-"""Endpoints with deliveries held back that one claim looks at: as many of each workspace that has some."""
+"""Endpoints with deliveries held back that one claim looks at, as many of each workspace that has some; and as many
+more whose breaker was open for its time."""
 
 _deliveries, _attempts, _endpoints = table(DeliveryRow), table(AttemptRow), table(EndpointRow)
 _chance = random.SystemRandom()
@@ -133,11 +134,12 @@ class _Claim:
             yield from self._some_of(workspace, ENDPOINTS // len(chosen))
 
     def _some_of(self, workspace: str, limit: int) -> list[Row[Any]]:
-        """Ids are as random as the point from which on they are read."""
-        given = {"now": self._now, "workspace": workspace, "point": f"{_chance.getrandbits(128):032x}"}
-        rows = [*self._connection.execute(_HOLDING_FROM, {**given, "limit": limit})]
+        """Ids are as random as the point from which on they are read. Open breakers are passed over by their index."""
+        given = {"workspace": workspace, "point": f"{_chance.getrandbits(128):032x}"}
+        rows = [*self._connection.execute(_READY_FROM, {**given, "limit": limit})]
         if len(rows) < limit:
-            rows += self._connection.execute(_HOLDING_BEFORE, {**given, "limit": limit - len(rows)})
+            rows += self._connection.execute(_READY_BEFORE, {**given, "limit": limit - len(rows)})
+        rows += self._connection.execute(_TO_PROBE, {"now": self._now, "workspace": workspace, "limit": limit})
         _chance.shuffle(rows)
         return rows
 
@@ -229,17 +231,16 @@ _HOLDING = (
         *(_endpoints.c.id, _endpoints.c.workspace_id, _endpoints.c.origin),
         *(_endpoints.c.state, _endpoints.c.open_until),
     )
-    .where(
-        _holding,
-        _endpoints.c.workspace_id == bindparam("workspace"),
-        or_(_endpoints.c.open_until.is_(None), _endpoints.c.open_until <= bindparam("now", type_=BigInteger)),
-    )
-    .order_by(_endpoints.c.id)
+    .where(_holding, _endpoints.c.workspace_id == bindparam("workspace"))
     .limit(bindparam("limit"))
     .with_for_update(key_share=True, skip_locked=True)  # a delivery may be born there meanwhile
 )
-_HOLDING_FROM = _HOLDING.where(_endpoints.c.id >= bindparam("point"))
-_HOLDING_BEFORE = _HOLDING.where(_endpoints.c.id < bindparam("point"))
+_READY = _HOLDING.where(_endpoints.c.open_until.is_(None)).order_by(_endpoints.c.id)
+_READY_FROM = _READY.where(_endpoints.c.id >= bindparam("point"))
+_READY_BEFORE = _READY.where(_endpoints.c.id < bindparam("point"))
+_TO_PROBE = _HOLDING.where(_endpoints.c.open_until <= bindparam("now", type_=BigInteger)).order_by(
+    _endpoints.c.open_until
+)
 _HELD = (
     select(_deliveries.c.id)
     .where(_deliveries.c.endpoint == bindparam("endpoint"), _deliveries.c.held.is_not(None), OWED)

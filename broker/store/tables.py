@@ -257,7 +257,11 @@ class EndpointRow(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (
         CheckConstraint("state IN ('healthy', 'failing', 'disabled')", name="state"),
         Index("ix_endpoints_list", "workspace_id", "id"),
-        _partial("ix_endpoints_holding", "workspace_id", "id", where="holding = true"),
+        _partial("ix_endpoints_holding", "workspace_id", where="holding = true"),
+        _partial("ix_endpoints_ready", "workspace_id", "id", where="holding = true AND open_until IS NULL"),
+        _partial(
+            "ix_endpoints_broken", "workspace_id", "open_until", where="holding = true AND open_until IS NOT NULL"
+        ),
     )
 
     id: str = Field(primary_key=True, sa_type=Text)

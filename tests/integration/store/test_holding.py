@@ -354,7 +354,7 @@ async def test_a_claim_finds_what_is_due_and_what_is_held_by_their_indexes(
     await claim_due(database, room=0)
     await owe(database, workspace_id, 3)
     plans = await plans_of(database, claim_deliveries, DueOrder(4, MINUTE, Rooms()))
-    for index in ("ix_endpoints_holding", "ix_deliveries_held"):
+    for index in ("ix_endpoints_holding", "ix_endpoints_ready", "ix_endpoints_broken", "ix_deliveries_held"):
         assert index in plans
     # Both hold what is due and nothing else; for so few rows PostgreSQL takes either.
     assert "ix_deliveries_due" in plans or "ix_deliveries_owed" in plans

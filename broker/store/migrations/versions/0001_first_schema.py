@@ -212,10 +212,26 @@ def upgrade() -> None:
     op.create_index(
         "ix_endpoints_holding",
         "endpoints",
-        ["workspace_id", "id"],
+        ["workspace_id"],
         unique=False,
         sqlite_where=sa.text("holding = true"),
         postgresql_where=sa.text("holding = true"),
+    )
+    op.create_index(
+        "ix_endpoints_ready",
+        "endpoints",
+        ["workspace_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("holding = true AND open_until IS NULL"),
+        postgresql_where=sa.text("holding = true AND open_until IS NULL"),
+    )
+    op.create_index(
+        "ix_endpoints_broken",
+        "endpoints",
+        ["workspace_id", "open_until"],
+        unique=False,
+        sqlite_where=sa.text("holding = true AND open_until IS NOT NULL"),
+        postgresql_where=sa.text("holding = true AND open_until IS NOT NULL"),
     )
     op.create_table(
         "deliveries",
