@@ -55,9 +55,13 @@ async def test_an_ended_delivery_is_due_for_one_manual_try_and_keeps_its_state(b
 async def test_a_pending_one_is_tried_now_and_the_try_takes_no_place_in_the_schedule(broker: Broker) -> None:
     (id,) = await owe(broker, attempts=3, step=3, due=NEVER)
     assert await claim_due(broker.core.database) == []
-    assert (await replay(broker, id))["manual"] is True
+    for _ in range(2):
+        assert (await replay(broker, id))["manual"] is True
     (due,) = await claim_due(broker.core.database)
     assert (due.manual, due.step, due.attempt, due.state) == (True, 3, 4, State.PENDING)
+    failed = attempt_result(due, State.PENDING, status_code=500)
+    await broker.core.database.writer.write(record_attempts, Report(failed))
+    assert (await delivery_row(broker)).due == NEVER
 
 
 async def test_one_that_is_held_back_by_an_open_breaker_goes_at_once_and_no_other_does(broker: Broker) -> None:
