@@ -75,7 +75,7 @@ def _is_explained(evidence: Evidence, copy: Arrival) -> bool:
     Thanks that are noted, but too late for the delivery's lease, do not keep the next try from following.
     """
     tries = evidence.tries.get(copy.id, [])
-    place = bisect_right(tries, copy.at, key=lambda attempt: attempt.started) - 1
+    place = bisect_right(tries, copy.left, key=lambda attempt: attempt.started) - 1
     if place < 0:
         return False
     sent, after = tries[place], tries[place + 1 : place + 2]

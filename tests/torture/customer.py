@@ -64,6 +64,12 @@ class Arrival:
     def id(self) -> str:
         return self.post.headers.get("webhook-id", "")
 
+    @property
+    def left(self) -> int:
+        """The latest time at which it was sent, in ms since 1970: a receiver that is short of time reads it later."""
+        stamp = self.post.headers.get("webhook-timestamp")
+        return self.at if stamp is None else min(self.at, int(stamp) * 1000 + 999)
+
 
 @dataclass
 class Customer:

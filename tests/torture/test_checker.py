@@ -46,8 +46,11 @@ def arrival(
     body: bytes | None = None,
     id: str = HOOK,
     sender: int | None = WORKER,
+    second: int | None = None,
 ) -> Arrival:
-    post = Post("/hook?batch=1", (("webhook-id", id),), BODY if body is None else body)
+    """second: of its signature."""
+    stamp = () if second is None else (("webhook-timestamp", str(second)),)
+    post = Post("/hook?batch=1", (("webhook-id", id), *stamp), BODY if body is None else body)
     return Arrival(at, 1, post, mood, signed, sender)
 
 
@@ -214,6 +217,14 @@ def with_end(evidence: Evidence, pid: int, at: int, slot: str = "worker 0", stat
 @pytest.mark.parametrize(("good", "found"), [(False, set()), (True, DOUBLED), (None, DOUBLED)])
 def test_thanks_that_were_not_heard_explain_another_copy(sound: Evidence, good: bool | None, found: set[Word]) -> None:
     assert words(sent_twice(sound, good)) == found
+
+
+@pytest.mark.parametrize(("good", "found"), [(False, set()), (True, DOUBLED)])
+def test_a_copy_that_was_read_late_belongs_to_the_try_that_signed_it(
+    sound: Evidence, good: bool, found: set[Word]
+) -> None:
+    late = with_arrivals(arrival(15_005, second=3), arrival(15_010, second=15))
+    assert words(late(sent_twice(sound, good))) == found
 
 
 @pytest.mark.parametrize("kind", [Kind.VALKEY_EMPTIED, Kind.VALKEY_KILLED, Kind.VALKEY_CUT, Kind.WEB_KILLED])
