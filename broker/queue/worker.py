@@ -119,7 +119,7 @@ class BatchWorker(Worker, Generic[Claimed]):
         """Stop without grace: what runs is cancelled now and gives its batch back."""
         self.grace_seconds = 0
         self.stop()
-        _cancel(self._tasks())
+        self.loop.call_soon(self._cancel_all)  # one that has not begun yet would give nothing back
 
     async def main(self) -> None:
         """What arq's `run` and `async_run` run. Cancelling it is `stop_now`."""
@@ -234,6 +234,9 @@ class BatchWorker(Worker, Generic[Claimed]):
 
     def _tasks(self) -> set[asyncio.Task[Any]]:
         return {*self._batches, *self.tasks.values()}
+
+    def _cancel_all(self) -> None:
+        _cancel(self._tasks())
 
     async def _unless_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(waiting)

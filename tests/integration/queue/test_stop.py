@@ -87,6 +87,21 @@ async def test_a_claim_in_flight_when_stopped_is_run(valkey: EmbeddedValkey) -> 
     assert ledger.ran_once(batches)
 
 
+async def test_a_batch_claimed_in_the_loop_turn_of_a_second_signal_is_given_back(valkey: EmbeddedValkey) -> None:
+    ledger = Ledger()
+    ledger.gate.clear()
+    batches = ledger.add(1)
+
+    async def claim(types: Sequence[str], free: int) -> Sequence[Batch]:
+        claimed = await ledger.claim(types, free)
+        worker.loop.call_soon(worker.stop_now)
+        return claimed
+
+    worker = _worker(valkey.url, ledger, claim=claim)
+    await asyncio.wait_for(worker.async_run(), PATIENCE)
+    assert ledger.given_back == [batch_id for _, batch_id in batches]
+
+
 async def test_giving_back_is_not_cancelled_again(valkey: EmbeddedValkey) -> None:
     started, given_back = asyncio.Event(), asyncio.Event()
 
