@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import socket
+import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -12,7 +14,8 @@ import structlog
 import uvloop
 
 from broker import logs
-from broker.errors import Misconfigured
+from broker.cli.signals import end_soon
+from broker.errors import BrokerError, Misconfigured
 from broker.settings import Settings, load, unknown_names
 
 RECYCLED = 75
@@ -41,6 +44,28 @@ def begin(**options: object) -> Settings:
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on uvloop."""
     return uvloop.run(main)
+
+
+def run_to_its_end(main: Coroutine[Any, Any, int]) -> None:
+    """Run the coroutine of a process that serves or works on uvloop, and end the process with the status it returns.
+
+    All that has to be closed is closed by then. What is left, a coroutine that swallows its cancellation or a thread
+    that hangs, does not keep the process, nor for long if an error ends `main`.
+    """
+    uvloop.run(_end_with(main))
+
+
+async def _end_with(main: Coroutine[Any, Any, int]) -> None:
+    try:
+        status = await main
+    except BaseException as error:
+        if not isinstance(error, BrokerError | asyncio.CancelledError):
+            log.error("process.failed", exc_info=True)  # what is left may keep Python from showing it
+        end_soon(1)
+        raise
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def freeze() -> None:

@@ -18,8 +18,10 @@ HURRY_SECONDS = 3.0
 log = structlog.get_logger()
 
 
-def on_stop(stop: Callable[[], None], hurry: Callable[[], None]) -> None:
+def on_stop(stop: Callable[[], None], hurry: Callable[[], None], *, at_once: Callable[[], None] = lambda: None) -> None:
     """Call `stop` at the first signal and `hurry` at the second, both on the running event loop.
+
+    at_once: called at the first signal too, in the signal handler, which code that holds the loop does not delay.
 
     After the second the process ends within HURRY_SECONDS, with the status that shells give to a signal, unless it has
     ended in good order by then, which takes the milliseconds of giving batches back; a handler that holds the event
@@ -39,16 +41,18 @@ def on_stop(stop: Callable[[], None], hurry: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: the process is ending anyway
             if stopped_at is None:
                 stopped_at = now
+                at_once()
                 loop.call_soon_threadsafe(begin_to_stop, number)
             elif number != signal.SIGTERM or now - stopped_at > SAME_SECONDS:
-                _end_soon(128 + number)
+                end_soon(128 + number)
                 loop.call_soon_threadsafe(hurry)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
 
 
-def _end_soon(status: int) -> None:
+def end_soon(status: int) -> None:
+    """End the process with this status in HURRY_SECONDS, if it has not ended by then."""
     timer = Timer(HURRY_SECONDS, os._exit, (status,))
     timer.daemon = True
     timer.start()

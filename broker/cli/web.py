@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from broker.api.app import create_app
 from broker.bootstrap.web import open_web
-from broker.cli.processes import address_of, begin, freeze, listen, run
+from broker.cli.processes import address_of, begin, freeze, listen, run_to_its_end
 from broker.cli.signals import on_stop
 from broker.settings import Settings
 
@@ -28,7 +28,7 @@ def web(
 ) -> None:
     """Serve the API."""
     settings = begin(**_given(host=host, port=port))
-    run(_serve(settings, listen_fd))
+    run_to_its_end(_serve(settings, listen_fd))
 
 
 class _Server(uvicorn.Server):
@@ -65,11 +65,12 @@ async def serve(app: ASGIApp, listening: socket.socket, grace_seconds: float) ->
     await server.serve(sockets=[listening])
 
 
-async def _serve(settings: Settings, listen_fd: int | None) -> None:
+async def _serve(settings: Settings, listen_fd: int | None) -> int:
     listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
     async with open_web(settings) as web:
         await serve(create_app(web), listening, settings.grace_seconds)
     log.info("web.stopped")
+    return 0
 
 
 def _given(**options: object) -> dict[str, object]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated
 
 import structlog
 import typer
 
 from broker.bootstrap.work import open_work
-from broker.cli.processes import RECYCLED, begin, freeze, run
+from broker.cli.processes import RECYCLED, begin, freeze, run_to_its_end
 from broker.cli.signals import on_stop
+from broker.cli.watchdog import Watchdog
 from broker.queue.worker import BatchWorker
 from broker.settings import Settings
 from broker.store.claims import Claim
+from broker.work.crew import GRACE
 
 log = structlog.get_logger()
 
@@ -24,19 +24,11 @@ def worker(
 ) -> None:
     """Run batches and send webhooks."""
     settings = begin()
-    recycling = run(_work(settings, [type.strip() for type in types.split(",") if type.strip()]))
-    _end(RECYCLED if recycling else 0)
+    run_to_its_end(_work(settings, [type.strip() for type in types.split(",") if type.strip()]))
 
 
-def _end(status: int) -> None:
-    """End now that all is closed: a handler's thread that does not heed its end must not keep us."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-async def _work(settings: Settings, types: list[str]) -> bool:
-    """Work until a signal, or until this process is worn out. True for the second: it shall be started anew."""
+async def _work(settings: Settings, types: list[str]) -> int:
+    """Work until a signal, or until this process is worn out and shall be started anew. Returns the exit status."""
     async with open_work(settings, types) as work:
         worker = BatchWorker[Claim](
             settings.redis_url or None,
@@ -47,10 +39,12 @@ async def _work(settings: Settings, types: list[str]) -> bool:
             run=work.run,
             grace_seconds=settings.grace_seconds,
         )
-        on_stop(worker.stop, worker.stop_now)
+        watchdog = Watchdog(work.crew.patience)
+        watchdog.start()
+        on_stop(worker.stop, worker.stop_now, at_once=lambda: watchdog.shorten(settings.grace_seconds + GRACE))
         work.crew.on_recycle(worker.stop)
         freeze()
         log.info("worker.started", types=work.types, owner=work.owner)
         await worker.async_run()
     log.info("worker.stopped")
-    return work.crew.recycling
+    return RECYCLED if work.crew.recycling else 0

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from threading import Event, Thread
 
 import structlog
@@ -19,6 +20,7 @@ from broker.errors import Unavailable
 from broker.store.claims import Claim
 from broker.store.leases import Beat, GiveBack, Lease, Strays, extend_leases, give_back_batches, return_strays
 from broker.store.writer import Session, Writer
+from broker.work.calls import on_thread
 from broker.work.held import Held
 
 CLOSE_SECONDS = 5.0
@@ -52,7 +54,8 @@ class Heartbeat:
         self._end = time.monotonic() + CLOSE_SECONDS
         self._stopping = True
         self._tell()
-        await asyncio.to_thread(self._thread.join, 2 * CLOSE_SECONDS)
+        join = partial(self._thread.join, 2 * CLOSE_SECONDS)
+        await on_thread(join).ended  # not one of asyncio's threads: handlers that hang may have taken them all
 
     def hold(self, claims: Sequence[Claim], asked: float) -> None:
         """Batches just claimed. asked: `time.monotonic()` before the claim, from which the leases count for us."""

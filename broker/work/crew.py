@@ -77,6 +77,11 @@ class Crew:
             self.close()
             raise
 
+    @property
+    def patience(self) -> float:
+        """Seconds after which no handler of this process has a right to hold up the others."""
+        return max(spec.time_limit for spec in self.specs.values()) + GRACE
+
     def on_recycle(self, stop: Callable[[], None]) -> None:
         """Call `stop` when this process is to end and start anew."""
         self._stops.append(stop)

@@ -1,4 +1,4 @@
-"""A handler's thread that does not end costs a restart of its worker; an isolated one ends with its worker."""
+"""A handler that does not end costs a restart of its worker, whatever it holds; an isolated one ends with it."""
 
 from __future__ import annotations
 
@@ -35,21 +35,22 @@ def isolated(worker: Running) -> list[Seen]:
     return [seen for seen in worker.children if "broker.work.isolated" in seen.command]
 
 
-def begin_deaf(api: Api, folder: Path, type: str) -> str:
+def begin_deaf(api: Api, folder: Path, type: str, act: str = "deaf") -> str:
     """A batch whose record has begun and never ends."""
-    record = {"_base64": as_base64(), "act": "deaf", "gate": str(folder / "gate"), "notes": str(folder / "notes")}
+    record = {"_base64": as_base64(), "act": act, "gate": str(folder / "gate"), "notes": str(folder / "notes")}
     id = api.submit([record], type=type)
     until((folder / "notes").exists, "the record has begun")
     return id
 
 
-def test_worker_with_a_deaf_thread_is_started_anew_and_its_batch_is_done(
-    slow_commands: Commands, tmp_path: Path
+@pytest.mark.parametrize("type", ["slow", "slow-loop"], ids=["thread", "coroutine"])
+def test_worker_with_a_deaf_handler_is_started_anew_and_its_batch_is_done(
+    slow_commands: Commands, tmp_path: Path, type: str
 ) -> None:
     up = start_up(slow_commands)
     first = up.running.child("worker")
     assert first is not None
-    id = begin_deaf(up.api, tmp_path, "slow")
+    id = begin_deaf(up.api, tmp_path, type)
     assert codes(up.api.done(id)) == [504]
     until(lambda: not first.alive, "the worker has ended")
     assert codes(up.api.done(up.api.submit())) == [200]
@@ -57,6 +58,7 @@ def test_worker_with_a_deaf_thread_is_started_anew_and_its_batch_is_done(
     assert second is not None
     assert second.pid != first.pid
     assert up.running.says("worker.recycling")
+    assert up.running.says('"reason": "recycled"')
     assert up.running.stop() == 0
 
 
@@ -82,3 +84,33 @@ def test_isolated_processes_end_with_their_worker(fleet: Fleet, tmp_path: Path, 
     worker.signal(end)
     assert worker.wait() == (0 if end == signal.SIGTERM else -signal.SIGKILL)
     until(lambda: not set(children) & set(running_processes()), "the isolated processes have ended")
+
+
+@pytest.mark.parametrize("act", ["deaf", "threads"])
+def test_what_does_not_heed_its_cancellation_does_not_keep_a_stopped_worker(
+    fleet: Fleet, tmp_path: Path, act: str
+) -> None:
+    """A coroutine that swallows it, or threads of `to_thread`, as many as there are."""
+    api = fleet.start_web()
+    worker = fleet.start_worker("--types", "slow-loop", BROKER_GRACE_SECONDS="0.2")
+    id = begin_deaf(api, tmp_path, "slow-loop", act)
+    assert worker.stop() == 0
+    (batch,) = fleet.rows("batches", id)
+    assert (batch["status"], batch["crashes"]) == ("CREATED", 0)
+
+
+@pytest.mark.parametrize(("type", "act"), [("slow-loop", "deaf"), ("slow", "hold")], ids=["event loop", "global lock"])
+def test_a_worker_that_is_held_beyond_all_time_limits_ends_and_only_the_guilty_batch_pays(
+    fleet: Fleet, tmp_path: Path, type: str, act: str
+) -> None:
+    fleet.commands = fleet.commands.with_environment(BROKER_LEASE_SECONDS="1", BROKER_MAX_CRASHES="1")
+    api = fleet.start_web()
+    notes = str(tmp_path / "notes")
+    innocent = api.submit([{"_base64": as_base64(), "act": "elsewhere", "notes": notes}] * 2, type="slow")
+    guilty = api.submit([{"_base64": as_base64(), "act": act, "gate": notes}], type=type)
+    held = fleet.start_worker("--types", "slow,slow-loop", BROKER_WORKER_THREADS="3")
+    assert held.wait() == 1
+    assert held.says("Timeout")
+    fleet.start_worker("--types", "slow,slow-loop")
+    assert codes(api.done(innocent)) == [200, 200]
+    assert codes(api.done(guilty)) == [500]

@@ -98,6 +98,14 @@ def test_a_second_signal_ends_a_worker_whose_event_loop_is_held(fleet: Fleet, na
     assert worker.wait() == 128 + signal.SIGINT
 
 
+def test_a_worker_whose_event_loop_is_held_ends_soon_after_its_grace(fleet: Fleet, nap: Nap) -> None:
+    api = fleet.start_web()
+    worker = fleet.start_worker(BROKER_GRACE_SECONDS="0.1")
+    begin(nap, api, type="sleepy-loop")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 1
+
+
 def pending(running: Running, number: signal.Signals) -> bool:
     """Whether a signal has been sent that the process has not taken yet (proc(5), status)."""
     lines = Path(f"/proc/{running.pid}/status").read_text().splitlines()

@@ -6,6 +6,7 @@ what its handler does, `seconds` for how long, and `notes` is a file that gets a
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import hashlib
 import os
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 LIMIT = 2.0
 POLL = 0.01
+NEVER = 600
+MANY = 100
+"""More threads than asyncio has for `to_thread`."""
 
 
 class Note(BaseModel):
@@ -58,6 +63,21 @@ def deaf(record: Record, params: SlowParams, box: Box) -> Facts:
     while not Path(str(record.fields["gate"])).exists():
         time.sleep(POLL)
     return {"heard": True}
+
+
+def hold(record: Record, params: SlowParams, box: Box) -> Facts:
+    """Waits for the file `gate`, then holds Python's global lock for ever, as a regular expression may."""
+    while not Path(str(record.fields["gate"])).exists():
+        time.sleep(POLL)
+    ctypes.PyDLL(None).sleep(NEVER)
+    return {"never": True}
+
+
+def elsewhere(record: Record, params: SlowParams, box: Box) -> Facts:
+    """Ends only in another process than that in which its batch began first."""
+    if Path(str(record.fields["notes"])).read_text().splitlines()[0] == str(os.getpid()):
+        time.sleep(NEVER)
+    return {"late": True}
 
 
 def heed(record: Record, params: SlowParams, box: Box) -> Facts:
@@ -172,6 +192,8 @@ ACTS: dict[object, Callable[[Record, Any, Box], Facts]] = {
     for act in (
         sleep,
         deaf,
+        hold,
+        elsewhere,
         heed,
         give_up,
         leave,
@@ -206,6 +228,24 @@ class Slow:
         return {"pid": os.getpid(), "records": len(facts)}
 
 
+class SlowLoop:
+    """On the event loop: deaf to its cancellation, or to that of its threads, or it holds the loop."""
+
+    def setup(self, config: Config) -> None:
+        """Nothing to prepare."""
+
+    async def run(self, record: Record, params: SlowParams, box: Box) -> Facts:
+        note(record, f"{os.getpid()}")
+        gate = Path(str(record.fields["gate"]))
+        if record.fields["act"] == "threads":
+            await asyncio.gather(*(asyncio.to_thread(deaf, record, params, box) for _ in range(MANY)))
+        while not gate.exists():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(POLL)
+        time.sleep(NEVER)
+        return {"never": True}
+
+
 class Outer:
     """Runs the type that the record's `inner` names."""
 
@@ -233,5 +273,6 @@ def _spec(type: str, handler: type, isolate: bool) -> Spec:
 SLOW = _spec("slow", Slow, isolate=False)
 ISOLATED = _spec("slow-isolated", Slow, isolate=True)
 OTHER = _spec("slow-other", Slow, isolate=True)
+LOOP = _spec("slow-loop", SlowLoop, isolate=False)
 OUTER = _spec("slow-outer", Outer, isolate=False)
 PATIENT = replace(ISOLATED, type="slow-patient", time_limit=600.0)
