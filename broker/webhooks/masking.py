@@ -30,7 +30,7 @@ def masked(text: str, url: str, headers: Mapping[str, str], *, cut: bool = False
 
 def _without_beginning(text: str, secrets: Sequence[str]) -> str:
     """The text without the longest end of it that one of the secrets, which are sorted, begins with."""
-    text = text.rstrip("\ufffd")  # half a character
+    text = text.removesuffix("\ufffd")  # half a character
     for start in range(max(0, len(text) - max(map(len, secrets), default=0)), len(text)):
         end = text[start:]
         place = bisect_left(secrets, end)
