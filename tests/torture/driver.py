@@ -80,10 +80,11 @@ class Driver:
                     await slot.start()
 
     async def _fill_disk(self, seconds: float) -> None:
-        """For the processes that run now; one that is started meanwhile finds room."""
+        """For the processes that run now; one that is being started, or is started meanwhile, finds room."""
         async with self._disk:
             for slot in self.fleet.slots:
-                slot.limit_files(0)
+                if not slot.lock.locked():  # or what copies the log of one that starts would have the limit for ever
+                    slot.limit_files(0)
             await asyncio.sleep(seconds)
             for slot in self.fleet.slots:
                 slot.limit_files()
