@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
@@ -30,6 +31,10 @@ class TorturedDatabase(Protocol):
     @property
     def faults(self) -> Mapping[Kind, Injection]: ...
 
+    def is_free(self) -> bool:
+        """Whether no process of the broker keeps the others from writing just now."""
+        ...
+
 
 @dataclass(frozen=True)
 class Sqlite:
@@ -50,6 +55,12 @@ class Sqlite:
     @property
     def faults(self) -> Mapping[Kind, Injection]:
         return {Kind.DATABASE_LOCKED: self._lock}
+
+    def is_free(self) -> bool:
+        with Path(f"{self.file}.lock").open() as lock, suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
 
     def _lock(self, seconds: float) -> None:
         """Write in a transaction of our own, as a stranger who knows nothing of the broker's lock file."""
@@ -79,6 +90,9 @@ class Postgresql:
             Kind.DATABASE_CRASHED: lambda seconds: self._restart(seconds, crash=True),
             Kind.DATABASE_CUT: self._cut,
         }
+
+    def is_free(self) -> bool:
+        return True
 
     def _restart(self, seconds: float, *, crash: bool) -> None:
         self.server.stop(SIGQUIT if crash else SIGINT)

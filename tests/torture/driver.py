@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from redis import Redis
@@ -14,6 +14,8 @@ from redis import Redis
 from tests.torture.databases import Injection
 from tests.torture.fleet import Slot, TorturedFleet
 from tests.torture.plan import Fault, Kind
+
+ATTEMPTS, ATTEMPT_SECONDS = 100, 0.02
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,14 @@ class Injected:
 
 @dataclass
 class Driver:
-    """Does faults to a fleet and its database. Two that need the same process or server come in turn."""
+    """Does faults to a fleet and its database. Two that need the same process or server come in turn.
+
+    is_free: whether nobody keeps others from writing; a worker is frozen for long only then, as SQLite has one lock.
+    """
 
     fleet: TorturedFleet
     of_database: Mapping[Kind, Injection]
+    is_free: Callable[[], bool]
     injected: list[Injected] = field(default_factory=list)
     _valkey: asyncio.Lock = field(default_factory=asyncio.Lock)
     _database: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -55,8 +61,10 @@ class Driver:
                 await _kill(_one(self.fleet.workers, fault), fault.lasts)
             case Kind.WEB_KILLED:
                 await _kill(_one(self.fleet.webs, fault), fault.lasts)
-            case Kind.WORKER_STOPPED | Kind.WORKER_FROZEN:
+            case Kind.WORKER_STOPPED:
                 stopped = await _suspend(_one(self.fleet.workers, fault), fault.lasts)
+            case Kind.WORKER_FROZEN:
+                stopped = await _suspend(_one(self.fleet.workers, fault), fault.lasts, self.is_free)
             case Kind.ROLLING_RESTART:
                 await self._restart_all()
             case Kind.DISK_FULL:
@@ -114,11 +122,17 @@ async def _kill(slot: Slot, seconds: float) -> None:
         await slot.start()
 
 
-async def _suspend(slot: Slot, seconds: float) -> int | None:
-    """The id of the process that it was done to."""
+async def _suspend(slot: Slot, seconds: float, harmless: Callable[[], bool] = lambda: True) -> int | None:
+    """The id of the process that it was done to; attempted again while it is not `harmless`."""
     async with slot.lock:
         stopped = slot.pid
         slot.signal(signal.SIGSTOP)
+        for _ in range(ATTEMPTS):
+            if harmless():
+                break
+            slot.signal(signal.SIGCONT)
+            await asyncio.sleep(ATTEMPT_SECONDS)
+            slot.signal(signal.SIGSTOP)
         await asyncio.sleep(seconds)
         slot.signal(signal.SIGCONT)
     return stopped

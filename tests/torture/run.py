@@ -82,7 +82,7 @@ async def _torture(
     plan = scenario.plan
     if plan is None:
         plan = random_plan(scenario.seed, scenario.seconds, tortured.kind)
-    driver = Driver(fleet, tortured.faults)
+    driver = Driver(fleet, tortured.faults, tortured.is_free)
     async with asyncio.TaskGroup() as group:
         group.create_task(driver.carry_out(plan))
         group.create_task(load.post_for(scenario.seconds))
