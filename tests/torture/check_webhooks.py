@@ -61,12 +61,16 @@ def check_webhooks(evidence: Evidence) -> Iterator[Violation]:
 
 def check_duplicates(evidence: Evidence) -> Iterator[Violation]:
     """A webhook comes again only when the receiver did not thank, the thanks did not reach the broker in time, or the
-    try that brought them could not be recorded.
+    try that brought them could not be recorded; or when it had left before, by a sender that was stopped meanwhile.
     """
     for id, copies in by_id(evidence.arrivals).items():
         for copy, again in duplicates(copies):
-            if copy.mood.thanks and not _is_explained(evidence, copy):
+            if copy.mood.thanks and not (_is_explained(evidence, copy) or _was_held_up(evidence, copy, again)):
                 yield Violation(Word.DUPLICATE_WITHOUT_FAULT, id, f"{again.at - copy.at} ms after a {copy.mood} answer")
+
+
+def _was_held_up(evidence: Evidence, copy: Arrival, again: Arrival) -> bool:
+    return again.left < copy.at and evidence.was_stopped(again.sender, again.left, again.at)
 
 
 def _is_explained(evidence: Evidence, copy: Arrival) -> bool:

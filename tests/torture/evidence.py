@@ -131,6 +131,11 @@ class Evidence:
             ended = any(exit.pid == sender for exit in ends) or any(fault.stopped == sender for fault in faults)
         return ended or any(one.fault.kind in AWAY[self.database] or self._held_lock(one) for one in faults)
 
+    def was_stopped(self, sender: int | None, begin: int, end: int) -> bool:
+        """Whether a process that is known was stopped for a while between two times in ms since 1970."""
+        stops = [one for one in self.injected if one.began <= end and begin <= one.ended]
+        return sender is not None and any(one.stopped == sender for one in stops)
+
     def _held_lock(self, fault: Injected) -> bool:
         """Whether a process was stopped as it wrote: all others wait for SQLite's lock then, so nothing is written."""
         if self.database != "sqlite" or fault.stopped is None:

@@ -264,6 +264,14 @@ def test_a_stop_explains_only_what_the_stopped_worker_sent(
     assert words(with_fault(sent_twice(others_write, None), Kind.WORKER_STOPPED, 3100, 7100, stopped)) == found
 
 
+@pytest.mark.parametrize(("second", "stopped", "found"), [(2, WORKER, set()), (2, 78, DOUBLED), (9, WORKER, DOUBLED)])
+def test_a_copy_that_a_stopped_worker_had_signed_before_is_no_other_try(
+    sound: Evidence, second: int, stopped: int, found: set[Word]
+) -> None:
+    late = with_arrivals(arrival(3000), arrival(9010, second=second))(sent_twice(sound, True, again=9000))
+    assert words(with_fault(late, Kind.WORKER_FROZEN, 2995, 9005, stopped)) == found
+
+
 @pytest.mark.parametrize("database", AWAY)
 def test_a_stop_in_which_nobody_could_write_explains_what_others_sent(sound: Evidence, database: str) -> None:
     """SQLite has one lock for all, and whoever is stopped may hold it."""
