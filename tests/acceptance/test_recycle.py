@@ -113,8 +113,6 @@ def test_a_worker_that_is_held_beyond_all_time_limits_ends_and_only_the_guilty_b
     assert held.says("Timeout")
     for _ in range(2):
         fleet.start_worker("--types", "slow,slow-loop")
-    assert set(codes(api.done(innocent))) <= {
-        200,
-        504,
-    }  # their own limit may end before a slow machine holds the worker
+    # 504: on a slow machine their own limit may end before the other one holds the worker.
+    assert set(codes(api.done(innocent))) <= {200, 504}
     assert codes(api.done(guilty)) == [500]
