@@ -103,9 +103,9 @@ class Sender:
 
     async def _claim(self, limit: int) -> bool:
         self._due_first = not self._due_first  # or one of the two would have every slot that a busy process frees
-        lease = self.timeout + self.lease_margin
-        order = DueOrder(limit, int(lease * 1000), self._lanes.usher(), self._due_first)
-        until = time.monotonic() + lease
+        lease = lease_ms(self.timeout, self.lease_margin)
+        order = DueOrder(limit, lease, self._lanes.usher(), self._due_first)
+        until = time.monotonic() + lease / 1000
         try:
             claimed = await self.database.writer.write(claim_deliveries, order)
         except Unavailable:
@@ -225,9 +225,9 @@ class Sender:
         return states[answer.verdict]
 
 
-def lease_ms(timeout: float) -> int:
+def lease_ms(timeout: float, margin: float = LEASE_MARGIN) -> int:
     """How long a claim lasts for a try that may take `timeout` seconds."""
-    return int((timeout + LEASE_MARGIN) * 1000)
+    return int((timeout + margin) * 1000)
 
 
 def _call(answer: Answer) -> Call | None:
