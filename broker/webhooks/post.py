@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import httpx
@@ -25,6 +25,10 @@ TIMED_OUT = "timeout"
 NOT_SENT = "could not be sent"
 
 log = structlog.get_logger()
+
+
+class TooLate(Exception):
+    """A try would last longer than the claim that it is for: another sends it, or has sent it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +64,18 @@ class Poster:
     client: httpx.AsyncClient
     timeout: float
 
-    async def post(self, delivery: DueDelivery) -> Answer:
+    async def post(self, delivery: DueDelivery, until: float) -> Answer:
         """What came of one try; what is wrong on our side counts too, so that every delivery ends.
 
-        Raises Unavailable when the database is away.
+        until: when the claim ends, by this process's clock. Raises Unavailable when the database is away, and TooLate.
         """
         try:
             target = open_target(self.vault, delivery.target)
-            return await self.send(delivery.workspace, delivery.id, target.url, target.headers, delivery.body)
-        except Unavailable:
+            secrets = await self.keys.of(delivery.workspace)
+            if time.monotonic() + self.timeout > until:
+                raise TooLate
+            return await self._send(secrets, delivery.id, target.url, target.headers, delivery.body)
+        except (Unavailable, TooLate):
             raise
         except Exception:
             log.exception("delivery.crashed", delivery=delivery.id, batch=delivery.batch)
@@ -79,7 +86,9 @@ class Poster:
 
         Raises Unavailable when the database is away.
         """
-        secrets = await self.keys.of(workspace)
+        return await self._send(await self.keys.of(workspace), id, url, headers, body)
+
+    async def _send(self, secrets: Sequence[str], id: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         ours = {**signed_headers(secrets, id, int(time.time()), body), "content-type": "application/json"}
         try:
             async with asyncio.timeout(self.timeout):

@@ -32,7 +32,7 @@ from broker.store.deliveries import DueOrder, claim_deliveries
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.lanes import Lanes
 from broker.webhooks.notices import Notices
-from broker.webhooks.post import NOT_SENT, REFUSED, TIMED_OUT, Answer, Poster
+from broker.webhooks.post import NOT_SENT, REFUSED, TIMED_OUT, Answer, Poster, TooLate
 
 LOOK_SECONDS = 1.0
 LEASE_MARGIN = 10.0
@@ -128,20 +128,19 @@ class Sender:
             log.error("delivery.crashed", task=task.get_name(), exc_info=error)
 
     async def _deliver(self, delivery: DueDelivery, until: float) -> None:
-        """until: when the claim ends, by this process's clock."""
         started = time.monotonic()
         answered: tuple[int, float] | None = None
         try:
-            if started + self.timeout > until:  # as in a process that was stopped: another sends it, or has sent it
-                log.warning("delivery.late", delivery=delivery.id, batch=delivery.batch)
-                return
-            answer = await self._poster.post(delivery)
+            answer = await self._poster.post(delivery, until)
             seconds = time.monotonic() - started
             answered = None if answer.status_code is None else (answer.status_code, seconds)
             result = self._judge(delivery, answer, int(seconds * 1000))
             await self._record_until(until, result)
         except Unavailable:
             log.warning("delivery.not_recorded", delivery=delivery.id, batch=delivery.batch)
+            return
+        except TooLate:  # as in a process that was stopped
+            log.warning("delivery.late", delivery=delivery.id, batch=delivery.batch)
             return
         finally:
             self._lanes.end(delivery.endpoint, delivery.origin, delivery.workspace, answered)

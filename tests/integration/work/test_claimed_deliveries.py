@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from broker.net.guard import guarded_client
+from broker.store import postgresql, sqlite
+from broker.store.database import open_database
 from broker.store.writer import PATIENCE
 from broker.webhooks.send import Sender
 from tests.integration.owed import attempt_rows, delivery_row, owe
@@ -36,11 +39,15 @@ async def test_an_answer_that_the_database_does_not_take_at_first_is_recorded_la
     assert len(receiver.posts) == 1
 
 
-async def test_who_was_stopped_until_its_claim_is_nearly_over_sends_nothing(broker: Broker, receiver: Receiver) -> None:
-    """What it claimed is sent by the next who claims it."""
-    core = broker.core
-    async with guarded_client(core.policy) as client:
-        late = Sender(core.database, core.vault, client, (0, 0, 0), timeout=0.2, lease_margin=0)
+async def test_who_is_held_up_until_its_claim_is_nearly_over_sends_nothing(
+    broker: Broker, receiver: Receiver, database_url: str, tmp_path: Path
+) -> None:
+    """Stopped, or waiting for the secrets that it signs with. What it claimed is sent by the next who claims it."""
+    core, theirs = broker.core, open_database(database_url, tmp_path)
+    async with guarded_client(core.policy) as client, AsyncExitStack() as readers:
+        for _ in range({"sqlite": sqlite.READERS, "postgresql": postgresql.READERS}[theirs.engine.dialect.name]):
+            await readers.enter_async_context(theirs.reading())
+        late = Sender(theirs, core.vault, client, (0, 0, 0), timeout=0.2, lease_margin=0.3)
         await owe(broker, url=receiver.url())
         sending = asyncio.create_task(late.run())
 
@@ -48,12 +55,18 @@ async def test_who_was_stopped_until_its_claim_is_nearly_over_sends_nothing(brok
             return bool((await delivery_row(broker)).lease_seq == 1)
 
         await until(claimed)
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        await cancel(sending)
+        await asyncio.sleep(0.5)
+        await readers.aclose()
         await late.drain(5)
         assert receiver.posts == []
         next = asyncio.create_task(Sender(core.database, core.vault, client, (0, 0, 0), timeout=5).run())
         await receiver.posted()
-        next.cancel()
-        await asyncio.gather(next, return_exceptions=True)
+        await cancel(next)
+    await theirs.aclose()
     assert [number for number, *_ in await attempt_rows(broker)] == [1, 2]
+
+
+async def cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
