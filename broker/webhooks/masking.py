@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -40,16 +41,11 @@ def _without_beginning(text: str, secrets: Sequence[str]) -> str:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """As it is, and as JSON (that of PHP too), a URL or HTML writes it."""
+    """As it is, and as JSON (that of PHP too), a URL in either case or HTML writes it."""
     in_json = json.dumps(secret)[1:-1]
-    yield from (
-        secret,
-        in_json,
-        in_json.replace("/", "\\/"),
-        quote(secret, safe=""),
-        quote_plus(secret),
-        escape(secret),
-    )
+    yield from (secret, in_json, in_json.replace("/", "\\/"), escape(secret))
+    for in_url in (quote(secret, safe=""), quote_plus(secret)):
+        yield from (in_url, re.sub("%[0-9A-F]{2}", lambda byte: byte[0].lower(), in_url))
 
 
 def _secrets(url: str, headers: Mapping[str, str]) -> Iterator[str]:

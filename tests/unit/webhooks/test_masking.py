@@ -34,7 +34,7 @@ def test_values_of_headers_and_the_query_are_masked_as_wholes_and_in_parts(text:
     "text",
     [
         *(r"abc\/def+ghi=jkl\"mno", "abc%2Fdef%2Bghi%3Djkl%22mno", 'abc/def+ghi=jkl\\"mno', "abc/def+ghi=jkl&quot;mno"),
-        'abc/def+ghi=jkl"mno',
+        *('abc/def+ghi=jkl"mno', "abc%2fdef%2bghi%3djkl%22mno"),
     ],
 )
 def test_values_are_masked_however_a_receiver_writes_them(text: str) -> None:
