@@ -42,6 +42,8 @@ async def end(task: asyncio.Task[Any]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=0.5)
+    if not task.cancelled():
+        task.exception()  # or asyncio logs as an error what nobody asks for any more
 
 
 def encode_job(job: dict[str, Any]) -> bytes:
