@@ -34,6 +34,7 @@ from broker.work.run import Run
 from broker.work.scratch import scratch_folder
 from broker.work.snapshots import Snapshots
 from broker.work.sweep import Sweep
+from broker.work.threads import HandlerThreads
 from handlers.contract import Config
 from handlers.registry import Registry
 
@@ -68,6 +69,8 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
         snapshots = Snapshots(core.database, scratch)
         crew = await asyncio.to_thread(_crew, core.registry, chosen, settings, scratch, snapshots.of)
         stack.callback(crew.close)
+        late = partial(crew.recycle, reason="a thread that a handler began goes on")
+        asyncio.get_running_loop().set_default_executor(HandlerThreads(crew.patience, late))
         fetcher = Fetcher(
             core.policy,
             max_bytes=settings.max_image_bytes,

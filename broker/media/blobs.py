@@ -6,7 +6,6 @@ for outputs. Both are written once.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -23,6 +22,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from broker.disk import flush_folder
 from broker.errors import Misconfigured, NotFound, Unavailable
 from broker.media.folder import put_durably, remove_drafts, remove_numbered, remove_tree, walk_batches
+from broker.threads import in_thread
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -53,7 +53,7 @@ class Blobs:
             if self._folder is None:
                 await obstore.put_async(self._store, key, data)
             else:
-                await asyncio.to_thread(put_durably, self._folder, key, data)
+                await in_thread(put_durably, self._folder, key, data)
 
     async def get(self, key: str) -> bytes:
         """A blob's bytes. Raises NotFound when there is none, which a folder that is away does not tell."""
@@ -83,7 +83,7 @@ class Blobs:
             await self._remove_listed(under, through)
             return
         with _unavailable():
-            await asyncio.to_thread(remove_numbered, self._folder, under, through)
+            await in_thread(remove_numbered, self._folder, under, through)
 
     async def remove_batch(self, workspace: str, batch: str) -> None:
         """Remove everything of a batch, whose row is gone; nothing is fine."""
@@ -95,7 +95,7 @@ class Blobs:
         if self._folder is None:
             return 0
         with _unavailable():
-            return await asyncio.to_thread(remove_drafts, self._folder, keys, seconds)
+            return await in_thread(remove_drafts, self._folder, keys, seconds)
 
     async def batch_keys(self) -> AsyncIterator[Sequence[str]]:
         """All keys up to their batch, `<area>/<workspace>/<batch>`, in pages; shorter ones as they are."""
@@ -118,7 +118,7 @@ class Blobs:
             await self._remove_listed(key, None)
             return
         with _unavailable():
-            await asyncio.to_thread(remove_tree, self._folder, key)
+            await in_thread(remove_tree, self._folder, key)
 
     async def _remove_listed(self, under: str, through: int | None) -> None:
         with _unavailable():
@@ -171,7 +171,7 @@ def output_key(workspace: str, batch: str, lease_seq: int, position: int, name: 
 
 async def _walked(folder: Path, area: str) -> AsyncIterator[Sequence[str]]:
     walk = walk_batches(folder, area)
-    while page := await asyncio.to_thread(lambda: list(islice(walk, PAGE))):
+    while page := await in_thread(lambda: list(islice(walk, PAGE))):
         yield page
 
 

@@ -13,6 +13,7 @@ from broker.net.body import CODINGS, DamagedBody, inflate, read_up_to
 from broker.net.connect import Resolver, system_resolver
 from broker.net.guard import guarded_client
 from broker.net.urls import parse_url
+from broker.threads import in_thread
 from handlers.contract import RecordError
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Fetcher:
 
     async def _inflate(self, body: bytes, coding: str) -> bytes:
         try:
-            return await asyncio.to_thread(inflate, body, coding, self._max_bytes + 1)
+            return await in_thread(inflate, body, coding, self._max_bytes + 1)
         except DamagedBody:
             raise RecordError(400, f"{_WHY}: its compression is damaged.") from None
 

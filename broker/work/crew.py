@@ -86,6 +86,15 @@ class Crew:
         """Call `stop` when this process is to end and start anew."""
         self._stops.append(stop)
 
+    def recycle(self, **why: object) -> None:
+        """End this process, so that it starts anew: a handler's code does not end. why: for the log."""
+        if self.recycling:
+            return
+        self.recycling = True
+        log.error("worker.recycling", **why)
+        for stop in self._stops:
+            stop()
+
     def box(self, batch: str, record: Record, references: References) -> RecordBox:
         """The box of one record; to be closed."""
         return RecordBox(batch, record, references, self._run_inside, self._scratch)
@@ -187,12 +196,8 @@ class Crew:
         loop.call_later(left + GRACE, self._recycle_unless_ended, caller, call)
 
     def _recycle_unless_ended(self, caller: Caller, call: Call) -> None:
-        if call.ended.done() or self.recycling:
-            return
-        self.recycling = True
-        log.error("worker.recycling", type=caller.spec.type, batch=caller.batch, record=caller.record)
-        for stop in self._stops:
-            stop()
+        if not call.ended.done():
+            self.recycle(type=caller.spec.type, batch=caller.batch, record=caller.record)
 
     def _isolated(self, caller: Caller, task: Task, progress: Callable[[float], None]) -> Call:
         begin = partial(asyncio.get_running_loop().call_soon_threadsafe, caller.clock.work)

@@ -19,6 +19,7 @@ from broker.errors import NotFound, Unavailable
 from broker.media.blobs import Blobs, output_key
 from broker.media.fetch import Fetcher
 from broker.media.links import stored
+from broker.threads import in_thread
 from broker.work.crew import Crew
 from broker.work.references import References
 from handlers import contract
@@ -143,7 +144,7 @@ class RecordRun:
         if isinstance(value, Output):
             key = output_key(batch.workspace, batch.id, batch.lease_seq, place, value.name)
             data = value.data
-            await self.blobs.put(key, data if isinstance(data, bytes) else await asyncio.to_thread(data.read_bytes))
+            await self.blobs.put(key, data if isinstance(data, bytes) else await in_thread(data.read_bytes))
             return stored(key)
         if isinstance(value, Mapping):
             if OUTPUT in value:

@@ -17,6 +17,7 @@ from broker.batches import Batch
 from broker.store.database import Database
 from broker.store.items import Change, Collection, Mark, changes_after, stand_still
 from broker.store.snapshot import change_snapshot, create_snapshot
+from broker.threads import in_thread
 from broker.work.references import Paths
 from handlers.contract import Params, Spec
 
@@ -112,7 +113,7 @@ class Snapshots:
         self._made += 1
         new = _Copy(self._folder / f"items-{self._made}.sqlite3", Mark(), used=time.monotonic())
         try:
-            await _in_thread(partial(create_snapshot, new.path, old.path if old else None))
+            await _to_its_end(partial(create_snapshot, new.path, old.path if old else None))
             await self._bring_in(new, changes)
             if len(changes) == PAGE:
                 await self._bring_in_rest(collection, new)
@@ -135,7 +136,7 @@ class Snapshots:
 
     async def _bring_in(self, new: _Copy, changes: list[Change]) -> None:
         if changes:
-            await _in_thread(partial(change_snapshot, new.path, changes))
+            await _to_its_end(partial(change_snapshot, new.path, changes))
             new.mark = changes[-1].mark
 
     async def _changes(self, collection: Collection, mark: Mark) -> list[Change]:
@@ -156,9 +157,9 @@ class Snapshots:
                 copy.path.unlink()
 
 
-async def _in_thread(work: Callable[[], None]) -> None:
+async def _to_its_end(work: Callable[[], None]) -> None:
     """Over only when the thread is, also if it is cancelled: nobody would remove a file that it makes after that."""
-    thread = asyncio.get_running_loop().run_in_executor(None, work)
+    thread = in_thread(work)
     cancelled: asyncio.CancelledError | None = None
     while not thread.done():
         try:
