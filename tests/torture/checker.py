@@ -8,12 +8,11 @@ from tests.torture.check_batches import check_accepted
 from tests.torture.check_history import check_history
 from tests.torture.check_results import check_results
 from tests.torture.check_webhooks import check_duplicates, check_events, check_webhooks
-from tests.torture.evidence import KILLED, Evidence
+from tests.torture.evidence import KILLED, RECYCLED, Evidence
 from tests.torture.fleet import Exit
 from tests.torture.violations import Violation, Word
 
 CHECKS = (check_accepted, check_results, check_events, check_webhooks, check_duplicates, check_history)
-RECYCLED = 75
 
 
 def check(evidence: Evidence) -> list[Violation]:

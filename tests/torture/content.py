@@ -7,22 +7,44 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import cycle
 from typing import Any
 
-from tests.torture.plugin.torture_types import PROVE, PROVE_AGAIN, REFUSED, proof_of
+from tests.torture.plugin.torture_types import (
+    ASYNC,
+    ISOLATED,
+    PROVE,
+    PROVE_AGAIN,
+    REFUSED,
+    TIME_LIMIT,
+    TORTURE,
+    proof_of,
+)
 
-TYPES = ("torture", "torture-other")
+TYPES = (TORTURE.type, ASYNC.type, ISOLATED.type)
+SHARES = (60, 30, 10)
+"""How often each type comes: a process of one's own costs much."""
 PICTURE_BYTES = 6_000
 ENDPOINTS = 16
 """Of the customer: each has a health and a lane of its own."""
 
 
 class Act(StrEnum):
-    """What the handler does with a record. DIE takes its worker process down."""
+    """What the handler does with a record. DIE takes its process down; OVERRUN goes on after its time limit."""
 
     PROVE = "prove"
     REFUSE = "refuse"
     DIE = "die"
+    OVERRUN = "overrun"
+
+    @property
+    def harms(self) -> bool:
+        """Whether others may suffer from it."""
+        return self in (Act.DIE, Act.OVERRUN)
+
+
+HARMS = tuple(zip(TYPES * 2, (Act.OVERRUN, Act.DIE) * 3, strict=True))
+"""Each type with each act that harms."""
 
 
 class Wish(StrEnum):
@@ -85,8 +107,8 @@ class Work:
         return f"torture-{self.number}"
 
     @property
-    def deadly(self) -> bool:
-        return any(input.act is Act.DIE for input in self.inputs)
+    def harmful(self) -> bool:
+        return any(input.act.harms for input in self.inputs)
 
     def body(self, customer_url: str) -> dict[str, Any]:
         """The POST's JSON; pictures and webhook are on the customer's server."""
@@ -116,7 +138,9 @@ class Work:
         return {"_id": self.record_id(place), "act": input.act, "seconds": input.seconds, **source}
 
     def _expected(self, place: int, input: Input) -> Expected:
-        code = {Act.PROVE: 200, Act.REFUSE: REFUSED, Act.DIE: 500}[input.act]
+        code = {Act.PROVE: 200, Act.REFUSE: REFUSED, Act.DIE: 500, Act.OVERRUN: 504}[input.act]
+        if input.act is Act.OVERRUN:
+            return Expected(code, f"the record took longer than {TIME_LIMIT:g} s")
         return Expected(code, proof_of(self.type, self.endpoint, self.salt, place, picture(input.picture)))
 
 
@@ -125,23 +149,26 @@ def picture(number: int) -> bytes:
     return random.Random(f"picture {number}").randbytes(PICTURE_BYTES)
 
 
-def endless_works(seed: int, deadly_every: int) -> Iterator[Work]:
-    """All kinds of batches, the same ones for the same seed; every `deadly_every`th kills workers."""
+def endless_works(seed: int, harmful_every: int) -> Iterator[Work]:
+    """All kinds of batches, the same ones for the same seed; every `harmful_every`th kills or holds its process."""
     rng = random.Random(f"content {seed}")
+    harms = cycle(HARMS)
     number = 0
     while True:
         number += 1
-        deadly = number % deadly_every == deadly_every // 2
+        harmful = number % harmful_every == harmful_every // 2
         inputs = [_input(rng) for _ in range(rng.choice((1, 1, 1, 2, 3, 5)))]
-        if deadly:
-            inputs.insert(rng.randrange(len(inputs) + 1), Input(rng.randrange(10_000), True, Act.DIE, 0.2))
+        type = rng.choices(TYPES, SHARES)[0]
+        if harmful:
+            type, act = next(harms)
+            inputs.insert(rng.randrange(len(inputs) + 1), Input(rng.randrange(10_000), True, act, 0.2))
         yield Work(
             number=number,
-            type=rng.choice(TYPES),
+            type=type,
             endpoint=rng.choice((PROVE, PROVE_AGAIN)),
             inputs=tuple(inputs),
             webhook=rng.random() < 0.9,
-            wish=Wish.NOTHING if deadly else rng.choices(list(Wish), (85, 6, 6, 3))[0],
+            wish=Wish.NOTHING if harmful else rng.choices(list(Wish), (85, 6, 6, 3))[0],
             second_thought=rng.choice((0.0, 0.05, 0.5, 2.0)),
         )
 

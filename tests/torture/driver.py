@@ -15,7 +15,7 @@ from tests.torture.databases import Injection
 from tests.torture.fleet import Slot, TorturedFleet
 from tests.torture.plan import Fault, Kind
 
-ATTEMPTS, ATTEMPT_SECONDS = 100, 0.02
+ATTEMPTS, ATTEMPT_SECONDS = 1000, 0.02
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,11 @@ class Driver:
                 await _kill(_one(self.fleet.workers, fault), fault.lasts)
             case Kind.WEB_KILLED:
                 await _kill(_one(self.fleet.webs, fault), fault.lasts)
-            case Kind.WORKER_STOPPED:
-                stopped = await _suspend(_one(self.fleet.workers, fault), fault.lasts)
-            case Kind.WORKER_FROZEN:
-                stopped = await _suspend(_one(self.fleet.workers, fault), fault.lasts, self.is_free)
+            case Kind.WORKER_STOPPED | Kind.WORKER_FROZEN:
+                harmless = self.is_free if fault.kind is Kind.WORKER_FROZEN else _always
+                stopped = await _suspend(_one(self.fleet.workers, fault), fault.lasts, harmless)
+                if stopped is None:
+                    return
             case Kind.ROLLING_RESTART:
                 await self._restart_all()
             case Kind.DISK_FULL:
@@ -122,20 +123,23 @@ async def _kill(slot: Slot, seconds: float) -> None:
         await slot.start()
 
 
-async def _suspend(slot: Slot, seconds: float, harmless: Callable[[], bool] = lambda: True) -> int | None:
-    """The id of the process that it was done to; attempted again while it is not `harmless`."""
+async def _suspend(slot: Slot, seconds: float, harmless: Callable[[], bool]) -> int | None:
+    """The id of the process that it was done to; None: it ended by itself, or there was no `harmless` moment."""
     async with slot.lock:
         stopped = slot.pid
-        slot.signal(signal.SIGSTOP)
         for _ in range(ATTEMPTS):
+            slot.signal(signal.SIGSTOP)
             if harmless():
-                break
+                await asyncio.sleep(seconds)
+                slot.signal(signal.SIGCONT)
+                return stopped
             slot.signal(signal.SIGCONT)
             await asyncio.sleep(ATTEMPT_SECONDS)
-            slot.signal(signal.SIGSTOP)
-        await asyncio.sleep(seconds)
-        slot.signal(signal.SIGCONT)
-    return stopped
+    return None
+
+
+def _always() -> bool:
+    return True
 
 
 def _now() -> int:

@@ -21,7 +21,7 @@ from tests.torture.history import Line
 from tests.torture.load import Posted
 from tests.torture.plan import AWAY
 
-KILLED = -9
+KILLED, RECYCLED = -9, 75
 AFTERMATH_MS = 2_000
 """How long a fault that is mended may still be felt, as by a connection that is found to be dead."""
 UNDER_WAY_MS = 250

@@ -50,6 +50,8 @@ LASTS: dict[Kind, tuple[float, float]] = {
     Kind.DATABASE_LOCKED: (1.0, 7.0),
 }
 """Least and most seconds until it is mended; others are over at once."""
+PAUSES = (1.5, 4.5)
+"""Least and most seconds from one fault to the next: between them, most of the fleet is up for a moment."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def random_plan(seed: int, seconds: float, database: str) -> tuple[Fault, ...]:
     deck: list[Kind] = []
     faults: list[Fault] = []
     at = 1.0
-    while (at := at + rng.uniform(1.0, 4.0)) < seconds:
+    while (at := at + rng.uniform(*PAUSES)) < seconds:
         deck = deck or rng.sample(kinds, len(kinds))
         kind = deck.pop()
         lasts = rng.uniform(*LASTS.get(kind, (0.0, 0.0)))

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import httpx
+
 from broker.batches import Status
 from tests.torture.check_webhooks import by_id, duplicates
-from tests.torture.evidence import Evidence
+from tests.torture.evidence import KILLED, RECYCLED, Evidence
 from tests.torture.violations import Violation, Word
 
 LOSSES = (Word.NEVER_COMMITTED, Word.LOST, Word.RESULT_WRONG)
@@ -48,13 +50,15 @@ class Report:
         evidence, words = self.evidence, Counter(violation.word for violation in self.violations)
         faults = Counter(injected.fault.kind for injected in evidence.injected)
         accepted = [evidence.batches[id] for id in evidence.ids.values() if id in evidence.batches]
-        taken_down = sum(not exit.asked for exit in evidence.exits)
+        unasked = Counter(exit.status for exit in evidence.exits if not exit.asked)
         return [
             ("", self.database),
             *((f"fault: {kind}", str(count)) for kind, count in sorted(faults.items())),
-            ("fault: worker killed by a record", str(taken_down)),
+            ("fault: worker killed by a record", str(unasked[KILLED])),
+            ("fault: worker held by a record, and recycled", str(unasked[RECYCLED])),
             ("batches accepted", str(len(evidence.ids))),
             ("batches done", str(sum(batch.status == Status.DONE for batch in accepted))),
+            ("records over their time limit", str(_over_time(evidence))),
             ("cancellations granted", str(len(evidence.cancelled))),
             ("retries granted", str(sum(posted.retried for posted in evidence.posted))),
             ("batches lost", str(sum(words[word] for word in LOSSES))),
@@ -76,11 +80,16 @@ class Report:
         ]
 
 
+def _over_time(evidence: Evidence) -> int:
+    codes = [result.code for results in evidence.results.values() for result in results]
+    return codes.count(httpx.codes.GATEWAY_TIMEOUT)
+
+
 def _slowest_recovery(evidence: Evidence) -> float:
-    """Seconds from a fault to the end of the last batch accepted before it; without those that kill workers or were
+    """Seconds from a fault to the end of the last batch accepted before it; without those that harm others or were
     retried, whose ends tell nothing of the fault.
     """
-    calm = {number for number, work in evidence.works.items() if not work.deadly}
+    calm = {number for number, work in evidence.works.items() if not work.harmful}
     ended = [
         (batch.created, batch.finished)
         for batch in evidence.batches.values()

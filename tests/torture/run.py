@@ -43,7 +43,7 @@ class Scenario:
     pace: Pace = field(default_factory=Pace)
     plan: tuple[Fault, ...] | None = None
     works: Iterator[Work] | None = None
-    deadly_every: int = 250
+    harmful_every: int = 60
     patience: float = 40.0
     environment: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[Path, ...] = ()
@@ -77,7 +77,7 @@ async def torture(scenario: Scenario, kind: str, folder: Path) -> Report:
 async def _torture(
     scenario: Scenario, fleet: TorturedFleet, tortured: TorturedDatabase, customer: Customer, database: Database
 ) -> Evidence:
-    works = scenario.works or endless_works(scenario.seed, scenario.deadly_every)
+    works = scenario.works or endless_works(scenario.seed, scenario.harmful_every)
     load = Load(works, fleet.webs, fleet.fleet.token, customer, scenario.seed, scenario.pace)
     plan = scenario.plan
     if plan is None:

@@ -1,11 +1,12 @@
-"""Two types whose results prove which handler ran, with which parameters, over which bytes of which record.
+"""Three types whose results prove which handler ran, with which parameters, over which bytes of which record.
 
-Lies here as pip leaves a package; on PYTHONPATH the broker finds its types. A record's key `act` says what its handler
-does, and `seconds` how long it takes before that.
+Lies here as pip leaves a package; on PYTHONPATH the broker finds its types: one on a thread, one on the event loop, one
+in a process of its own. A record's key `act` says what its handler does, and `seconds` how long it takes before that.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import signal
@@ -16,6 +17,8 @@ from handlers.contract import Box, Config, Facts, Output, Params, Record, Record
 
 PROVE, PROVE_AGAIN = "prove", "prove_again"
 REFUSED = 422
+TIME_LIMIT = 6.0
+FOR_EVER = 3600.0
 
 
 class ProveParams(Params):
@@ -40,7 +43,7 @@ def output_of(proof: str) -> bytes:
 
 
 class Prover:
-    """The handler. It does not heed that it is cancelled."""
+    """On a thread; does not heed that it is cancelled. `overrun` goes on long after the time limit."""
 
     type: ClassVar[str] = "torture"
 
@@ -48,28 +51,51 @@ class Prover:
         """Nothing to prepare."""
 
     def run(self, record: Record, params: ProveParams, box: Box) -> Facts:
-        time.sleep(float(str(record.fields["seconds"])))
-        proof = proof_of(self.type, params.endpoint, params.salt, record.index, record.image)
-        match record.fields["act"]:
-            case "die":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "refuse":
-                raise RecordError(REFUSED, proof)
-        return {"proof": proof, "picture": Output(output_of(proof), "application/octet-stream", "proof.bin")}
+        time.sleep(_seconds(record))
+        return _prove(self.type, record, params)
 
 
-class OtherProver(Prover):
-    type: ClassVar[str] = "torture-other"
+class IsolatedProver(Prover):
+    type: ClassVar[str] = "torture-isolated"
 
 
-def _spec(handler: type[Prover]) -> Spec:
+class AsyncProver:
+    """On the event loop."""
+
+    type: ClassVar[str] = "torture-async"
+
+    def setup(self, config: Config) -> None:
+        """Nothing to prepare."""
+
+    async def run(self, record: Record, params: ProveParams, box: Box) -> Facts:
+        await asyncio.sleep(_seconds(record))
+        return _prove(self.type, record, params)
+
+
+def _seconds(record: Record) -> float:
+    return FOR_EVER if record.fields["act"] == "overrun" else float(str(record.fields["seconds"]))
+
+
+def _prove(type: str, record: Record, params: ProveParams) -> Facts:
+    proof = proof_of(type, params.endpoint, params.salt, record.index, record.image)
+    match record.fields["act"]:
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "refuse":
+            raise RecordError(REFUSED, proof)
+    return {"proof": proof, "picture": Output(output_of(proof), "application/octet-stream", "proof.bin")}
+
+
+def _spec(handler: type[Prover | AsyncProver], *, isolate: bool = False) -> Spec:
     return Spec(
         type=handler.type,
         endpoints={PROVE: ProveParams, PROVE_AGAIN: ProveAgainParams},
         default_endpoint=PROVE,
         handler=f"{__name__}:{handler.__name__}",
         summary="Proves that it ran.",
+        time_limit=TIME_LIMIT,
+        isolate=isolate,
     )
 
 
-TORTURE, OTHER = _spec(Prover), _spec(OtherProver)
+TORTURE, ASYNC, ISOLATED = _spec(Prover), _spec(AsyncProver), _spec(IsolatedProver, isolate=True)
