@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,8 @@ from tests.acceptance.receiver import Receiver
 
 PAGE = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
 PYTHON = "import json, sys; got = json.load(open('request.json')); body = open('body', 'rb').read()"
-NODE = ("Node by hand", "Node with a public key")
+NODE = ("Node with standardwebhooks", "Node by hand", "Node with a public key")
+PACKAGES = Path(__file__).parents[1] / "npm"
 SNIPPETS = (
     "Python with standardwebhooks",
     "Python by hand",
@@ -104,6 +106,7 @@ class Snippet:
             return [sys.executable, "-c", f"{self.code}\n{PYTHON}\n{call}"]
         read = "const got = JSON.parse(readFileSync('request.json')); const body = readFileSync('body');"
         call = "console.log(verify(got.secret, got.headers, body) ? 'accepted' : 'refused');"
+        _install_packages(self.folder / "node_modules")
         program = self.folder / "program.mjs"
         program.write_text(f"import {{ readFileSync }} from 'node:fs';\n{self.code}\n{read}\n{call}\n")
         return ["node", str(program)]
@@ -126,6 +129,22 @@ class Snippet:
                 timeout=60,
                 check=False,
             )
+
+
+def _install_packages(folder: Path) -> None:
+    """What npm would put there: the page's package and the two that it needs, as they are published."""
+    for name, file in (
+        ("standardwebhooks", "standardwebhooks-1.1.1.tgz"),
+        ("@stablelib/base64", "stablelib-base64-1.0.1.tgz"),
+        ("fast-sha256", "fast-sha256-1.3.0.tgz"),
+    ):
+        with tarfile.open(PACKAGES / file) as package:
+            for member in package:
+                content = package.extractfile(member)
+                assert content, member.name
+                path = folder / name / member.name.removeprefix("package/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.read())
 
 
 @pytest.fixture
