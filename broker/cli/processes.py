@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import socket
 import sys
 from collections.abc import Coroutine
@@ -24,21 +25,33 @@ RECYCLED = 75
 RESOLVER = "timeout:2 attempts:2"
 """For glibc, before its first look-up: silent name servers hold a thread for 4 to 10 s, not 10 to 28."""
 
+FILES = 8192
+"""Open files that a process asks for, below what macOS grants at most."""
+
 log = structlog.get_logger()
 T = TypeVar("T")
 
 
 def begin(**options: object) -> Settings:
-    """The settings of a process that serves or works, with its logs and its resolver set up.
+    """The settings of a process that serves or works, with its logs, its resolver and its open files set up.
 
     A name that is no setting is told.
     """
     settings = load(**options)
     logs.configure(settings.log_format, settings.log_level)
     os.environ.setdefault("RES_OPTIONS", RESOLVER)
+    _allow_files()
     for name in unknown_names():
         log.warning("settings.unknown", name=name)
     return settings
+
+
+def _allow_files() -> None:
+    """A worker may have 512 webhooks under way and as many connections for later; systems begin with 256 or 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
