@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import Annotated
 
 import structlog
@@ -28,7 +29,10 @@ def worker(
 
 
 async def _work(settings: Settings, types: list[str]) -> int:
-    """Work until a signal, or until this process is worn out and shall be started anew. Returns the exit status."""
+    """Work until a signal, or until this process is worn out and shall be started anew. Returns the exit status.
+
+    Who was told to stop has stopped in good order, worn out or not.
+    """
     async with open_work(settings, types) as work:
         worker = BatchWorker[Claim](
             settings.redis_url or None,
@@ -41,10 +45,16 @@ async def _work(settings: Settings, types: list[str]) -> int:
         )
         watchdog = Watchdog(work.crew.patience)
         watchdog.start()
-        on_stop(worker.stop, worker.stop_now, at_once=lambda: watchdog.shorten(settings.grace_seconds + GRACE))
+        asked = Event()
+
+        def hear() -> None:
+            asked.set()
+            watchdog.shorten(settings.grace_seconds + GRACE)
+
+        on_stop(worker.stop, worker.stop_now, at_once=hear)
         work.crew.on_recycle(worker.stop)
         freeze()
         log.info("worker.started", types=work.types, owner=work.owner)
         await worker.async_run()
     log.info("worker.stopped")
-    return RECYCLED if work.crew.recycling else 0
+    return RECYCLED if work.crew.recycling and not asked.is_set() else 0

@@ -73,6 +73,19 @@ def test_recycled_worker_says_so_by_its_exit_status_and_gives_the_rest_back(flee
     assert codes(api.done(id)) == [200] * 8
 
 
+def test_worker_that_is_recycled_while_it_stops_has_stopped_in_good_order(
+    slow_commands: Commands, sqlite_url: str, tmp_path: Path
+) -> None:
+    fleet = Fleet(slow_commands, sqlite_url)
+    api = fleet.start_web()
+    worker = fleet.start_worker("--types", "slow", BROKER_GRACE_SECONDS="60", BROKER_WORKER_THREADS="1")
+    begin_deaf(api, tmp_path, "slow")
+    id = api.submit([{"_base64": as_base64(), "act": "sleep", "seconds": 1}] * 8, type="slow")
+    until(lambda: fleet.rows("batches", id)[0]["status"] == "PROCESSING", "the worker has taken it")
+    assert worker.stop() == 0
+    assert worker.says("worker.recycling")
+
+
 def test_threads_that_a_handler_left_cost_no_other_batch_anything_but_a_restart(fleet: Fleet, tmp_path: Path) -> None:
     """As many as `asyncio.to_thread` has; the other batch stores a file on the disk."""
     api = fleet.start_web()
