@@ -17,11 +17,13 @@ from broker.media.blobs import BLOBS_FOLDER
 from broker.queue.embedded import EmbeddedValkey
 from tests.acceptance.fleet import Fleet, url_of
 from tests.acceptance.processes import Commands, Running
+from tests.torture.content import TYPES
 from tests.torture.plan import LEASE_SECONDS, WEBHOOK_TIMEOUT
 
 PLUGIN = Path(__file__).with_name("plugin")
 PIPED = (sys.executable, "-I", "-S", str(Path(__file__).with_name("piped.py")))
 LOOK_SECONDS = 0.1
+OPTIONS = {"web": ("--port", "0"), "worker": ("--types", ",".join(TYPES))}
 SETTINGS = {
     "BROKER_ALLOW_NETWORKS": "127.0.0.0/8",
     "BROKER_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
@@ -69,8 +71,7 @@ class Slot:
     async def start(self) -> None:
         """Start it and wait until it serves or works; again as long as it ends before that."""
         while True:
-            options = ("--port", "0") if self.command == "web" else ()
-            self._running = self.commands.start(self.command, *options, before=PIPED)
+            self._running = self.commands.start(self.command, *OPTIONS[self.command], before=PIPED)
             while self.pid is not None:
                 if self._started() is not None:
                     return

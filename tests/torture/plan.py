@@ -50,7 +50,7 @@ LASTS: dict[Kind, tuple[float, float]] = {
     Kind.DATABASE_LOCKED: (1.0, 7.0),
 }
 """Least and most seconds until it is mended; others are over at once."""
-PAUSES = (1.5, 4.5)
+PAUSES = (1.5, 6.5)
 """Least and most seconds from one fault to the next: between them, most of the fleet is up for a moment."""
 
 

@@ -43,7 +43,7 @@ class Scenario:
     pace: Pace = field(default_factory=Pace)
     plan: tuple[Fault, ...] | None = None
     works: Iterator[Work] | None = None
-    harmful_every: int = 60
+    harmful_every: int = 150
     patience: float = 40.0
     environment: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[Path, ...] = ()
