@@ -170,8 +170,8 @@ class Spec:
         others. For code that cannot be interrupted or trusted to stay alive. Such a handler cannot use `Box.run`, and
         what goes in and comes out is pickled: parameters and documents are of classes at the top level of a module.
         Without it, a handler that goes on after its time limit, be it in a thread of `asyncio.to_thread`, makes the
-        worker start anew, and one that holds the
-        event loop or Python's global lock, as a regular expression may, ends it, which counts as a crash.
+        worker start anew, and one that holds the event loop or Python's global lock, as a regular expression may, ends
+        it, which counts as a crash.
     """
 
     type: str
