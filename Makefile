@@ -4,6 +4,9 @@ READY := .venv/.ready
 # Most tests wait for processes that they start, so two at a time keep a core busy.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 
+# Where a machine forbids it, each of the hundreds of processes that tests start compiles the broker anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install demo test torture torture-proof stateful check format lock bench bench-webhooks bench-nudges clean
 
 help: ## list the targets
