@@ -117,7 +117,7 @@ def _url_of(data_dir: Path, process: subprocess.Popen[bytes]) -> str:
     while time.monotonic() < end and process.poll() is None:
         with suppress(httpx.TransportError, FileNotFoundError):
             url = written.read_text().strip()
-            if url and httpx.get(f"{url}/readyz", trust_env=False).status_code == 200:
+            if url and httpx.get(f"{url}/readyz", trust_env=False, verify=False).status_code == 200:
                 return url
         time.sleep(0.1)
     raise RuntimeError("`broker up` is not ready")
@@ -182,7 +182,7 @@ def _serving(command: Sequence[str], environment: Mapping[str, str]) -> Iterator
             descriptor = listening.fileno()
             port = int(listening.getsockname()[1])
             stack.enter_context(_running([*command, str(descriptor)], environment, (descriptor,)))
-        httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=START_SECONDS, trust_env=False)
+        httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=START_SECONDS, trust_env=False, verify=False)
         yield port
 
 

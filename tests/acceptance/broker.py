@@ -35,10 +35,10 @@ class Api:
         return {"Authorization": f"Token {self.token}"}
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, headers=self._headers, timeout=90, trust_env=False)
+        return httpx.get(self.url + path, headers=self._headers, timeout=90, trust_env=False, verify=False)
 
     def post(self, **body: Any) -> httpx.Response:
-        return httpx.post(self.url + ROOT, json=body, headers=self._headers, timeout=90, trust_env=False)
+        return httpx.post(self.url + ROOT, json=body, headers=self._headers, timeout=90, trust_env=False, verify=False)
 
     def submit(self, records: Sequence[dict[str, Any]] | None = None, **body: Any) -> str:
         """The id of a new batch, of one small picture for the upscaler unless told otherwise."""

@@ -55,7 +55,9 @@ class Load:
 
     def _customer(self) -> None:
         """Each POST has a key of its own and is repeated until it is accepted."""
-        with httpx.Client(headers={"Authorization": f"Token {self.api.token}"}, timeout=60, trust_env=False) as client:
+        with httpx.Client(
+            headers={"Authorization": f"Token {self.api.token}"}, timeout=60, trust_env=False, verify=False
+        ) as client:
             while not self._stop.is_set():
                 key = uuid.uuid4().hex
                 while not self._post(client, key) and not self._stop.wait(PAUSE):

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 SECONDS = 120.0
-LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.05
 BROKER = (sys.executable, "-m", "broker")
 
 
@@ -198,7 +198,8 @@ def opened(folder: Path, *, quiet: bool = False) -> Iterator[Commands]:
 
 
 def is_ready(url: str) -> bool:
+    """verify: a client that reads the system's authorities costs 50 ms each time, as much as a process that starts."""
     try:
-        return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+        return httpx.get(f"{url}/readyz", trust_env=False, verify=False).status_code == 200
     except httpx.TransportError:
         return False

@@ -128,7 +128,9 @@ async def test_what_is_held_back_behind_an_open_breaker_is_sent_as_soon_as_its_e
 async def test_waiting_for_a_connection_of_ours_is_not_the_receiver_s_fault(admin: Broker, receiver: Receiver) -> None:
     receiver.answers = [stall]
     core, one = admin.core, httpx.Limits(max_connections=1)
-    async with httpx.AsyncClient(limits=one, timeout=httpx.Timeout(20, pool=0.05), trust_env=False) as client:
+    async with httpx.AsyncClient(
+        limits=one, timeout=httpx.Timeout(20, pool=0.05), trust_env=False, verify=False
+    ) as client:
         hanging = asyncio.create_task(client.get(receiver.url()))
         await receiver.posted()
         await owe(admin, url=receiver.url())
