@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ REPEAT_SECONDS = 120.0
 BULK_SECONDS = 600.0
 MOST_TOLD = 500
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts no authority."""
 _LATER = frozenset({429, 502, 503, 504})
 _CUT_OFF = (httpx.ReadError, httpx.ReadTimeout, httpx.WriteError, httpx.WriteTimeout, httpx.RemoteProtocolError)
 """There was a connection: what was sent may have arrived."""
@@ -205,9 +208,13 @@ class Client:
 
 
 async def is_ready(url: str) -> bool:
-    """Whether a broker at this URL says that it can serve."""
+    """Whether a broker at this URL of plain HTTP says that it can serve.
+
+    Asked again and again while a broker starts: reading the authorities that TLS trusts would take 50 ms of CPU each
+    time.
+    """
     try:
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        async with httpx.AsyncClient(verify=NOBODY, trust_env=False, timeout=5) as client:
             return (await client.get(url + "/readyz")).status_code == 200
     except httpx.TransportError:
         return False
