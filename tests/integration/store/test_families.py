@@ -19,11 +19,7 @@ from broker.store.leases import Lease
 from broker.store.workspaces import NewWorkspace, insert_workspaces
 from tests.integration.running import until
 from tests.integration.store.rows import accept, claim, execute, finish, new_batch, result, select
-
-WAITING = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'broker writer' AND wait_event_type = 'Lock'
-"""
+from tests.integration.store.waiting import WAITING
 
 
 @pytest.fixture
