@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from broker.batches import IdempotencyKey, NewBatch
 from broker.errors import Unavailable
 from broker.store.batches import insert_batches
 from broker.store.database import Database, open_database
@@ -234,6 +235,31 @@ async def test_batches_that_finish_twice_in_opposite_orders_do_not_deadlock(
     assert (first.result(), second.result()) == ([Ended()] * 3, [None] * 3)
     await stranger.close()
     await engine.dispose()
+
+
+async def test_the_same_keys_in_opposite_orders_do_not_deadlock(postgresql_url: str, workspace: str) -> None:
+    """Both come to a halt at a key that is not committed yet; the second must not hold by then what the first needs."""
+    engine = create_async_engine(make_url(postgresql_url).set(drivername="postgresql+asyncpg"))
+
+    def keyed(names: str) -> list[NewBatch]:
+        return [new_batch(workspace, key=IdempotencyKey(name, bytes(32))) for name in names]
+
+    async def insert(names: str) -> list[bool]:
+        async with engine.begin() as connection:
+            return [created is not None for created in await connection.run_sync(insert_batches, keyed(names))]
+
+    watcher = await asyncpg.connect(postgresql_url)
+    try:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group, engine.begin() as stranger:
+            await stranger.run_sync(insert_batches, keyed("b"))
+            first = group.create_task(insert("abc"))
+            await _waiting_for_locks(watcher, 1)
+            second = group.create_task(insert("cba"))
+            await _waiting_for_locks(watcher, 2)
+    finally:
+        await watcher.close()
+        await engine.dispose()
+    assert (first.result(), second.result()) == ([True, False, True], [False] * 3)
 
 
 async def _waiting_for_locks(connection: asyncpg.Connection, count: int) -> None:
