@@ -281,6 +281,25 @@ async def test_give_back_of_a_lease_that_was_lost_meanwhile_changes_nothing(
     assert sorted(await statuses(database)) == [("PROCESSING", 0, 1), ("PROCESSING", 0, 2)]
 
 
+async def test_after_a_claim_that_failed_only_what_is_older_than_a_quarter_of_a_lease_is_given_back(
+    database: Database, workspace_id: str, line: Line
+) -> None:
+    """What is younger may be of a claim whose answer is still to come, and is not held for that reason alone."""
+    lease = 1000.0
+    await accept(database, workspace_id, 3)
+    held, young, old = await claim(database, owner=OWNER, lease_ms=int(lease * 1000))
+    for claimed, part in ((young, 0.2), (old, 0.26)):
+        earlier = "UPDATE batches SET lease_until = lease_until - :ms WHERE id = :id"
+        await execute(database, earlier, id=claimed.id, ms=int(lease * 1000 * part))
+    with capture_logs() as logs:
+        async with beating(line, lease) as heartbeat:
+            heartbeat.doubt()
+            heartbeat.hold([held], ago(lease / 2))
+            assert await told(logs, "batch.given_back") == [old.id]
+    waiting = await select(database, "SELECT id FROM batches WHERE status = 'CREATED'")
+    assert waiting == [(old.id,)]
+
+
 async def test_a_beat_between_a_commit_and_the_end_of_its_run_finds_no_lost_lease(
     hostile: Path,
     start_broker: StartBroker,
