@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
 import subprocess
@@ -28,6 +29,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """One PostgreSQL for the whole run: its folder is made here, in the controller; the first test starts it."""
     given = getattr(config, "workerinput", {}).get("postgres_folder")
     config.stash[POSTGRES_FOLDER] = Path(given) if given else temporary_postgres_folder()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays until the end: no collection of garbage looks at it, now or while tests run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
