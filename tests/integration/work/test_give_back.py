@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from broker.bootstrap.work import Work, open_work
@@ -15,7 +16,7 @@ from broker.store.claims import Claim
 from broker.work.run import PAUSE_MS
 from tests.integration.running import Broker, StartBroker, settings_for, until
 from tests.integration.store.rows import claim
-from tests.integration.work.scene import Scene
+from tests.integration.work.scene import BATCHES, Scene
 
 
 @pytest.fixture
@@ -115,3 +116,28 @@ async def test_batch_let_go_before_its_run_began_goes_back_as_it_is_nobody_elses
     assert (batch.status, batch.crashes, batch.lease_seq, batch.lease_owner) == ("CREATED", 0, 1, None)
     assert scene.noted() == {}
     assert work.heartbeat.held.idle
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [({"endpoint": "of-tomorrow"}, {"endpoint": "gate"}), ({"params": "[]"}, {"params": "{}"})],
+    ids=["endpoint", "parameters"],
+)
+async def test_batch_that_another_version_of_its_type_accepted_waits_for_a_worker_that_has_that_one(
+    scene: Scene, work: Work, theirs: dict[str, str], ours: dict[str, str]
+) -> None:
+    """As during a rolling deploy, in which the new web may be faster than the new worker."""
+    await scene.post(scene.free())
+    change = scene.broker.store.change
+    await change(update(BATCHES).values(**theirs))
+    with capture_logs() as logs:
+        await work.run(await claimed(work))
+    batch = await scene.batch()
+    assert (batch.status, batch.crashes, batch.due - batch.modified) == ("CREATED", 0, PAUSE_MS)
+    assert [line["event"] for line in logs] == ["batch.started", "batch.hindered", "batch.given_back"]
+    assert "does not take endpoint" in logs[1]["reason"]
+    assert scene.noted() == {}
+    await change(update(BATCHES).values(**ours, due=0))
+    await work.run(await claimed(work))
+    assert (await scene.batch()).status == "DONE"
+    assert await scene.stored() == [0]
