@@ -7,7 +7,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from sqlalchemy import BigInteger, Connection, Row, bindparam, case, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from broker.deliveries import DueDelivery, NewDelivery, State
 from broker.endpoints import Health
@@ -96,6 +110,7 @@ class _Claim:
         self._probed: list[str] = []
 
     def claim(self) -> Claimed:
+        self._take_up_asked()
         if self._order.due_first:
             more = self._take_due()
             self._take_up_held()
@@ -106,11 +121,25 @@ class _Claim:
         begun = tuple(self._begin())
         return Claimed(begun, more and (moved or bool(begun)))
 
+    def _take_up_asked(self) -> None:
+        """What a person asked for passes an open breaker too when it is held back, as soon as there is room."""
+        asked = list(self._connection.scalars(_ASKED))
+        if not asked:
+            return
+        chosen = _chance.sample(asked, min(len(asked), ENDPOINTS))
+        for endpoint in self._connection.execute(_BROKEN.where(_endpoints.c.id.in_(chosen)), {"now": self._now}):
+            room = self._room(endpoint)
+            if room > 0:
+                for row in self._connection.execute(_HELD_ASKED, {"endpoint": endpoint.id, "limit": room}):
+                    self._admit(row.id, endpoint.id, endpoint.origin, endpoint.workspace_id)
+
     def _take_up_held(self) -> None:
         emptied = []
         for endpoint in self._holding():
             disabled = endpoint.state == Health.DISABLED
             room = LOOK if disabled else self._room(endpoint)
+            if endpoint.open_until is not None and not disabled:
+                room = min(room, 1)  # one call probes an endpoint whose breaker has been open for its time
             if room <= 0:
                 continue
             rows = self._connection.execute(_HELD, {"endpoint": endpoint.id, "limit": room}).all()
@@ -144,10 +173,8 @@ class _Claim:
         return rows
 
     def _room(self, endpoint: Any) -> int:
-        """One call probes an endpoint whose breaker has been open for its time."""
         room = self._usher.room(endpoint.id, endpoint.origin, endpoint.workspace_id)
-        room = min(room, self._order.limit - len(self._go))
-        return room if endpoint.open_until is None else min(room, 1)
+        return min(room, self._order.limit - len(self._go))
 
     def _take_due(self) -> bool:
         """Whether more may be due than this has looked at."""
@@ -220,12 +247,23 @@ _DUE = (
     .with_for_update(of=_deliveries, skip_locked=True)
 )
 _holding = _endpoints.c.holding == literal_column("true")  # as the index spells it
-_first = select(_endpoints.c.workspace_id).where(_holding).order_by(_endpoints.c.workspace_id).limit(1)
-_walk = select(_first.scalar_subquery().label("id")).cte(recursive=True)
-_next = _first.where(_endpoints.c.workspace_id > _walk.c.id).correlate(_walk)
-_walk = _walk.union_all(select(_next.scalar_subquery()).where(_walk.c.id.is_not(None)))
-# From one to the next by the index, however many endpoints each has.
-_WORKSPACES = select(_walk.c.id).where(_walk.c.id.is_not(None))
+_asked = and_(_deliveries.c.manual == literal_column("true"), _deliveries.c.held.is_not(None))
+
+
+def _each(column: ColumnElement[str], condition: ColumnElement[bool]) -> Select[Any]:
+    """Each value of an indexed column once: from one to the next by the index, however many rows each has."""
+    first = select(column).where(condition).order_by(column).limit(1)
+    walk = select(first.scalar_subquery().label("id")).cte(recursive=True)
+    following = first.where(column > walk.c.id).correlate(walk)
+    walk = walk.union_all(select(following.scalar_subquery()).where(walk.c.id.is_not(None)))
+    return select(walk.c.id).where(walk.c.id.is_not(None))
+
+
+_WORKSPACES = _each(_endpoints.c.workspace_id, _holding)
+_ASKED = _each(_deliveries.c.endpoint, _asked)
+_BROKEN = select(*(_endpoints.c.id, _endpoints.c.workspace_id, _endpoints.c.origin)).where(
+    _endpoints.c.open_until > bindparam("now", type_=BigInteger), _endpoints.c.state != Health.DISABLED
+)
 _HOLDING = (
     select(
         *(_endpoints.c.id, _endpoints.c.workspace_id, _endpoints.c.origin),
@@ -247,6 +285,13 @@ _HELD = (
     .order_by(_deliveries.c.held, _deliveries.c.id)
     .limit(bindparam("limit"))
     .with_for_update()  # waits, as one that is skipped would be forgotten when `holding` is taken back
+)
+_HELD_ASKED = (
+    select(_deliveries.c.id)
+    .where(_deliveries.c.endpoint == bindparam("endpoint"), _asked)
+    .order_by(_deliveries.c.held, _deliveries.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
 )
 _LOCK = select(_endpoints.c.id).with_for_update(key_share=True, skip_locked=True)  # two claims may want each other's
 _HOLDS = update(_endpoints).values(holding=True)

@@ -299,6 +299,7 @@ class DeliveryRow(SQLModel, table=True):
         CheckConstraint("scheduled IS NULL OR manual", name="scheduled"),
         _partial("ix_deliveries_due", "due", "id", where="due IS NOT NULL"),
         _partial("ix_deliveries_held", "endpoint", "held", "id", where="held IS NOT NULL"),
+        _partial("ix_deliveries_asked", "endpoint", "held", "id", where="manual = true AND held IS NOT NULL"),
         _partial("ix_deliveries_owed", "endpoint", where="due IS NOT NULL"),
         _partial("ix_deliveries_told", "created", where="batch_id IS NULL"),
         Index("ix_deliveries_list", "workspace_id", "id"),

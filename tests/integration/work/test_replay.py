@@ -157,6 +157,22 @@ async def test_an_open_breaker_does_not_keep_a_replay_waiting(
     assert await attempt_rows(broker, other) == [(1, False, 200, None)]
 
 
+async def test_replays_that_have_no_room_at_an_open_breaker_follow_as_soon_as_there_is_some(
+    broker: Broker, start_worker: StartWorker, receiver: Receiver
+) -> None:
+    """An endpoint that fails has room for one try at a time; nothing else is sent to it meanwhile."""
+    first, *others = await owe(broker, 4, url=receiver.url())
+    receiver.answers = [reply(500)] * 3
+    await change_endpoint(broker, receiver.url(), open_until=NEVER)
+    await start_worker()
+    for id in others:
+        await replay(broker, id)
+    for id in others:
+        await tried(broker, 1, id)
+        assert await attempt_rows(broker, id) == [(1, True, 500, None)]
+    assert await attempt_rows(broker, first) == []
+
+
 async def test_a_disabled_endpoint_gets_none_until_it_is_enabled_and_then_what_it_missed(
     broker: Broker, worker: Worker, receiver: Receiver
 ) -> None:

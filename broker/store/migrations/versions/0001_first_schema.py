@@ -283,6 +283,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("held IS NOT NULL"),
     )
     op.create_index(
+        "ix_deliveries_asked",
+        "deliveries",
+        ["endpoint", "held", "id"],
+        unique=False,
+        sqlite_where=sa.text("manual = true AND held IS NOT NULL"),
+        postgresql_where=sa.text("manual = true AND held IS NOT NULL"),
+    )
+    op.create_index(
         "ix_deliveries_owed",
         "deliveries",
         ["endpoint"],
