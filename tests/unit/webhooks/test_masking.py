@@ -9,7 +9,12 @@ import pytest
 from broker.webhooks.masking import masked
 
 URL = "https://hooks.example.com/a?key=secret%2Dquery&b=another-one"
-HEADERS = {"Authorization": "Bearer token-of-mine", "X-Short": "short", "X-Part": "token-of-mine-and-more"}
+HEADERS = {
+    "Authorization": "Bearer token-of-mine",
+    "X-Short": "short",
+    "X-Part": "token-of-mine-and-more",
+    "X-Pin": "4711ab",
+}
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,9 @@ HEADERS = {"Authorization": "Bearer token-of-mine", "X-Short": "short", "X-Part"
         ('{"key": "secret-query", "b": "another-one"}', '{"key": "***", "b": "***"}'),
         ("secret%2Dquery", "***"),
         ("short Bearer b key", "short Bearer b key"),
+        ("BEARER TOKEN-OF-MINE, token-Of-Mine", "***, ***"),
+        ("pin 4711ab and half of it: 4711", "pin *** and half of it: 4711"),
+        ("token-of-mine-and-morebearer token-of-mine", "******"),
     ],
 )
 def test_values_of_headers_and_the_query_are_masked_as_wholes_and_in_parts(text: str, shown: str) -> None:
