@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from broker.secrets import PUBLIC_PREFIX, SECRET_PREFIX
 from broker.webhooks.signing import verify
 
 REMEMBERED = 10_000
@@ -43,8 +44,10 @@ class Judge:
     secrets: Sequence[str]
 
     def check(self) -> None:
-        """Raises ValueError when one of the secrets is none."""
+        """Raises ValueError when one of the secrets is none, or has nothing before it to tell what it is."""
         for secret in self.secrets:
+            if not secret.startswith((SECRET_PREFIX, PUBLIC_PREFIX)):
+                raise ValueError("neither a shared secret nor a public key")
             verify([secret], _ANY_SIGNATURE, b"", 0)
 
     def judge(self, arrival: Arrival) -> tuple[Signature, str]:

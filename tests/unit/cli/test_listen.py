@@ -50,7 +50,7 @@ def test_a_public_key_verifies_what_its_private_one_signed() -> None:
     assert Judge((verifier_of(other),)).judge(signed(b"{}", pair))[0] is Signature.WRONG
 
 
-@pytest.mark.parametrize("secret", ["whsec_n", "whsec_AAAAA", "whpk_AAAA"])
+@pytest.mark.parametrize("secret", ["whsec_n", "whsec_AAAAA", "whpk_AAAA", "nope", "A" * 43 + "="])
 def test_a_secret_that_is_none_is_found_before_the_first_webhook(secret: str) -> None:
     Judge((SECRET, OTHER)).check()
     with pytest.raises(ValueError, match=r"."):
