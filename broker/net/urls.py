@@ -101,7 +101,7 @@ def _check_authority(url: str) -> None:
     if not colon or (host.startswith("[") and not host.endswith("]")):
         return
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise Invalid("The URL has no valid port.")
+        raise Invalid(f"Port {port[:20]} is not valid." if port else "The URL has no valid port.")
 
 
 def _is_host(host: str) -> bool:
