@@ -266,6 +266,7 @@ async def test_header_values_and_urls_are_in_no_answer_and_no_log(
 async def test_more_than_a_few_at_once_are_told_to_come_later(start_broker: StartBroker) -> None:
     """Those of one workspace before they take all room."""
     broker = await start_broker(webhook_timeout=300)
+    assert (AT_ONCE, EACH) == (8, 2)  # as docs/webhooks.md says
     mine, *others, last = [(await broker.store.tenant(f"t{number}")).token for number in range(AT_ONCE // EACH + 1)]
     async with Trap(waits()).listen() as trap:
         sending = await held(broker, trap, [mine] * EACH)
