@@ -102,28 +102,22 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _of_query(query: QueryParams) -> dict[str, Any]:
-    """The values that texts stand for; a text that stands for none stays and is refused by its type."""
-    return {name: _READERS.get(name, _last)(query.getlist(name)) for name in query}
+    """The values that texts stand for; a text that stands for none stays and is refused by its type. Raises Invalid."""
+    asked = {name: query.getlist(name) for name in query}
+    if doubled := [name for name, texts in asked.items() if name not in _LISTS and len(texts) > 1]:
+        raise Invalid(fields={name: ["It may come only once."] for name in doubled})
+    return {
+        name: comma_separated(texts) if name in _LISTS else _READERS.get(name, str)(texts[0])
+        for name, texts in asked.items()
+    }
 
 
-def _last(texts: Sequence[str]) -> str:
-    return texts[-1]
+def _truth(text: str) -> bool | str:
+    return {"true": True, "false": False}.get(text, text)
 
 
-def _truth(texts: Sequence[str]) -> bool | str:
-    return {"true": True, "false": False}.get(texts[-1], texts[-1])
-
-
-def _moment(texts: Sequence[str]) -> int | str:
-    return number_or_text(texts[-1])
-
-
-_READERS: Mapping[str, Callable[[Sequence[str]], Any]] = {
-    "all": _truth,
-    "outcome": comma_separated,
-    "since": _moment,
-    "until": _moment,
-}
+_LISTS = frozenset({"outcome"})
+_READERS: Mapping[str, Callable[[str], Any]] = {"all": _truth, "since": number_or_text, "until": number_or_text}
 
 
 def _problems(errors: Sequence[ErrorDetails]) -> dict[str, Any]:

@@ -225,6 +225,8 @@ async def test_option_of_another_route_is_unknown(broker: Broker, id: str) -> No
 async def test_option_given_twice_is_refused(broker: Broker, id: str) -> None:
     answer = await broker.http.post(f"{LIST}/{id}/retry?all=true", json={"all": True})
     assert (answer.status_code, answer.json()) == (400, {"all": ["Given both in the body and in the query."]})
+    answer = await broker.http.post(f"{LIST}/{id}/retry?all=true&all=false")
+    assert (answer.status_code, answer.json()) == (400, {"all": ["It may come only once."]})
 
 
 @pytest.mark.parametrize(
