@@ -41,11 +41,14 @@ def guess(board: Board, order: DueOrder, rows: Sequence[StoredDelivery]) -> Plan
 def _guess_endpoint(
     board: Board, order: DueOrder, rows: Sequence[StoredDelivery], endpoint: StoredEndpoint
 ) -> StoredEndpoint:
-    """What goes to one whose breaker is not closed probes it, unless a person asked for it; that may have been held."""
+    """What goes to one whose breaker is not closed probes it, unless a person asked for it; that may have been held
+    until the breaker had been open for its time.
+    """
     seen = board.then and board.then.endpoints.get(endpoint.id)
     condition = endpoint.condition
     mine = [row for row in rows if row.endpoint == endpoint.id]
-    probed = any(not row.manual or row.held is not None for row in mine)
+    over = not is_open(endpoint, board.now)
+    probed = any(not row.manual or (over and row.held is not None) for row in mine)
     probed = probed or bool(mine and seen and is_open(seen, board.now + order.lease_ms - 1))
     if condition.open_until is not None and probed:
         condition = replace(condition, open_until=About(board.now + order.lease_ms))

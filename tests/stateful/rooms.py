@@ -66,3 +66,10 @@ def is_disabled(endpoint: StoredEndpoint) -> bool:
 def is_open(endpoint: StoredEndpoint, now: int) -> bool:
     """Whether nothing may be sent for now."""
     return endpoint.condition.open_until is not None and endpoint.condition.open_until > now
+
+
+def asked_at(board: Board, endpoint: StoredEndpoint) -> list[StoredDelivery]:
+    """What is held back at an open breaker and may pass it, as a person asked for it; the longest held first."""
+    if is_disabled(endpoint) or not is_open(endpoint, board.now):
+        return []
+    return [row for row in board.held_deliveries(endpoint.id) if row.manual]

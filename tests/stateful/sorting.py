@@ -10,21 +10,22 @@ from broker.store.deliveries import Claimed, DueOrder
 from tests.stateful.board import Board, StoredAttempt, StoredDelivery, StoredEndpoint
 from tests.stateful.guessing import guess, is_vague
 from tests.stateful.promise import About, demand
-from tests.stateful.rooms import Plan, is_disabled, is_open, must_wait, room
+from tests.stateful.rooms import Plan, asked_at, is_disabled, is_open, must_wait, room
 
 
 def moves(board: Board, order: DueOrder) -> bool:
     """Whether there is anything that a claim may do."""
     ready = [one for one in board.endpoints.values() if one.holding and not is_open(one, board.now)]
     roomy = [one for one in ready if is_disabled(one) or room(board, order, (), one) > 0]
-    return bool(board.due_deliveries() or any(board.held_deliveries(one.id) for one in roomy))
+    asked = [one for one in board.endpoints.values() if asked_at(board, one) and room(board, order, (), one) > 0]
+    return bool(board.due_deliveries() or asked or any(board.held_deliveries(one.id) for one in roomy))
 
 
 def begun(board: Board, order: DueOrder, claimed: Claimed) -> Board:
     """What goes has the row of its attempt before anything is sent, and always the same bytes.
 
     Never more of an endpoint or an origin than there is room for, nothing to a disabled endpoint, and to one whose
-    breaker was open for its time a single probe of what it holds back.
+    breaker was open for its time a single probe of what it holds back. While it is open, only what was asked for.
     """
     tries = claimed.deliveries
     rows = [board.deliveries[one.id] for one in tries if one.id in board.deliveries]
@@ -68,17 +69,20 @@ def _stopped(row: StoredDelivery, now: int) -> StoredDelivery:
 def _sort(board: Board, order: DueOrder, rows: Sequence[StoredDelivery], claimed: Claimed) -> Plan:
     """All that a claim does, where nobody is in its way."""
     taken_up = [row for row in rows if row.held is not None]
-    plan = _sort_due(board, order, [] if order.due_first else taken_up)
+    asked = [row for row in taken_up if is_open(board.endpoints[row.endpoint], board.now)]
+    plan = _sort_due(board, order, asked if order.due_first else taken_up)
     fresh = [row for row in rows if row.held is None]
     demand({row.id for row in fresh} == {row.id for row in plan.go}, "not what is due goes", fresh, plan)
     demand(claimed.more == plan.more, "a wrong word on whether more is due", claimed, plan)
     plan.go = list(rows)
     for endpoint in board.endpoints.values():
-        if endpoint.holding and not is_open(endpoint, board.now):
-            mine = [row for row in taken_up if row.endpoint == endpoint.id]
+        mine = [row for row in taken_up if row.endpoint == endpoint.id]
+        if is_open(endpoint, board.now):
+            _check_asked(board, order, endpoint, mine, asked)
+        elif endpoint.holding:
             _look(board, order, plan, endpoint, mine, late=taken_up if not order.due_first else rows)
         else:
-            demand(all(row.endpoint != endpoint.id for row in taken_up), "taken up too early", endpoint, taken_up)
+            demand(not mine, "taken up too early", endpoint, mine)
     holding = {row.endpoint for row in plan.hold}
     looked_at = {one.id: one for one in plan.endpoints}
     plan.endpoints += [replace(looked_at.get(id, board.endpoints[id]), holding=True) for id in holding]
@@ -100,6 +104,20 @@ def _sort_due(board: Board, order: DueOrder, before: Sequence[StoredDelivery]) -
         else:
             plan.go.append(row)
     return plan
+
+
+def _check_asked(
+    board: Board,
+    order: DueOrder,
+    endpoint: StoredEndpoint,
+    mine: Sequence[StoredDelivery],
+    asked: Sequence[StoredDelivery],
+) -> None:
+    """Past an open breaker goes what was asked for, the longest ago first, until there is no room."""
+    waiting = asked_at(board, endpoint)
+    demand({row.id for row in mine} == {row.id for row in waiting[: len(mine)]}, "not what was asked for", mine)
+    left = min(room(board, order, asked, endpoint), order.limit - len(asked))
+    demand(left <= 0 or len(mine) == len(waiting), "asked for and left behind though there is room", waiting)
 
 
 def _look(
