@@ -6,11 +6,10 @@ import asyncio
 import gc
 import json
 import resource
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from threading import Event
+from pathlib import Path, PosixPath
+from threading import Event, current_thread, main_thread
 from typing import Any
 
 import pytest
@@ -54,20 +53,18 @@ async def snapshots(database: Database, copies: Path) -> Snapshots:
     return Snapshots(database, copies)
 
 
-class HeldThreads(ThreadPoolExecutor):
-    """Threads that have taken up their work, but begin with it only when they may."""
+def slow_folder(folder: Path) -> tuple[Path, Event, Event]:
+    """A folder in which a thread has taken up its work (the first event), but gets on only when it may (the other)."""
+    taken, may_begin = Event(), Event()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.taken, self.may_begin = Event(), Event()
+    class Slow(PosixPath):
+        def __fspath__(self) -> str:
+            if current_thread() is not main_thread():
+                taken.set()
+                may_begin.wait()
+            return super().__fspath__()
 
-    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        return super().submit(self._run, work, *arguments, **named)
-
-    def _run(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        self.taken.set()
-        self.may_begin.wait()
-        return work(*arguments, **named)
+    return Slow(folder), taken, may_begin
 
 
 @contextmanager
@@ -311,25 +308,24 @@ async def test_nothing_is_kept_of_a_collection_whose_copy_failed(
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_cancel_while_a_file_is_about_to_be_made_leaves_none(
-    database: Database, workspace_id: str, snapshots: Snapshots, spec: Spec, copies: Path, times: int
+    database: Database, workspace_id: str, spec: Spec, copies: Path, times: int
 ) -> None:
-    params = spec.endpoints["look"]()
+    folder, taken, may_begin = slow_folder(copies)
+    snapshots, params = Snapshots(database, folder), spec.endpoints["look"]()
 
     async def ask() -> None:
         async with snapshots.of(workspace_id, spec, params):
             pass
 
-    threads = HeldThreads()
-    asyncio.get_running_loop().set_default_executor(threads)
     asking = asyncio.create_task(ask())
-    while not threads.taken.is_set():
+    while not taken.is_set():
         await asyncio.sleep(0.001)
     for _ in range(times):
         asking.cancel()
         await asyncio.wait({asking}, timeout=0.02)
-    threads.may_begin.set()
+    may_begin.set()
     with suppress(asyncio.CancelledError):
         await asking
-    threads.shutdown()
+    await asyncio.sleep(0.2)  # for a thread that nobody has waited for
     assert asking.cancelled()
     assert not list(copies.iterdir())
