@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -160,17 +161,28 @@ async def test_an_open_breaker_does_not_keep_a_replay_waiting(
 async def test_replays_that_have_no_room_at_an_open_breaker_follow_as_soon_as_there_is_some(
     broker: Broker, start_worker: StartWorker, receiver: Receiver
 ) -> None:
-    """An endpoint that fails has room for one try at a time; nothing else is sent to it meanwhile."""
+    """An endpoint that fails has room for one try at a time; nothing else is sent to it meanwhile.
+
+    Those that fail wait for their turn again, each where it was.
+    """
     first, *others = await owe(broker, 4, url=receiver.url())
     receiver.answers = [reply(500)] * 3
     await change_endpoint(broker, receiver.url(), open_until=NEVER)
     await start_worker()
+    turns = {id: await until(partial(_held, broker, id)) for id in others}
     for id in others:
         await replay(broker, id)
     for id in others:
         await tried(broker, 1, id)
         assert await attempt_rows(broker, id) == [(1, True, 500, None)]
+    assert {id: await until(partial(_held, broker, id)) for id in others} == turns
     assert await attempt_rows(broker, first) == []
+
+
+async def _held(broker: Broker, id: str) -> int | None:
+    """When it was due, in ms since 1970, while it is held back without being asked for."""
+    row = await delivery_row(broker, id)
+    return None if row.manual else row.held
 
 
 async def test_a_disabled_endpoint_gets_none_until_it_is_enabled_and_then_what_it_missed(
