@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 CONNECTIONS = Path("/proc/net/tcp")
-_LOCAL, _PEER, _INODE = 1, 2, 9
 
 
 def sender_of(client: int, server: int, pids: Iterable[int]) -> int | None:
@@ -18,15 +18,9 @@ def sender_of(client: int, server: int, pids: Iterable[int]) -> int | None:
 
 def _socket(client: int, server: int) -> str | None:
     """What the client's end is called in its process's folder of open files."""
-    for line in CONNECTIONS.read_text().splitlines()[1:]:
-        fields = line.split()
-        if (_port(fields[_LOCAL]), _port(fields[_PEER])) == (client, server):
-            return f"socket:[{fields[_INODE]}]"
-    return None
-
-
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2], 16)
+    line = rf": [0-9A-F]{{8}}:{client:04X} [0-9A-F]{{8}}:{server:04X} (?:\S+ +){{6}}(\d+)"
+    found = re.search(line, CONNECTIONS.read_text())
+    return f"socket:[{found[1]}]" if found else None
 
 
 def _holds(pid: int, socket: str) -> bool:
