@@ -66,8 +66,12 @@ def deaf(record: Record, params: SlowParams, box: Box) -> Facts:
 
 
 def hold(record: Record, params: SlowParams, box: Box) -> Facts:
-    """Waits for the file `gate`, then holds Python's global lock for ever, as a regular expression may."""
-    while not Path(str(record.fields["gate"])).exists():
+    """Waits for a line in the file `gate`, then holds Python's global lock for ever, as a regular expression may.
+
+    A file without a line is one that somebody is about to write, who needs the lock for that.
+    """
+    gate = Path(str(record.fields["gate"]))
+    while not (gate.exists() and gate.read_text()):
         time.sleep(POLL)
     ctypes.PyDLL(None).sleep(NEVER)
     return {"never": True}
