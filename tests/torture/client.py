@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -15,6 +15,8 @@ from tests.torture.fleet import Slot
 
 ANSWER_SECONDS = 10.0
 PAUSE_SECONDS = 0.1
+AT_ONCE = 48
+"""Requests under way: what httpx spends on each grows with them, and the customer's server needs the same processor."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Client:
 
     http: httpx.AsyncClient
     webs: Sequence[Slot]
+    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answered:
         return await self._ask(lambda url: self.http.build_request("POST", url + path, json=body, headers=headers))
@@ -43,7 +46,8 @@ class Client:
         while True:
             place, tries = (place + 1) % len(self.webs), tries + 1
             try:
-                response = await self.http.send(request(self.webs[place].url))
+                async with self._room:
+                    response = await self.http.send(request(self.webs[place].url))
             except httpx.TransportError:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue

@@ -16,7 +16,7 @@ from tests.torture.content import Work
 from tests.torture.customer import Customer
 from tests.torture.fleet import Slot
 
-LOOK_SECONDS = 0.3
+LOOK_SECONDS = 1.0
 PATIENCE = 20.0
 """Seconds that a client waits for a batch to be DONE before it gives up its wish to retry it."""
 TWICE = 0.05

@@ -27,7 +27,7 @@ async def test_nothing_is_lost(kind: str, seed: int, tmp_path: Path) -> None:
     plan = random_plan(seed, SECONDS, kind)
     say(f"\n{kind}, seed {seed}, {SECONDS:g} s, {len(plan)} faults; logs in {tmp_path}", *map(str, plan))
     pace = Pace(
-        open=max(200, int(8 * SECONDS))
+        open=max(200, int(4 * SECONDS))
     )  # a long run may end with a long queue, which a short one has no time for
     report = await torture(Scenario(seed, SECONDS, pace=pace), kind, tmp_path)
     say(report.table())
