@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
-from pydantic import ValidationError
 
 from broker.batches import Batch, Result
 from broker.complete import Complete
@@ -30,7 +29,6 @@ from broker.work.documents import load_documents
 from broker.work.record import Inputs, RecordRun, check_storable
 from broker.work.references import References
 from broker.work.snapshots import Snapshots
-from handlers.contract import Spec
 
 PAUSE_MS = 2_000
 LONGEST_PAUSE_MS = 10_000
@@ -101,7 +99,6 @@ class Run:
     @asynccontextmanager
     async def _references(self, batch: Batch) -> AsyncIterator[References]:
         spec = self.run_record.crew.specs[batch.type]
-        _check_version(spec, batch)
         documents = await load_documents(self.database, spec, batch)
         async with self.snapshots.of_batch(spec, batch) as paths:
             yield References(batch.workspace, documents, paths)
@@ -160,15 +157,6 @@ class Run:
             return
         if rescued is not None and rescued.given_up is not None:
             log.error("record.given_up", batch=claim.id, record=claim.batch.records[rescued.given_up].id)
-
-
-def _check_version(spec: Spec, batch: Batch) -> None:
-    """Raises Misconfigured where the batch was accepted by another version of its type, as during a rolling deploy."""
-    try:
-        spec.endpoints[batch.endpoint].model_validate(batch.params)
-    except (KeyError, ValidationError) as error:
-        message = f"the type {batch.type} of this worker does not take endpoint {batch.endpoint} with such parameters"
-        raise Misconfigured(message) from error
 
 
 def _pause(claim: Claim) -> int:

@@ -12,8 +12,10 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 import structlog
+from pydantic import ValidationError
 
 from broker.batches import Batch
+from broker.errors import Misconfigured
 from broker.store.database import Database
 from broker.store.items import Change, Collection, Mark, changes_after, stand_still
 from broker.store.snapshot import change_snapshot, create_snapshot
@@ -52,9 +54,14 @@ class Snapshots:
 
     @asynccontextmanager
     async def of_batch(self, spec: Spec, batch: Batch) -> AsyncIterator[Paths]:
-        """Those of a batch. None where its references cannot be told, as its records will say. Raises Unavailable."""
+        """Those of a batch. None where its references cannot be told, as its records will say.
+
+        Raises Unavailable, and Misconfigured where another version of its type has accepted it.
+        """
         try:
-            wanted = _wanted(spec, spec.endpoints[batch.endpoint].model_validate(batch.params))
+            wanted = _wanted(spec, _params(spec, batch))
+        except Misconfigured:
+            raise
         except Exception:  # a type's own code; no record has begun that could have it as its result
             log.exception("batch.references_failed", batch=batch.id, type=batch.type)
             wanted = []
@@ -169,6 +176,15 @@ async def _to_its_end(work: Callable[[], None]) -> None:
     failed = thread.exception()
     if outcome := cancelled or failed:
         raise outcome
+
+
+def _params(spec: Spec, batch: Batch) -> Params:
+    """Raises Misconfigured where this version of the type does not take them, as during a rolling deploy."""
+    try:
+        return spec.endpoints[batch.endpoint].model_validate(batch.params)
+    except (KeyError, ValidationError) as error:
+        message = f"the type {batch.type} of this worker does not take endpoint {batch.endpoint} with such parameters"
+        raise Misconfigured(message) from error
 
 
 def _wanted(spec: Spec, params: Params) -> list[tuple[str, str]]:
