@@ -15,8 +15,9 @@ ANSWER_SECONDS = 10
 """A server that has been stopped or cannot be reached any more is given up after this long."""
 LOCK_MS = 5_000
 """How long a statement waits for somebody's lock; when this is over, it is certainly rolled back."""
-FROZEN_MS = 10_000
-"""A process that was frozen amid a transaction keeps others from its rows for no longer than this."""
+FROZEN_MS = 4_000
+"""A process that was frozen amid a transaction keeps others from its rows for no longer than this. It is less than
+LOCK_MS and the writer's patience, so that whoever waits for these rows gets its turn."""
 
 
 class PostgresqlSession:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set as AbstractSet
 from dataclasses import dataclass, field
 
 import httpx
@@ -29,6 +29,7 @@ from broker.secrets import Vault
 from broker.store.attempts import Report, record_attempts
 from broker.store.database import Database
 from broker.store.deliveries import DueOrder, claim_deliveries
+from broker.store.writer import PATIENCE
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.lanes import Lanes
 from broker.webhooks.notices import Notices
@@ -62,6 +63,7 @@ class Sender:
     _due_first: bool = False
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: set[asyncio.Task[None]] = field(default_factory=set)
+    _recording: set[asyncio.Task[None]] = field(default_factory=set)
     _spread: random.Random = field(default_factory=random.SystemRandom)
 
     def __post_init__(self) -> None:
@@ -85,11 +87,12 @@ class Sender:
                 continue
 
     async def drain(self, seconds: float) -> None:
-        """Let tries that are under way end. What is cut off is tried again when its lease is over."""
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=seconds)
-        for task in self._sending:
-            task.cancel()
+        """Let tries that are under way end; what they brought has as long again as a write may wait for its turn.
+
+        What is cut off is tried again when its lease is over.
+        """
+        await _end(self._sending, seconds, self._recording)
+        await _end(self._recording, PATIENCE)
 
     async def _start(self, limit: int) -> bool:
         """Begin up to so many tries; whether more may be due."""
@@ -123,6 +126,7 @@ class Sender:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
+        self._recording.discard(task)
         self._wake.set()
         if not task.cancelled() and (error := task.exception()):
             log.error("delivery.crashed", task=task.get_name(), exc_info=error)
@@ -132,6 +136,8 @@ class Sender:
         answered: tuple[int, float] | None = None
         try:
             answer = await self._poster.post(delivery, until)
+            if task := asyncio.current_task():
+                self._recording.add(task)
             seconds = time.monotonic() - started
             answered = None if answer.status_code is None else (answer.status_code, seconds)
             result = self._judge(delivery, answer, int(seconds * 1000))
@@ -222,6 +228,16 @@ class Sender:
             return State.REFUSED
         states = {Verdict.DONE: State.DELIVERED, Verdict.NEVER: State.STOPPED, Verdict.LATER: State.PENDING}
         return states[answer.verdict]
+
+
+async def _end(
+    tasks: AbstractSet[asyncio.Task[None]], seconds: float, spared: AbstractSet[asyncio.Task[None]] = frozenset()
+) -> None:
+    """Wait for tasks, and cancel those that take longer, except some."""
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
+    for task in tasks - spared:
+        task.cancel()
 
 
 def lease_ms(timeout: float, margin: float = LEASE_MARGIN) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -320,7 +321,7 @@ async def test_a_process_frozen_amid_a_transaction_does_not_keep_its_rows(
     postgresql: Database, postgresql_url: str, workspace: str
 ) -> None:
     """Its server ends the transaction; when the process wakes, its write has failed and the next one works."""
-    assert await settings(postgresql, "idle_in_transaction_session_timeout") == ["10s"]
+    assert await settings(postgresql, "idle_in_transaction_session_timeout") == ["4s"]
     (id,) = await accept(postgresql, workspace)
 
     def freeze(connection: Connection, items: Sequence[str]) -> list[None]:
@@ -335,4 +336,30 @@ async def test_a_process_frozen_amid_a_transaction_does_not_keep_its_rows(
         await postgresql.writer.write(freeze, "now")
     assert await select(postgresql, "SELECT id, type FROM batches") == [(id, TYPE)]
     await execute(postgresql, "UPDATE batches SET type = 'next'")
+    assert await select(postgresql, "SELECT type FROM batches") == [("next",)]
+
+
+async def test_who_waits_for_the_rows_of_a_frozen_process_gets_its_turn(
+    postgresql: Database, postgresql_url: str, tmp_path: Path, workspace: str
+) -> None:
+    await accept(postgresql, workspace)
+    holds, thaws = threading.Event(), threading.Event()
+
+    def freeze(connection: Connection, items: Sequence[str]) -> list[None]:
+        connection.execute(text("UPDATE batches SET type = 'frozen'"))
+        holds.set()
+        thaws.wait(PATIENCE)
+        return [None] * len(items)
+
+    async def frozen() -> None:
+        database = open_database(postgresql_url, tmp_path)
+        with pytest.raises(Unavailable):
+            await database.writer.write(freeze, "now")
+        await database.aclose()
+
+    process = asyncio.create_task(asyncio.to_thread(asyncio.run, frozen()))
+    await asyncio.to_thread(holds.wait, PATIENCE)
+    await execute(postgresql, "UPDATE batches SET type = 'next'")
+    thaws.set()
+    await process
     assert await select(postgresql, "SELECT type FROM batches") == [("next",)]

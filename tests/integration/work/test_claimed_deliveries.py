@@ -14,6 +14,7 @@ from broker.webhooks.send import Sender
 from tests.integration.owed import attempt_rows, delivery_row, owe
 from tests.integration.receiver import Receiver
 from tests.integration.running import Broker, StartWorker, until
+from tests.integration.trap import Trap, waits
 
 
 async def test_an_answer_that_the_database_does_not_take_at_first_is_recorded_later_and_not_asked_for_again(
@@ -65,6 +66,35 @@ async def test_who_is_held_up_until_its_claim_is_nearly_over_sends_nothing(
         await cancel(next)
     await theirs.aclose()
     assert [number for number, *_ in await attempt_rows(broker)] == [1, 2]
+
+
+async def test_a_sender_that_stops_sees_to_it_that_answers_which_came_are_recorded_and_cuts_off_other_tries(
+    broker: Broker, receiver: Receiver
+) -> None:
+    """The database is away for longer than it waits for the answers that have not come."""
+    core = broker.core
+    async with guarded_client(core.policy) as client, AsyncExitStack() as lock, Trap(waits()).listen() as silent:
+        sender = Sender(core.database, core.vault, client, (0, 3600), timeout=20)
+        (hanging,) = await owe(broker, url=silent.url())
+        (answered,) = await owe(broker, url=receiver.url())
+
+        async def begin() -> None:
+            await lock.enter_async_context(broker.store.locked())
+
+        receiver.on_post = begin
+        sending = asyncio.create_task(sender.run())
+        await receiver.posted()
+        await cancel(sending)
+        draining = asyncio.create_task(sender.drain(0.2))
+        await asyncio.sleep(1)
+        assert not draining.done()
+        await lock.aclose()
+        await draining
+        await asyncio.sleep(0.1)
+        assert f"delivery {hanging}" not in {task.get_name() for task in asyncio.all_tasks()}
+    assert (await delivery_row(broker, answered)).state == "delivered"
+    assert (await delivery_row(broker, hanging)).state == "pending"
+    assert await attempt_rows(broker, hanging) == [(1, False, None, None)]
 
 
 async def cancel(task: asyncio.Task[None]) -> None:
