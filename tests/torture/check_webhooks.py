@@ -12,7 +12,7 @@ from broker.batches import Status
 from broker.deliveries import EVENT_DONE, State
 from tests.torture.check_results import check_shown
 from tests.torture.customer import Arrival
-from tests.torture.evidence import DeliverySeen, Evidence
+from tests.torture.evidence import AttemptSeen, DeliverySeen, Evidence
 from tests.torture.plan import DELIVERY_LEASE_SECONDS
 from tests.torture.violations import Violation, Word
 
@@ -66,7 +66,9 @@ def check_duplicates(evidence: Evidence) -> Iterator[Violation]:
     for id, copies in by_id(evidence.arrivals).items():
         for copy, again in duplicates(copies):
             if copy.mood.thanks and not (_is_explained(evidence, copy) or _was_held_up(evidence, copy, again)):
-                yield Violation(Word.DUPLICATE_WITHOUT_FAULT, id, f"{again.at - copy.at} ms after a {copy.mood} answer")
+                thanked = f"a {copy.mood} answer to {copy.sender} at {copy.at}"
+                what = f"sent by {again.sender}, {again.at - copy.at} ms after {thanked}"
+                yield Violation(Word.DUPLICATE_WITHOUT_FAULT, id, what)
 
 
 def _was_held_up(evidence: Evidence, copy: Arrival, again: Arrival) -> bool:
@@ -79,7 +81,7 @@ def _is_explained(evidence: Evidence, copy: Arrival) -> bool:
     Thanks that are noted, but too late for the delivery's lease, do not keep the next try from following.
     """
     tries = evidence.tries.get(copy.id, [])
-    place = bisect_right(tries, copy.left, key=lambda attempt: attempt.started) - 1
+    place = _place_of(copy, tries)
     if place < 0:
         return False
     sent, after = tries[place], tries[place + 1 : place + 2]
@@ -88,6 +90,18 @@ def _is_explained(evidence: Evidence, copy: Arrival) -> bool:
     if sent.good and after and after[0].started >= sent.started + DELIVERY_LEASE_MS:
         return evidence.kept_from_recording(copy.sender, sent.started, after[0].started)
     return not sent.good
+
+
+def was_thanked_late(evidence: Evidence, copy: Arrival) -> bool:
+    """Whether the try that brought a copy is noted as failed, although the receiver thanked for it."""
+    tries = evidence.tries.get(copy.id, [])
+    place = _place_of(copy, tries)
+    return copy.mood.thanks and place >= 0 and tries[place].good is False
+
+
+def _place_of(copy: Arrival, tries: Sequence[AttemptSeen]) -> int:
+    """Which try it was that sent a copy; below 0: none."""
+    return bisect_right(tries, copy.left, key=lambda attempt: attempt.started) - 1
 
 
 def by_id(arrivals: Sequence[Arrival]) -> dict[str, list[Arrival]]:

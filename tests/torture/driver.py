@@ -129,6 +129,8 @@ async def _suspend(slot: Slot, seconds: float, harmless: Callable[[], bool]) -> 
         stopped = slot.pid
         for _ in range(ATTEMPTS):
             slot.signal(signal.SIGSTOP)
+            if slot.pid is None:
+                return None
             if harmless():
                 await asyncio.sleep(seconds)
                 slot.signal(signal.SIGCONT)

@@ -132,9 +132,12 @@ class Evidence:
         return ended or any(one.fault.kind in AWAY[self.database] or self._held_lock(one) for one in faults)
 
     def was_stopped(self, sender: int | None, begin: int, end: int) -> bool:
-        """Whether a process that is known was stopped for a while between two times in ms since 1970."""
-        stops = [one for one in self.injected if one.began <= end and begin <= one.ended]
-        return sender is not None and any(one.stopped == sender for one in stops)
+        """Whether a process was stopped for a while between two times in ms since 1970.
+
+        sender: None = one that had hung up when its POST was read, as after a wait that ends with its process's; any.
+        """
+        stops = [one for one in self.injected if one.began <= end and begin <= one.ended and one.stopped is not None]
+        return any(sender in (one.stopped, None) for one in stops)
 
     def _held_lock(self, fault: Injected) -> bool:
         """Whether a process was stopped as it wrote: all others wait for SQLite's lock then, so nothing is written."""

@@ -60,6 +60,7 @@ class Slot:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     url: str = ""
     _running: Running | None = None
+    _found_ended: int | None = None
 
     @property
     def pid(self) -> int | None:
@@ -71,6 +72,7 @@ class Slot:
     async def start(self) -> None:
         """Start it and wait until it serves or works; again as long as it ends before that."""
         while True:
+            self._found_ended = None
             self._running = self.commands.start(self.command, *OPTIONS[self.command], before=PIPED)
             while self.pid is not None:
                 if self._started() is not None:
@@ -99,7 +101,8 @@ class Slot:
         while self.pid is not None:
             await asyncio.sleep(LOOK_SECONDS)
         status = self._running.process.wait()
-        exit = Exit(self.name, self._running.pid, time.time_ns() // 1_000_000, status, asked, self._running.err)
+        at = self._found_ended or time.time_ns() // 1_000_000
+        exit = Exit(self.name, self._running.pid, at, status, asked, self._running.err)
         self.exits.append(exit)
         return exit
 
@@ -112,7 +115,10 @@ class Slot:
         """Start it anew whenever it ends unasked, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if self.pid is None and not self.lock.locked():
+            if self.pid is not None:
+                continue
+            self._found_ended = self._found_ended or time.time_ns() // 1_000_000  # whoever has the lock may take long
+            if not self.lock.locked():
                 async with self.lock:
                     await self.ended(asked=False)
                     await self.start()

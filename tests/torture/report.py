@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 
 from broker.batches import Status
-from tests.torture.check_webhooks import by_id, duplicates
+from tests.torture.check_webhooks import by_id, duplicates, was_thanked_late
 from tests.torture.evidence import KILLED, RECYCLED, Evidence
 from tests.torture.violations import Violation, Word
 
@@ -76,9 +76,11 @@ class Report:
         """Copies on the wire, by why they were sent."""
         pairs = [pair for copies in by_id(self.evidence.arrivals).values() for pair in duplicates(copies)]
         thanked = sum(copy.mood.thanks for copy, _ in pairs)
+        late = sum(was_thanked_late(self.evidence, copy) for copy, _ in pairs)
         return [
             ("duplicate wire sends after a receiver's failure", str(len(pairs) - thanked)),
-            ("duplicate wire sends after a fault", str(thanked)),
+            ("duplicate wire sends after thanks that came too late", str(late)),
+            ("duplicate wire sends after a fault", str(thanked - late)),
         ]
 
 

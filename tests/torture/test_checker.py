@@ -14,6 +14,7 @@ from broker.batches import CANCELLED_CODE, CANCELLED_TEXT, Outcome, Result, Stat
 from broker.deliveries import EVENT_DONE, State
 from broker.media.links import stored
 from tests.integration.receiver import Post
+from tests.torture.check_webhooks import was_thanked_late
 from tests.torture.checker import check
 from tests.torture.content import Act, Input, Work
 from tests.torture.customer import Arrival, Mood
@@ -219,6 +220,16 @@ def test_thanks_that_were_not_heard_explain_another_copy(sound: Evidence, good: 
     assert words(sent_twice(sound, good)) == found
 
 
+@pytest.mark.parametrize(
+    ("good", "mood", "late"),
+    [(False, Mood.SLOW, True), (False, Mood.FAIL, False), (True, Mood.GOOD, False), (None, Mood.GOOD, False)],
+)
+def test_thanks_came_too_late_if_their_try_is_noted_as_failed(
+    sound: Evidence, good: bool | None, mood: Mood, late: bool
+) -> None:
+    assert was_thanked_late(sent_twice(sound, good), arrival(3000, mood)) is late
+
+
 @pytest.mark.parametrize(("good", "found"), [(False, set()), (True, DOUBLED)])
 def test_a_copy_that_was_read_late_belongs_to_the_try_that_signed_it(
     sound: Evidence, good: bool, found: set[Word]
@@ -269,6 +280,14 @@ def test_a_copy_that_a_stopped_worker_had_signed_before_is_no_other_try(
     sound: Evidence, second: int, stopped: int, found: set[Word]
 ) -> None:
     late = with_arrivals(arrival(3000), arrival(9010, second=second))(sent_twice(sound, True, again=9000))
+    assert words(with_fault(late, Kind.WORKER_FROZEN, 2995, 9005, stopped)) == found
+
+
+@pytest.mark.parametrize(("stopped", "found"), [(78, set()), (None, DOUBLED)])
+def test_a_sender_that_nobody_saw_was_a_worker_that_was_stopped(
+    sound: Evidence, stopped: int | None, found: set[Word]
+) -> None:
+    late = with_arrivals(arrival(3000), arrival(9010, second=2, sender=None))(sent_twice(sound, True, again=9000))
     assert words(with_fault(late, Kind.WORKER_FROZEN, 2995, 9005, stopped)) == found
 
 
