@@ -73,7 +73,8 @@ def replay_deliveries(
 ) -> list[StoredDelivery | NotReplayed | None]:
     """Make deliveries due now, whatever their state, for one try that takes no place in the schedule.
 
-    One for which that was asked already keeps its place. None: there is no such delivery.
+    One for which that was asked already keeps its place, and is tried once for all who asked. None: there is no such
+    delivery.
     """
     ids = [order.delivery for order in orders]
     connection.execute(_LOCK.where(_deliveries.c.id.in_(ids)))  # then look: a claim that was waited for shows
@@ -153,9 +154,10 @@ _STANDING: Select[Any] = (
         isouter=True,
     )
 )
+_keeps_place = and_(_deliveries.c.manual, _deliveries.c.due.is_not(None))
 _REPLAY = update(_deliveries).values(
     manual=True,
-    due=case((and_(_deliveries.c.manual, _deliveries.c.due.is_not(None)), _deliveries.c.due), else_=db_now()),
+    due=case((_keeps_place, _deliveries.c.due), else_=db_now()),
     held=None,
     scheduled=case(
         (
@@ -163,5 +165,6 @@ _REPLAY = update(_deliveries).values(
             func.coalesce(_deliveries.c.scheduled, _deliveries.c.due, _deliveries.c.held),
         )
     ),
-    lease_seq=_deliveries.c.lease_seq + 1,  # what a sender of long ago brings is not this try's outcome
+    # What a sender of long ago brings is not this try's outcome, unless it was asked for as well.
+    lease_seq=_deliveries.c.lease_seq + case((_keeps_place, 0), else_=1),
 )

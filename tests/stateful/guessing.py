@@ -30,7 +30,7 @@ def guess(board: Board, order: DueOrder, rows: Sequence[StoredDelivery]) -> Plan
         turn = row.held is not None or (row.due is not None and row.due <= board.now)
         if row.id in going or seen is None or not row.owed or not turn:
             continue
-        if is_disabled(board.endpoints[row.endpoint]):
+        if _may_be(board, row.endpoint, disabled=True):
             plan.stop += [] if seen.owed else [row]
         elif row.held is None and seen.held is not None and must_wait(board, order, rows, row):
             plan.hold.append(row)
@@ -60,5 +60,11 @@ def _demand_may_go(board: Board, rows: Iterable[StoredDelivery]) -> None:
         endpoint = board.endpoints[row.endpoint]
         ready = row.held is not None or (row.due is not None and row.due <= board.now)
         demand(row.owed and ready, "claimed though it is neither due nor held", row)
-        demand(not is_disabled(endpoint), "sent to a disabled endpoint", row)
+        demand(_may_be(board, row.endpoint, disabled=False), "sent to a disabled endpoint", row)
         demand(row.manual or not is_open(endpoint, board.until), "sent while the breaker is open", row, endpoint)
+
+
+def _may_be(board: Board, endpoint: str, *, disabled: bool) -> bool:
+    """What a claim may take an endpoint for. In a crowd, somebody may come between its statements and change that."""
+    boards = [board, board.then] if board.crowded and board.then else [board]
+    return any(is_disabled(one.endpoints[endpoint]) is disabled for one in boards)

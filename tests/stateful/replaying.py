@@ -26,7 +26,8 @@ class Replaying:
 def replayed(board: Board, order: ReplayOrder, told: Shown | NotReplayed | None) -> Board:
     """Due at once, with a number that no earlier try has; not while it is sent, nor at a disabled endpoint.
 
-    A pending one remembers when its schedule's next try is due.
+    One that was asked for already, and is due, stays as it is. A pending one remembers when its schedule's next try is
+    due.
     """
     row = board.deliveries.get(order.delivery)
     if row is None:
@@ -37,9 +38,9 @@ def replayed(board: Board, order: ReplayOrder, told: Shown | NotReplayed | None)
         demand(told == refusal, f"{told} instead of {refusal}")
         return board
     demand(isinstance(told, Shown) and told.id == row.id, "another delivery than was asked for", told)
-    keeps_place = row.manual and row.due is not None
-    due = row.due if keeps_place else About(board.now)
-    asked = replace(row, manual=True, due=due, held=None, lease_seq=row.lease_seq + 1)
+    if row.manual and row.due is not None:
+        return board
+    asked = replace(row, manual=True, due=About(board.now), held=None, lease_seq=row.lease_seq + 1)
     if row.state != State.PENDING or row.manual:
         return board.put(asked)
     return board.put(replace(asked, scheduled=row.held if row.due is None else row.due))
