@@ -161,10 +161,7 @@ async def test_an_open_breaker_does_not_keep_a_replay_waiting(
 async def test_replays_that_have_no_room_at_an_open_breaker_follow_as_soon_as_there_is_some(
     broker: Broker, start_worker: StartWorker, receiver: Receiver
 ) -> None:
-    """An endpoint that fails has room for one try at a time; nothing else is sent to it meanwhile.
-
-    Those that fail wait for their turn again, each where it was.
-    """
+    """Nothing else is sent to it meanwhile. Those that fail wait for their turn again, each where it was."""
     first, *others = await owe(broker, 4, url=receiver.url())
     receiver.answers = [reply(500)] * 3
     await change_endpoint(broker, receiver.url(), open_until=NEVER)
