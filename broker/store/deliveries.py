@@ -262,7 +262,7 @@ def _each(column: ColumnElement[str], condition: ColumnElement[bool]) -> Select[
 _WORKSPACES = _each(_endpoints.c.workspace_id, _holding)
 _ASKED = _each(_deliveries.c.endpoint, _asked)
 _BROKEN = select(*(_endpoints.c.id, _endpoints.c.workspace_id, _endpoints.c.origin)).where(
-    _endpoints.c.open_until > bindparam("now", type_=BigInteger), _endpoints.c.state != Health.DISABLED
+    _endpoints.c.open_until > bindparam("now", type_=BigInteger)  # none that is disabled, which closes the breaker
 )
 _HOLDING = (
     select(

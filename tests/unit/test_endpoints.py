@@ -95,11 +95,11 @@ def test_the_first_answer_of_a_failing_one_is_its_recovery() -> None:
 
 
 @pytest.mark.parametrize(("call", "reason"), [(Call.GONE, GONE), (Call.UNWANTED, UNWANTED)])
-@pytest.mark.parametrize("failures", [0, 2, 5])
+@pytest.mark.parametrize("failures", [0, 2, 5, 10])
 def test_it_is_disabled_at_once_where_no_more_is_wanted(call: Call, reason: str, failures: int) -> None:
     condition, kinds = told(*every(1000, *[BAD] * failures, call))
     assert (condition.state, condition.reason, kinds[-1]) == (Health.DISABLED, reason, Kind.DISABLED)
-    assert condition.since == START + failures * 1000
+    assert (condition.since, condition.open_until) == (START + failures * 1000, None)
 
 
 def test_it_is_disabled_after_five_days_of_only_failures() -> None:

@@ -196,6 +196,35 @@ async def test_what_a_person_asked_for_passes_an_open_breaker(database: Database
     assert await select(database, "SELECT manual FROM attempts") == [(True,)]
 
 
+async def ask_for_held(database: Database, workspace_id: str, count: int) -> list[str]:
+    """So many that are held back at an open breaker and asked for; their ids, the longest due last."""
+    ids = await owe(database, workspace_id, count)
+    await set_due(database, *reversed(ids))
+    await break_endpoint(database, until=MINUTE)
+    assert await claim_due(database) == []
+    await execute(database, "UPDATE deliveries SET manual = true")
+    return ids
+
+
+async def test_what_a_person_asked_for_passes_an_open_breaker_as_there_is_room_the_longest_due_first(
+    database: Database, workspace_id: str
+) -> None:
+    ids = await ask_for_held(database, workspace_id, 6)
+    few = [{due.id for due in await claim_due(database, limit, room=room)} for limit, room in ((10, 2), (1, 2))]
+    assert few == [set(ids[4:]), {ids[3]}]
+    assert await claim_due(database, room=-1) == []  # as where a lane became narrower
+    assert {due.id for due in await claim_due(database)} == set(ids[:3])
+
+
+async def test_what_a_person_asked_for_passes_an_open_breaker_past_what_another_has_locked(
+    database_url: str, database: Database, workspace_id: str
+) -> None:
+    *others, first = await ask_for_held(database, workspace_id, 3)
+    async with locked(database_url, "deliveries", first):
+        found = {due.id for due in await claim_due(database, room=2)}
+    assert found == ({others[1], first} if database_url.startswith("sqlite") else {*others})
+
+
 @pytest.mark.parametrize("held", [False, True])
 async def test_what_is_owed_to_a_disabled_endpoint_is_stopped(
     database: Database, workspace_id: str, *, held: bool
