@@ -13,7 +13,7 @@ from broker.deliveries import EVENT_DONE, State
 from tests.torture.check_results import check_shown
 from tests.torture.customer import Arrival
 from tests.torture.evidence import AttemptSeen, DeliverySeen, Evidence
-from tests.torture.plan import DELIVERY_LEASE_SECONDS
+from tests.torture.plan import DELIVERY_LEASE_SECONDS, WEBHOOK_TIMEOUT
 from tests.torture.violations import Violation, Word
 
 RECORD_MS = 3_000
@@ -60,8 +60,8 @@ def check_webhooks(evidence: Evidence) -> Iterator[Violation]:
 
 
 def check_duplicates(evidence: Evidence) -> Iterator[Violation]:
-    """A webhook comes again only when the receiver did not thank, the thanks did not reach the broker in time, or the
-    try that brought them could not be recorded; or when it had left before, by a sender that was stopped meanwhile.
+    """A webhook comes again only when the receiver did not thank, the try was over before the thanks came, or what it
+    brought could not be recorded; or when it had left before, by a sender that was stopped meanwhile.
     """
     for id, copies in by_id(evidence.arrivals).items():
         for copy, again in duplicates(copies):
@@ -85,18 +85,24 @@ def _is_explained(evidence: Evidence, copy: Arrival) -> bool:
     if place < 0:
         return False
     sent, after = tries[place], tries[place + 1 : place + 2]
-    if sent.good is None:
+    if _ran_out(sent):
+        return True
+    if not sent.good:
         return evidence.kept_from_recording(copy.sender, sent.started, copy.at + RECORD_MS)
-    if sent.good and after and after[0].started >= sent.started + DELIVERY_LEASE_MS:
+    if after and after[0].started >= sent.started + DELIVERY_LEASE_MS:
         return evidence.kept_from_recording(copy.sender, sent.started, after[0].started)
-    return not sent.good
+    return False
 
 
 def was_thanked_late(evidence: Evidence, copy: Arrival) -> bool:
-    """Whether the try that brought a copy is noted as failed, although the receiver thanked for it."""
+    """Whether the try that brought a copy was over when the thanks for it came."""
     tries = evidence.tries.get(copy.id, [])
     place = _place_of(copy, tries)
-    return copy.mood.thanks and place >= 0 and tries[place].good is False
+    return copy.mood.thanks and place >= 0 and _ran_out(tries[place])
+
+
+def _ran_out(sent: AttemptSeen) -> bool:
+    return sent.timed_out and sent.lasted is not None and sent.lasted >= WEBHOOK_TIMEOUT * 1000
 
 
 def _place_of(copy: Arrival, tries: Sequence[AttemptSeen]) -> int:

@@ -18,6 +18,7 @@ from broker.deliveries import State
 from broker.store.database import Database
 from broker.store.rows import load_records, result_of
 from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, ResultRow, table
+from broker.webhooks.post import TIMED_OUT
 from tests.acceptance.broker import ROOT
 from tests.torture.client import Client, open_client
 from tests.torture.evidence import AttemptSeen, BatchSeen, DeliverySeen, number_in
@@ -86,7 +87,10 @@ async def deliveries_of(connection: AsyncConnection) -> list[DeliverySeen]:
 
 async def attempts_of(connection: AsyncConnection) -> list[AttemptSeen]:
     rows = await connection.execute(select(_attempts))
-    return [AttemptSeen(row.delivery_id, row.started, _was_good(row)) for row in rows]
+    return [
+        AttemptSeen(row.delivery_id, row.started, _was_good(row), row.duration_ms, timed_out=row.error == TIMED_OUT)
+        for row in rows
+    ]
 
 
 def _was_good(attempt: Row[Any]) -> bool | None:

@@ -85,7 +85,7 @@ class Driver:
         for slot in self.fleet.slots:
             async with slot.lock:
                 if slot.pid is not None:
-                    await slot.stop()
+                    await slot.end(signal.SIGTERM)
                     await slot.start()
 
     async def _fill_disk(self, seconds: float) -> None:
@@ -117,8 +117,7 @@ def _one(slots: Sequence[Slot], fault: Fault) -> Slot:
 
 async def _kill(slot: Slot, seconds: float) -> None:
     async with slot.lock:
-        slot.signal(signal.SIGKILL)
-        await slot.ended(asked=True)
+        await slot.end(signal.SIGKILL)
         await asyncio.sleep(seconds)
         await slot.start()
 

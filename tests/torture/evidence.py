@@ -57,16 +57,24 @@ class DeliverySeen:
 
 @dataclass(frozen=True)
 class AttemptSeen:
-    """A row of `attempts`: one try at sending a delivery. good: the broker noted a 2xx; None: it noted nothing."""
+    """A row of `attempts`: one try at sending a delivery. good: the broker noted a 2xx; None: it noted nothing.
+
+    lasted: ms until its end, as noted. timed_out: noted as a try that had no answer in time.
+    """
 
     delivery: str
     started: int
     good: bool | None
+    lasted: int | None = None
+    timed_out: bool = False
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All of it. results: batch id -> its rows. details: batch id -> the API's answer. files: keys of blobs on disk."""
+    """All of it. results: batch id -> its rows. details: batch id -> the API's answer. files: keys of blobs on disk.
+
+    suspended, harmed: ids of processes that were stopped for a while, and of those that a record was about to harm.
+    """
 
     posted: Sequence[Posted]
     batches: Mapping[str, BatchSeen]
@@ -80,6 +88,7 @@ class Evidence:
     injected: Sequence[Injected] = ()
     exits: Sequence[Exit] = ()
     suspended: Collection[int] = ()
+    harmed: Collection[int] = ()
     database: str = "sqlite"
 
     @cached_property
@@ -119,17 +128,25 @@ class Evidence:
         return dict(tries)
 
     def kept_from_recording(self, sender: int | None, begin: int, end: int) -> bool:
-        """Whether, between two times in ms since 1970, a process ended or was stopped, or its database took no writes.
+        """Whether, between two times in ms since 1970, a process died or was stopped, or its database took no writes.
 
-        sender: None = one that was gone so early that nobody knows which worker it was.
+        Who ends in good order records what its tries have brought. sender: None = one that was gone so early that
+        nobody knows which worker it was.
         """
-        ends = [exit for exit in self.exits if begin <= exit.at <= end]
-        faults = [one for one in self.injected if one.began <= end and begin <= one.ended + AFTERMATH_MS]
+        ends = [exit for exit in self.exits if exit.status == KILLED and begin <= exit.at <= end]
+        faults = self._faults(begin, end)
         if sender is None:
             ended = any(exit.slot.startswith("worker") for exit in ends)
         else:
             ended = any(exit.pid == sender for exit in ends) or any(fault.stopped == sender for fault in faults)
-        return ended or any(one.fault.kind in AWAY[self.database] or self._held_lock(one) for one in faults)
+        return ended or self.was_away(begin, end) or any(map(self._held_lock, faults))
+
+    def was_away(self, begin: int, end: int) -> bool:
+        """Whether a fault kept the database from taking writes at some time between two, in ms since 1970."""
+        return any(one.fault.kind in AWAY[self.database] for one in self._faults(begin, end))
+
+    def _faults(self, begin: int, end: int) -> list[Injected]:
+        return [one for one in self.injected if one.began <= end and begin <= one.ended + AFTERMATH_MS]
 
     def was_stopped(self, sender: int | None, begin: int, end: int) -> bool:
         """Whether a process was stopped for a while between two times in ms since 1970.

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import Signals
 
 from broker.media.blobs import BLOBS_FOLDER
 from broker.queue.embedded import EmbeddedValkey
@@ -38,14 +39,15 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Exit:
-    """The end of a process, `at` ms since 1970. asked: by whoever holds its slot's lock."""
+    """The end of a process, `at` ms since 1970. asked: the signal that it was sent for that. ready: it had started."""
 
     slot: str
     pid: int
     at: int
     status: int
-    asked: bool
+    asked: Signals | None
     log: Path
+    ready: bool = True
 
 
 @dataclass
@@ -78,11 +80,10 @@ class Slot:
                 if self._started() is not None:
                     return
                 await asyncio.sleep(LOOK_SECONDS)
-            if self._started() is not None:  # it worked for a moment, in which it may have sent something
-                await self.ended(asked=False)
+            await self._note_end(None, ready=self._started() is not None)
             await asyncio.sleep(0.5)
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         if (pid := self.pid) is not None:
             os.kill(pid, number)
             if number is signal.SIGSTOP:
@@ -95,21 +96,20 @@ class Slot:
                 _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
 
-    async def ended(self, *, asked: bool) -> Exit:
+    async def end(self, number: Signals) -> None:
+        """Send it a signal that ends it, and wait for that."""
+        asked = None if self.pid is None else number
+        self.signal(number)
+        await self._note_end(asked)
+
+    async def _note_end(self, asked: Signals | None, *, ready: bool = True) -> None:
         """Wait for its end and write it down."""
         assert self._running is not None
         while self.pid is not None:
             await asyncio.sleep(LOOK_SECONDS)
         status = self._running.process.wait()
         at = self._found_ended or time.time_ns() // 1_000_000
-        exit = Exit(self.name, self._running.pid, at, status, asked, self._running.err)
-        self.exits.append(exit)
-        return exit
-
-    async def stop(self) -> None:
-        """SIGTERM, and wait for its end."""
-        self.signal(signal.SIGTERM)
-        await self.ended(asked=True)
+        self.exits.append(Exit(self.name, self._running.pid, at, status, asked, self._running.err, ready))
 
     async def keep(self) -> None:
         """Start it anew whenever it ends unasked, until cancelled."""
@@ -120,7 +120,7 @@ class Slot:
             self._found_ended = self._found_ended or time.time_ns() // 1_000_000  # whoever has the lock may take long
             if not self.lock.locked():
                 async with self.lock:
-                    await self.ended(asked=False)
+                    await self._note_end(None)
                     await self.start()
 
     def _started(self) -> str | None:
@@ -188,8 +188,10 @@ async def running_fleet(
         await asyncio.gather(*(slot.start() for slot in tortured.slots))
         keepers += [asyncio.create_task(slot.keep(), name=f"keeper of {slot.name}") for slot in tortured.slots]
         yield tortured
+        for started in tortured.slots:
+            await started.lock.acquire()  # whoever is being started does not know what to do on a signal yet
         await _end(keepers)
-        await asyncio.gather(*(slot.stop() for slot in tortured.slots))
+        await asyncio.gather(*(slot.end(signal.SIGTERM) for slot in tortured.slots))
     finally:
         for keeper in keepers:
             keeper.cancel()

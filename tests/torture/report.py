@@ -51,7 +51,7 @@ class Report:
         evidence, words = self.evidence, Counter(violation.word for violation in self.violations)
         faults = Counter(injected.fault.kind for injected in evidence.injected)
         accepted = [evidence.batches[id] for id in evidence.ids.values() if id in evidence.batches]
-        unasked = Counter(exit.status for exit in evidence.exits if not exit.asked)
+        unasked = Counter(exit.status for exit in evidence.exits if exit.asked is None and exit.ready)
         return [
             ("", self.database),
             *((f"fault: {kind}", str(count)) for kind, count in sorted(faults.items())),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from broker.bootstrap.core import open_core
@@ -58,18 +58,21 @@ async def torture(scenario: Scenario, kind: str, folder: Path) -> Report:
         await keep_history(database)
         customer = await stack.enter_async_context(Customer(scenario.seed).listen())
         commands = stack.enter_context(opened(folder, quiet=True))
+        harmed = folder / "harmed"
+        harmed.mkdir()
         fleet = running_fleet(
             commands,
             tortured.url,
             webs=scenario.webs,
             workers=scenario.workers,
-            environment=scenario.environment,
+            environment={**scenario.environment, "TORTURE_HARMED": str(harmed)},
             packages=scenario.packages,
         )
         async with fleet as running:
             customer.workers = running.workers
             customer.secret = await asyncio.to_thread(asyncio.run, _secret(tortured.url, folder / "data"))
             evidence = await _torture(scenario, running, tortured, customer, database)
+        evidence = replace(evidence, harmed={int(note.name) for note in harmed.iterdir()})
     (folder / "history.txt").write_text("".join(f"{line}\n" for line in evidence.history))
     return Report(kind, evidence, check(evidence))
 

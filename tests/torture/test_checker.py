@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from tests.torture.checker import check
 from tests.torture.content import Act, Input, Work
 from tests.torture.customer import Arrival, Mood
 from tests.torture.driver import Injected
-from tests.torture.evidence import KILLED, AttemptSeen, BatchSeen, DeliverySeen, Evidence
+from tests.torture.evidence import KILLED, RECYCLED, AttemptSeen, BatchSeen, DeliverySeen, Evidence
 from tests.torture.fleet import Exit
 from tests.torture.history import Line
 from tests.torture.load import Posted
@@ -93,6 +94,7 @@ def sound(tmp_path: Path) -> Evidence:
             line("sending", State.DELIVERED, old_status=State.PENDING),
         ],
         arrivals=[arrival(3000)],
+        attempts=[AttemptSeen(HOOK, 2990, True, lasted=10)],
         details={ID: {"response": {"records": shown()}}},
         files={KEY: output},
     )
@@ -113,11 +115,21 @@ def with_line(added: Line, **values: Any) -> Spoil:
 
 
 def with_arrivals(*arrivals: Arrival) -> Spoil:
-    return lambda sound: replace(sound, arrivals=arrivals)
+    """Each with its try."""
+    tries = [AttemptSeen(one.id, one.left - 10, one.mood.thanks, lasted=10) for one in arrivals]
+    return lambda sound: replace(sound, arrivals=arrivals, attempts=tries)
 
 
-def with_exit(status: int, asked: bool) -> Spoil:
-    return lambda sound: replace(sound, exits=[Exit("worker 0", WORKER, 1000, status, asked, Path())])
+def with_tries(*tries: AttemptSeen) -> Spoil:
+    return lambda sound: replace(sound, attempts=tries)
+
+
+def with_delivery(state: State) -> Spoil:
+    return lambda sound: replace(sound, deliveries=[replace(DELIVERY, state=state)])
+
+
+def with_exit(status: int, asked: Signals | None = None, *, ready: bool = True) -> Spoil:
+    return lambda sound: replace(sound, exits=[Exit("worker 0", WORKER, 9000, status, asked, Path(), ready)])
 
 
 OTHER = replace(BATCH, id="another")
@@ -159,8 +171,22 @@ SPOILT: list[tuple[Word, Spoil]] = [
     (Word.ILLEGAL_MOVE, with_line(END, outcome="cancelled", seq=3)),
     (Word.ILLEGAL_MOVE, with_line(line("delivery", "PROCESSING"))),
     (Word.ILLEGAL_MOVE, with_line(line("sending", State.PENDING, old_status=State.DELIVERED))),
-    (Word.EXIT_STATUS, with_exit(1, asked=False)),
-    (Word.EXIT_STATUS, with_exit(-15, asked=True)),
+    *((Word.NOT_DELIVERED, with_delivery(state)) for state in (State.PENDING, State.EXHAUSTED, State.STOPPED)),
+    (Word.NOT_DELIVERED, with_arrivals(arrival(3000, Mood.FAIL))),
+    (Word.TRY_MISSING, with_tries()),
+    (Word.TRY_MISSING, lambda sound: replace(sound, arrivals=[arrival(3000), arrival(3000)])),
+    (Word.TRIES_OVERLAP, with_tries(AttemptSeen(HOOK, 2990, False, lasted=900), AttemptSeen(HOOK, 3880, True))),
+    (Word.TRIES_OVERLAP, with_tries(AttemptSeen(HOOK, 2990, None), AttemptSeen(HOOK, 14_480, True))),
+    (Word.TRIES_OVERLAP, with_tries(AttemptSeen(HOOK, 2990, False, 60_000), AttemptSeen(HOOK, 14_480, True))),
+    (Word.EXIT_STATUS, with_exit(0)),
+    (Word.EXIT_STATUS, with_exit(1)),
+    (Word.EXIT_STATUS, with_exit(1, ready=False)),
+    (Word.EXIT_STATUS, with_exit(KILLED)),
+    (Word.EXIT_STATUS, with_exit(RECYCLED)),
+    (Word.EXIT_STATUS, with_exit(KILLED, Signals.SIGTERM)),
+    (Word.EXIT_STATUS, with_exit(RECYCLED, Signals.SIGTERM)),
+    (Word.EXIT_STATUS, with_exit(-15, Signals.SIGTERM)),
+    (Word.EXIT_STATUS, with_exit(0, Signals.SIGKILL)),
 ]
 
 
@@ -195,12 +221,24 @@ def test_a_receiver_that_did_not_thank_explains_another_copy(sound: Evidence, mo
 
 
 DOUBLED = {Word.DUPLICATE_WITHOUT_FAULT}
+OF_A_STOPPED_SENDER = (AttemptSeen(HOOK, -9000, None), AttemptSeen(HOOK, 2990, True, lasted=10))
+"""Its own try, whose lease was over when the next began."""
 
 
-def sent_twice(sound: Evidence, good: bool | None, sender: int | None = WORKER, again: int = 15_000) -> Evidence:
+def sent_twice(
+    sound: Evidence,
+    good: bool | None,
+    sender: int | None = WORKER,
+    again: int = 15_000,
+    lasted: int | None = None,
+    *,
+    timed_out: bool = False,
+) -> Evidence:
     """A try whose POST was thanked for at 3000 and noted as `good`, and then another."""
     doubled = with_arrivals(arrival(3000, sender=sender), arrival(again + 10))(sound)
-    return replace(doubled, attempts=[AttemptSeen(HOOK, again, True), AttemptSeen(HOOK, 2990, good)])
+    lasted = 10 if lasted is None and good is not None else lasted
+    first = AttemptSeen(HOOK, 2990, good, lasted, timed_out)
+    return replace(doubled, attempts=[AttemptSeen(HOOK, again, True, lasted=10), first])
 
 
 def words(evidence: Evidence) -> set[Word]:
@@ -212,30 +250,48 @@ def with_fault(evidence: Evidence, kind: Kind, began: int, ended: int, stopped: 
 
 
 def with_end(evidence: Evidence, pid: int, at: int, slot: str = "worker 0", status: int = KILLED) -> Evidence:
-    return replace(evidence, exits=[Exit(slot, pid, at, status, True, Path())])
+    asked = None if status else Signals.SIGTERM
+    return replace(evidence, exits=[Exit(slot, pid, at, status, asked, Path())], harmed={pid})
 
 
-@pytest.mark.parametrize(("good", "found"), [(False, set()), (True, DOUBLED), (None, DOUBLED)])
-def test_thanks_that_were_not_heard_explain_another_copy(sound: Evidence, good: bool | None, found: set[Word]) -> None:
-    assert words(sent_twice(sound, good)) == found
+@pytest.mark.parametrize("good", [False, True, None])
+def test_thanks_in_time_explain_no_other_copy_however_they_are_noted(sound: Evidence, good: bool | None) -> None:
+    assert words(sent_twice(sound, good)) == DOUBLED
 
 
 @pytest.mark.parametrize(
-    ("good", "mood", "late"),
-    [(False, Mood.SLOW, True), (False, Mood.FAIL, False), (True, Mood.GOOD, False), (None, Mood.GOOD, False)],
+    ("timed_out", "lasted", "found"), [(True, 1500, set()), (True, 1499, DOUBLED), (False, 1500, DOUBLED)]
 )
-def test_thanks_came_too_late_if_their_try_is_noted_as_failed(
-    sound: Evidence, good: bool | None, mood: Mood, late: bool
+def test_only_a_try_that_took_its_whole_time_was_over_before_the_thanks(
+    sound: Evidence, timed_out: bool, lasted: int, found: set[Word]
 ) -> None:
-    assert was_thanked_late(sent_twice(sound, good), arrival(3000, mood)) is late
+    evidence = sent_twice(sound, good=False, lasted=lasted, timed_out=timed_out)
+    assert words(evidence) == found
+    assert was_thanked_late(evidence, arrival(3000)) is (not found)
+    assert not was_thanked_late(evidence, arrival(3000, Mood.FAIL))
+
+
+def test_a_try_that_a_fault_cut_off_explains_another_copy(sound: Evidence) -> None:
+    assert words(with_fault(sent_twice(sound, good=False), Kind.WORKER_STOPPED, 3100, 7100, WORKER)) == set()
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "found"), [(0, 989, DOUBLED), (0, 990, set()), (6000, 7000, set()), (6001, 7000, DOUBLED)]
+)
+def test_a_database_that_was_away_explains_a_copy_only_around_it(
+    sound: Evidence, began: int, ended: int, found: set[Word]
+) -> None:
+    """From the try's start until three seconds after its thanks; and a fault is felt for two seconds."""
+    assert words(with_fault(sent_twice(sound, None), Kind.DATABASE_LOCKED, began, ended)) == found
 
 
 @pytest.mark.parametrize(("good", "found"), [(False, set()), (True, DOUBLED)])
 def test_a_copy_that_was_read_late_belongs_to_the_try_that_signed_it(
     sound: Evidence, good: bool, found: set[Word]
 ) -> None:
-    late = with_arrivals(arrival(15_005, second=3), arrival(15_010, second=15))
-    assert words(late(sent_twice(sound, good))) == found
+    twice = sent_twice(sound, good, lasted=1500, timed_out=not good)
+    late = with_arrivals(arrival(15_005, second=3), arrival(15_010, second=15))(twice)
+    assert words(replace(late, attempts=twice.attempts)) == found
 
 
 @pytest.mark.parametrize("kind", [Kind.VALKEY_EMPTIED, Kind.VALKEY_KILLED, Kind.VALKEY_CUT, Kind.WEB_KILLED])
@@ -244,9 +300,11 @@ def test_a_fault_that_doubles_no_send_explains_no_copy(sound: Evidence, kind: Ki
     assert words(with_fault(sent_twice(sound, good), kind, 2000, 14_000)) == DOUBLED
 
 
-@pytest.mark.parametrize("status", [KILLED, 0])
-def test_the_end_of_its_sender_explains_another_copy(sound: Evidence, status: int) -> None:
-    assert check(with_end(sent_twice(sound, None), WORKER, at=3500, status=status)) == []
+@pytest.mark.parametrize(("status", "found"), [(KILLED, set()), (RECYCLED, DOUBLED), (0, DOUBLED)])
+def test_the_death_of_its_sender_explains_another_copy_and_an_end_in_good_order_does_not(
+    sound: Evidence, status: int, found: set[Word]
+) -> None:
+    assert words(with_end(sent_twice(sound, None), WORKER, at=3500, status=status)) == found
 
 
 def test_the_end_of_another_worker_explains_no_copy(sound: Evidence) -> None:
@@ -275,19 +333,22 @@ def test_a_stop_explains_only_what_the_stopped_worker_sent(
     assert words(with_fault(sent_twice(others_write, None), Kind.WORKER_STOPPED, 3100, 7100, stopped)) == found
 
 
-@pytest.mark.parametrize(("second", "stopped", "found"), [(2, WORKER, set()), (2, 78, DOUBLED), (9, WORKER, DOUBLED)])
+@pytest.mark.parametrize(
+    ("second", "stopped", "ended", "found"),
+    [(2, WORKER, 9005, set()), (2, 78, 9005, DOUBLED), (9, WORKER, 9005, DOUBLED), (9, WORKER, 9015, DOUBLED)],
+)
 def test_a_copy_that_a_stopped_worker_had_signed_before_is_no_other_try(
-    sound: Evidence, second: int, stopped: int, found: set[Word]
+    sound: Evidence, second: int, stopped: int, ended: int, found: set[Word]
 ) -> None:
-    late = with_arrivals(arrival(3000), arrival(9010, second=second))(sent_twice(sound, True, again=9000))
-    assert words(with_fault(late, Kind.WORKER_FROZEN, 2995, 9005, stopped)) == found
+    late = replace(sound, arrivals=[arrival(3000), arrival(9010, second=second)], attempts=OF_A_STOPPED_SENDER)
+    assert words(with_fault(late, Kind.WORKER_FROZEN, 2995, ended, stopped)) == found
 
 
 @pytest.mark.parametrize(("stopped", "found"), [(78, set()), (None, DOUBLED)])
 def test_a_sender_that_nobody_saw_was_a_worker_that_was_stopped(
     sound: Evidence, stopped: int | None, found: set[Word]
 ) -> None:
-    late = with_arrivals(arrival(3000), arrival(9010, second=2, sender=None))(sent_twice(sound, True, again=9000))
+    late = replace(sound, arrivals=[arrival(3000), arrival(9010, second=2, sender=None)], attempts=OF_A_STOPPED_SENDER)
     assert words(with_fault(late, Kind.WORKER_FROZEN, 2995, 9005, stopped)) == found
 
 
@@ -310,11 +371,6 @@ def test_thanks_recorded_after_the_lease_explain_another_copy(sound: Evidence, a
     assert words(with_fault(sent_twice(sound, True, again=again), Kind.DATABASE_LOCKED, 3100, 13_000)) == found
 
 
-@pytest.mark.parametrize("status", [0, KILLED])
-def test_a_process_may_be_stopped_or_killed(sound: Evidence, status: int) -> None:
-    assert check(with_exit(status, asked=True)(sound)) == []
-
-
 def given_up(sound: Evidence) -> Evidence:
     """Its first record, which did nothing wrong, was announced and given up when its worker was gone."""
     moved = {"old_status": "PROCESSING", "old_run": 1, "old_seq": 1, "seq": 1, "suspect": 0}
@@ -330,5 +386,42 @@ def test_an_innocent_record_is_not_given_up_for_an_outage(sound: Evidence) -> No
 
 
 def test_an_innocent_record_may_be_given_up_when_each_of_its_workers_was_killed(sound: Evidence) -> None:
-    assert check(with_exit(KILLED, asked=True)(given_up(sound))) == []
+    assert check(with_exit(KILLED, Signals.SIGKILL)(given_up(sound))) == []
     assert check(replace(given_up(sound), suspended=[WORKER])) == []
+
+
+@pytest.mark.parametrize(("at", "found"), [(3350, set()), (3351, DOUBLED)])
+def test_who_was_stopped_held_the_lock_only_if_nothing_was_written_from_then_on(
+    sound: Evidence, at: int, found: set[Word]
+) -> None:
+    """But for what was under way, which may be noted for a quarter of a second."""
+    wrote = with_line(line("sending", State.DELIVERED, old_status=State.DELIVERED, at=at))(sent_twice(sound, None))
+    assert words(with_fault(wrote, Kind.WORKER_FROZEN, 3100, 15_100, WORKER + 1)) == found
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "ready"),
+    [
+        (0, Signals.SIGTERM, True),
+        (KILLED, Signals.SIGKILL, True),
+        (KILLED, None, True),
+        (KILLED, Signals.SIGTERM, True),
+        (RECYCLED, None, True),
+        (1, None, False),
+    ],
+)
+def test_an_end_that_is_accounted_for_is_legal(
+    sound: Evidence, status: int, asked: Signals | None, ready: bool
+) -> None:
+    """Asked for, by a record that harms, or at the start while the database was away."""
+    ended = with_exit(status, asked, ready=ready)(replace(sound, harmed={WORKER}))
+    assert check(with_fault(ended, Kind.DATABASE_LOCKED, 5000, 8000)) == []
+
+
+@pytest.mark.parametrize(("cancelled", "run"), [(False, 1), (True, 2)])
+def test_cancelled_records_are_right_only_in_the_run_that_was_cancelled(
+    sound: Evidence, cancelled: bool, run: int
+) -> None:
+    records = with_record(0, code=CANCELLED_CODE, text=CANCELLED_TEXT, facts={})(sound)
+    posted = [Posted(WORK, ids=[ID], cancelled=cancelled, retried=run - 1, asked=run - 1)]
+    assert Word.RESULT_WRONG in words(replace(with_batch(run=run)(records), posted=posted))

@@ -16,9 +16,10 @@ class Word(StrEnum):
     other bytes. EVENT_MISSING, EVENT_DUPLICATED: not exactly one completion event for a (batch, run).
     WEBHOOK_MISSING: an owed webhook that never came. WEBHOOK_UNKNOWN: one came that was never owed. WEBHOOK_DIFFERS:
     its copies, or the row, are not byte-identical. SIGNATURE_INVALID. DUPLICATE_WITHOUT_FAULT: sent again though the
-    receiver had thanked and nothing was broken. STALE_WRITE: a write under an older lease. ILLEGAL_MOVE: a change of
-    state that the state machine does not have. EXIT_STATUS: a process ended by itself, or not with 0 when it was
-    asked.
+    receiver had thanked and nothing was broken. NOT_DELIVERED: a webhook was given up, or is still owed, or is noted as
+    thanked for when it was not. TRY_MISSING: more copies than tries. TRIES_OVERLAP: two tries at once. STALE_WRITE: a
+    write under an older lease. ILLEGAL_MOVE: a change of state that the state machine does not have. EXIT_STATUS: a
+    process ended by itself though no record harmed it, or not with 0 when it was told to.
     """
 
     NEVER_COMMITTED = "never-committed"
@@ -36,6 +37,9 @@ class Word(StrEnum):
     WEBHOOK_DIFFERS = "webhook-differs"
     SIGNATURE_INVALID = "signature-invalid"
     DUPLICATE_WITHOUT_FAULT = "duplicate-without-fault"
+    NOT_DELIVERED = "not-delivered"
+    TRY_MISSING = "try-missing"
+    TRIES_OVERLAP = "tries-overlap"
     STALE_WRITE = "stale-write"
     ILLEGAL_MOVE = "illegal-move"
     EXIT_STATUS = "exit-status"
