@@ -17,6 +17,7 @@ from broker.bootstrap.caretakers import new_sweep, running
 from broker.bootstrap.core import Core, open_core
 from broker.bootstrap.operator import open_notices
 from broker.complete import Complete
+from broker.deliveries import DRAIN_SECONDS
 from broker.errors import Misconfigured
 from broker.media.fetch import Fetcher
 from broker.net.guard import guarded_client
@@ -39,8 +40,6 @@ from handlers.contract import Config
 from handlers.registry import Registry
 
 HOUR_MS = 3_600_000
-DRAIN_SECONDS = 5.0
-"""What webhooks under way get when a worker stops, so that grace and drain fit the 30 s that platforms give."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from broker.cli.migrate import migrate_and_check
 from broker.cli.processes import address_of, listen, run
 from broker.cli.signals import on_stop
 from broker.cli.supervisor import Child, Supervisor
+from broker.deliveries import DRAIN_SECONDS
 from broker.errors import Conflict, Misconfigured
 from broker.foundation import open_foundation
 from broker.provision import SCOPES, Provision
@@ -30,6 +31,7 @@ from broker.secrets import token_hash
 from broker.settings import Settings, load
 from broker.store.database import Database
 from broker.store.workspaces import token_by_hash
+from broker.store.writer import PATIENCE
 
 LOCK_FILE = "up.lock"
 READY_SECONDS = 60.0
@@ -97,7 +99,8 @@ async def _run(
         if not stopping.is_set():
             log.warning("up.stopping")
         listening.close()  # web closes its own; who connects while workers drain is refused and does not hang
-        clean = await supervisor.stop(settings.grace_seconds + settings.webhook_timeout + STOP_MARGIN)
+        recording = 2 * PATIENCE  # of the last tries, and a last commit, while the database takes no writes
+        clean = await supervisor.stop(settings.grace_seconds + DRAIN_SECONDS + recording + STOP_MARGIN)
     if not clean:
         raise Misconfigured("a process did not end in good order; its log says more")
 

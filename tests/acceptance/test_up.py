@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import pytest
 from tests.acceptance.broker import Up, is_up, start_up
 from tests.acceptance.nap import Nap
 from tests.acceptance.processes import Commands, Seen, until
+from tests.acceptance.receiver import Receiver
 
 NEVER_BOUND = "redis://127.0.0.1:1"
 
@@ -146,6 +148,22 @@ def test_sigterm_to_every_process_at_once_still_drains(commands: Commands) -> No
         os.kill(pid, 15)
     assert up.running.wait() == 0
     assert_stopped(up, children)
+
+
+def test_a_database_that_takes_no_writes_as_it_stops_does_not_make_it_kill_its_worker(
+    commands: Commands, receiver: Receiver
+) -> None:
+    """Its worker waits for longer than its grace and one try then, with an answer that it could not record yet."""
+    short = commands.with_environment(BROKER_GRACE_SECONDS="1", BROKER_WEBHOOK_TIMEOUT="2")
+    up = start_up(short, "--allow-network", "127.0.0.0/8")
+    receiver.gate.clear()
+    up.api.submit(webhook={"endpoint": f"{receiver.url}/hook"})
+    receiver.next()
+    with (up.folder / "broker.sqlite3.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        receiver.gate.set()
+        assert up.running.stop() == 0
+    assert not up.running.says("up.killed")
 
 
 def test_while_it_drains_a_new_connection_is_refused_at_once(sleepy_commands: Commands, tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ LASTS: dict[Kind, tuple[float, float]] = {
     Kind.DATABASE_LOCKED: (1.0, 7.0),
 }
 """Least and most seconds until it is mended; others are over at once."""
+SHORT_SEED, SHORT_SECONDS = 78, 30.0
+"""A run that has every kind of fault on one database or the other, while there is load."""
 PAUSES = (1.5, 6.5)
 """Least and most seconds from one fault to the next: between them, most of the fleet is up for a moment."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.torture.driver import Injected
 from tests.torture.evidence import Evidence
-from tests.torture.plan import COMMON, OF_DATABASE, Fault, random_plan
+from tests.torture.plan import COMMON, OF_DATABASE, SHORT_SECONDS, SHORT_SEED, Fault, Kind, random_plan
 from tests.torture.report import Report
 
 README = Path(__file__).parents[2] / "README.md"
@@ -27,6 +27,11 @@ def test_the_same_seed_plans_the_same_faults(kind: str) -> None:
     assert plan == random_plan(7, 60, kind)
     assert plan != random_plan(8, 60, kind)
     assert {fault.kind for fault in plan} == {*COMMON, *OF_DATABASE[kind]}
+
+
+def test_the_short_run_has_every_kind_of_fault_while_there_is_load() -> None:
+    faults = [fault for kind in OF_DATABASE for fault in random_plan(SHORT_SEED, SHORT_SECONDS, kind)]
+    assert {fault.kind for fault in faults if fault.at < SHORT_SECONDS - 4} == set(Kind)
 
 
 @pytest.mark.parametrize("kind", OF_DATABASE)

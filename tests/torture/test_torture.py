@@ -14,11 +14,11 @@ import pytest
 
 from tests.databases import KINDS
 from tests.torture.load import Pace
-from tests.torture.plan import random_plan
+from tests.torture.plan import SHORT_SECONDS, SHORT_SEED, random_plan
 from tests.torture.run import Scenario, torture
 
-SECONDS = float(os.environ.get("TORTURE_SECONDS", "30"))
-SEEDS = (int(os.environ.get("TORTURE_SEED", "1")),)
+SECONDS = float(os.environ.get("TORTURE_SECONDS", SHORT_SECONDS))
+SEEDS = (int(os.environ.get("TORTURE_SEED", SHORT_SEED)),)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
