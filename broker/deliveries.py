@@ -23,8 +23,8 @@ MAX_HEADERS = 50
 MAX_HEADER_BYTES = 4096
 JITTER = 0.2
 DRAIN_SECONDS = 5.0
-"""What tries under way get when a worker stops, so that grace and drain fit the 30 s that platforms give. It takes longer
-only while the database keeps it from recording what they brought."""
+"""What tries under way get when a worker stops, so that grace and drain fit the 30 s that platforms give; more only
+while the database keeps the worker from recording what they brought."""
 LEAST_PAUSE = 60.0
 """Seconds that pass after a 429 or a timeout."""
 BUSY = frozenset({429, 502, 503, 504})
