@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from handlers.contract import Handler, Spec
 
@@ -34,7 +36,7 @@ class Registry(Mapping[str, Spec]):
     def installed(cls) -> Registry:
         """Every type of every installed package. Raises DuplicateType, and what a broken plugin's import raises."""
         specs: dict[str, Spec] = {}
-        for entry in entry_points(group=GROUP):
+        for entry in _entries(tuple(sys.path)):
             spec = entry.load()
             if not isinstance(spec, Spec):
                 raise TypeError(f"entry point {entry.name} = {entry.value} is not a handlers.contract.Spec")
@@ -42,6 +44,12 @@ class Registry(Mapping[str, Spec]):
                 raise DuplicateType(f"type {spec.type!r} is installed twice; the second is {entry.value}")
             specs[spec.type] = spec
         return cls(specs)
+
+
+@cache
+def _entries(paths: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Those of all packages on `paths`, which is `sys.path`: read once, as it takes longer the more are installed."""
+    return tuple(entry_points(group=GROUP))
 
 
 def load_handler(spec: Spec) -> Handler:
