@@ -45,6 +45,7 @@ def test_every_line_is_a_named_event_and_no_secret_is_in_one(commands: Commands,
     with socket.create_connection((urlsplit(up.url).hostname, urlsplit(up.url).port)) as connection:
         connection.sendall(b"no HTTP at all\r\n\r\n")
         assert connection.recv(64).startswith(b"HTTP/1.1 400")
+    until(lambda: up.running.says("delivery.attempted"), "the try is told of")
     worker = up.running.child("worker")
     assert worker is not None
     worker.kill()
