@@ -8,16 +8,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import httpx
+
+from tests.acceptance.forked import Forked, fork
 
 SECONDS = 120.0
 LOOK_SECONDS = 0.05
 BROKER = (sys.executable, "-m", "broker")
+COLD = "demo"
+"""The command of which the whole start is tried. It starts `up`, which starts `web` and `worker`, all by themselves."""
+MOST = 1 << 20
+"""Bytes that a command may say."""
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
@@ -61,7 +68,7 @@ def running_processes() -> list[Seen]:
 class Running:
     """A command that runs in a process group of its own, as at a terminal."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     out: Path
     err: Path
 
@@ -136,35 +143,43 @@ class Commands:
 
     def run(self, *arguments: str, seconds: float = SECONDS, typed: str = "") -> Done:
         """Run a `broker` command to its end; `typed` is what it can read."""
-        done = subprocess.run(
-            [*BROKER, *arguments],
-            cwd=self.folder,
-            env=self._environment,
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        with TemporaryFile() as stdin, TemporaryFile() as stdout, TemporaryFile() as stderr:
+            stdin.write(typed.encode())
+            stdin.seek(0)
+            process = self._start(arguments, (stdin.fileno(), stdout.fileno(), stderr.fileno()))
+            try:
+                code = process.wait(seconds)
+            finally:
+                process.kill()
+            out, err = (os.pread(file.fileno(), MOST, 0).decode() for file in (stdout, stderr))
+        return Done(code, out, err)
 
     def start(self, *arguments: str, before: tuple[str, ...] = ()) -> Running:
         """Start a `broker` command; `before` is a program that runs it."""
         name = f"{len(self.started)}-{arguments[0]}"
         out, err = self.folder / f"{name}.out", self.folder / f"{name}.err"
-        with out.open("wb") as stdout, err.open("wb") as stderr:
-            process = subprocess.Popen(
-                [*before, *BROKER, *arguments],
-                cwd=self.folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
-            )
+        with Path(os.devnull).open("rb") as stdin, out.open("wb") as stdout, err.open("wb") as stderr:
+            process = self._start(arguments, (stdin.fileno(), stdout.fileno(), stderr.fileno()), before)
         running = Running(process, out, err)
         self.started.append(running)
         return running
+
+    def _start(
+        self, arguments: Sequence[str], streams: tuple[int, int, int], before: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes] | Forked:
+        """With its libraries loaded already, unless the start itself is what is tried."""
+        if not before and arguments[0] != COLD:
+            return fork(arguments, self.folder, self._environment, streams)
+        stdin, stdout, stderr = streams
+        return subprocess.Popen(
+            [*before, *BROKER, *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
 
     def stop_all(self) -> None:
         """Stop what still runs."""
