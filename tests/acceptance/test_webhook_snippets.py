@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -107,15 +107,19 @@ class Snippet:
         """
         if self.heading == "Shell":
             return {name for name, case in cases.items() if self._accepted_by_shell(case)}
-        got = [
-            {"secret": case.secret, "headers": case.headers, "body": base64.b64encode(case.body).decode()}
-            for case in cases.values()
-        ]
-        (self.folder / "got.json").write_text(json.dumps(got))
-        done = self._run(*self._program())
+        done = self.judged([*cases.values()])
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         said = [{"accepted": True, "refused": False}[line] for line in done.stdout.splitlines()]
         return {name for name, accepted in zip(cases, said, strict=True) if accepted}
+
+    def judged(self, cases: Sequence[Signed]) -> subprocess.CompletedProcess[str]:
+        """What came of one program that verifies all; not for the shell's code."""
+        got = [
+            {"secret": case.secret, "headers": case.headers, "body": base64.b64encode(case.body).decode()}
+            for case in cases
+        ]
+        (self.folder / "got.json").write_text(json.dumps(got))
+        return self._run(*self._program())
 
     def _program(self) -> list[str]:
         """The code and a call of it for each case."""
@@ -165,9 +169,9 @@ def _install_packages(folder: Path) -> None:
 def with_secret(up: Up) -> tuple[Api, str]:
     """Who submits, and what the operator's command tells their receiver to verify with."""
     shown = up.commands.with_environment(BROKER_DATA_DIR=str(up.folder)).run("webhook-secret", "show")
-    secret = re.search(r"whsec_[A-Za-z0-9+/]+=*", shown.out)
-    assert secret, shown.err
-    return up.api, secret[0]
+    secret = re.fullmatch(r"(whsec_[A-Za-z0-9+/]+=*)  v1  signs\n", shown.out)  # as the page shows it
+    assert secret, shown
+    return up.api, secret[1]
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +228,13 @@ def test_the_pages_code_accepts_the_brokers_webhook_and_nothing_else(
     if signed.secret.startswith("whpk_"):
         wrong |= {f"forged as {version}": signed.forged(version) for version in ("v1", "v1a")}
     assert snippet.accepted(right | wrong) == right.keys()
+
+
+@pytest.mark.parametrize("heading", [heading for heading in SNIPPETS if heading.endswith("standardwebhooks")])
+def test_a_malformed_secret_of_ones_own_is_an_error_and_no_refusal(heading: str, tmp_path: Path) -> None:
+    done = Snippet(heading, tmp_path).judged([Signed("whsec_A", {}, b"{}")])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "base64" in done.stderr.lower()
 
 
 def test_the_page_tells_of_every_snippet_whether_it_is_run() -> None:
