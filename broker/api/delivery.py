@@ -12,15 +12,16 @@ from broker.api.delivery_wire import Delivery, DeliveryPage, DeliveryWithTries, 
 from broker.api.http import resource, web_of
 from broker.api.moments import asked_moment
 from broker.api.own_options import Options, read_options
-from broker.api.own_requests import ROOT, answer, asked_workspaces, named_workspaces
+from broker.api.own_requests import ROOT, answer, asked_workspaces, named_workspaces, own_query
 from broker.api.own_wire import MAX_PAGE_SIZE, PAGE_SIZE
-from broker.api.parameters import asked_page, choices_of, known_query, neighbours
+from broker.api.parameters import asked_page, choices_of, neighbours
 from broker.deliveries import EVENTS, State
 from broker.store.delivery_lists import DeliveryFilter
 from broker.store.replays import Lost
 
 PATH = f"{ROOT}/deliveries"
-_FILTERS = frozenset({"page", "page_size", "state", "event", "batch", "endpoint", "since", "until", "workspace"})
+_SINGLE = ("page", "page_size", "batch", "endpoint", "since", "until")
+_LISTS = ("state", "event", "workspace")
 
 
 def routes() -> list[Route]:
@@ -36,7 +37,7 @@ def routes() -> list[Route]:
 async def list_deliveries(request: Request) -> Response:
     """A page of deliveries, newest first; of the token's own workspace unless others are asked for."""
     token = await caller(request, "read")
-    query = known_query(request, _FILTERS)
+    query = own_query(request, _SINGLE, _LISTS)
     number, size = asked_page(query, PAGE_SIZE, MAX_PAGE_SIZE)
     which = DeliveryFilter(
         workspaces=asked_workspaces(token, query.getlist("workspace")),

@@ -10,14 +10,15 @@ from broker.api.auth import caller, workspaces_seen
 from broker.api.endpoint_wire import WebhookEndpoint, WebhookEndpointPage
 from broker.api.http import resource, web_of
 from broker.api.own_options import Options, read_options
-from broker.api.own_requests import ROOT, answer, asked_workspaces, named_workspaces
+from broker.api.own_requests import ROOT, answer, asked_workspaces, named_workspaces, own_query
 from broker.api.own_wire import MAX_PAGE_SIZE, PAGE_SIZE
-from broker.api.parameters import asked_page, choices_of, known_query, neighbours
+from broker.api.parameters import asked_page, choices_of, neighbours
 from broker.endpoints import Health
 from broker.store.endpoint_lists import EndpointFilter
 
 PATH = f"{ROOT}/endpoints"
-_FILTERS = frozenset({"page", "page_size", "state", "workspace"})
+_SINGLE = ("page", "page_size")
+_LISTS = ("state", "workspace")
 
 
 def routes() -> list[Route]:
@@ -31,7 +32,7 @@ def routes() -> list[Route]:
 async def list_endpoints(request: Request) -> Response:
     """A page of endpoints, newest first; of the token's own workspace unless others are asked for."""
     token = await caller(request, "read")
-    query = known_query(request, _FILTERS)
+    query = own_query(request, _SINGLE, _LISTS)
     number, size = asked_page(query, PAGE_SIZE, MAX_PAGE_SIZE)
     which = EndpointFilter(
         workspaces=asked_workspaces(token, query.getlist("workspace")),

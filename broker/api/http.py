@@ -24,6 +24,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 MAX_KEY = 255
+ONLY_ONCE = "It may come only once."
 WORK_ON_LOOP = 256 * 1024
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
@@ -143,7 +144,7 @@ async def idempotency_key(request: Request, raw: bytes) -> IdempotencyKey | None
     if not names:
         return None
     if len(names) > 1:
-        raise Invalid(fields={IDEMPOTENCY_HEADER: ["It may come only once."]})
+        raise Invalid(fields={IDEMPOTENCY_HEADER: [ONLY_ONCE]})
     if not _KEY.fullmatch(names[0]):
         raise Invalid(fields={IDEMPOTENCY_HEADER: [f"1 to {MAX_KEY} visible ASCII characters are required."]})
     return IdempotencyKey(names[0], await in_thread_if_large(_sha256, raw))

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from broker.api.auth import caller, workspace_of, workspaces_seen
 from broker.api.http import Endpoint, resource, web_of
 from broker.api.own_options import BulkRetryOptions, Options, RetryOptions, read_options
-from broker.api.own_requests import ROOT, answer, asked_workspaces, named_workspaces
+from broker.api.own_requests import ROOT, answer, asked_workspaces, named_workspaces, own_query
 from broker.api.own_wire import (
     MAX_PAGE_SIZE,
     PAGE_SIZE,
@@ -21,14 +21,15 @@ from broker.api.own_wire import (
     Retried,
     WorkspaceState,
 )
-from broker.api.parameters import asked_page, choices_of, known_query, neighbours
+from broker.api.parameters import asked_page, choices_of, neighbours
 from broker.batches import Outcome, Overview, Status
 from broker.bootstrap.web import Web
 from broker.dialects.registry import EVENTS
 from broker.dialects.ximilar.wire import TYPES
 from broker.store.overviews import OverviewFilter
 
-_FILTERS = frozenset({"page", "page_size", "status", "type", "dialect", "outcome", "workspace"})
+_SINGLE = ("page", "page_size")
+_LISTS = ("status", "type", "dialect", "outcome", "workspace")
 
 Act = Callable[[Web, str, Sequence[str]], Awaitable[Overview]]
 """(the parts, a batch's id, the workspaces that the caller may see) -> how the batch stands then."""
@@ -52,7 +53,7 @@ def routes() -> list[Route]:
 async def list_batches(request: Request) -> Response:
     """A page of batches, newest first; of the token's own workspace unless others are asked for."""
     token = await caller(request, "read")
-    web, query = web_of(request), known_query(request, _FILTERS)
+    web, query = web_of(request), own_query(request, _SINGLE, _LISTS)
     number, size = asked_page(query, PAGE_SIZE, MAX_PAGE_SIZE)
     which = OverviewFilter(
         workspaces=asked_workspaces(token, query.getlist("workspace")),

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from broker.api.http import read_optional_json_body
 from broker.api.moments import Moment, number_or_text
 from broker.api.own_wire import OutcomeWord, SecretKindWord
-from broker.api.parameters import comma_separated
+from broker.api.parameters import check_single, comma_separated
 from broker.dialects.parsing import parse_json
 from broker.errors import Invalid
 
@@ -85,6 +85,7 @@ async def read_options(request: Request, model: type[T], cap: int = MAX_BYTES) -
     Raises Invalid that names each unknown or wrong one, UnsupportedMediaType, TooLarge.
     """
     sent = _object(await read_optional_json_body(request, cap))
+    check_single(request.query_params, model.model_fields.keys() - _LISTS)  # an unknown one is refused as such
     asked = _of_query(request.query_params)
     if twice := sorted(sent.keys() & asked.keys()):
         raise Invalid(fields={name: ["Given both in the body and in the query."] for name in twice})
@@ -102,13 +103,10 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _of_query(query: QueryParams) -> dict[str, Any]:
-    """The values that texts stand for; a text that stands for none stays and is refused by its type. Raises Invalid."""
-    asked = {name: query.getlist(name) for name in query}
-    if doubled := [name for name, texts in asked.items() if name not in _LISTS and len(texts) > 1]:
-        raise Invalid(fields={name: ["It may come only once."] for name in doubled})
+    """The values that texts stand for; a text that stands for none stays and is refused by its type."""
     return {
-        name: comma_separated(texts) if name in _LISTS else _READERS.get(name, str)(texts[0])
-        for name, texts in asked.items()
+        name: comma_separated(query.getlist(name)) if name in _LISTS else _READERS.get(name, str)(query[name])
+        for name in query
     }
 
 

@@ -9,18 +9,24 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
-from broker.api.http import client_url
+from broker.api.http import ONLY_ONCE, client_url
 from broker.errors import Invalid
 
 T = TypeVar("T", bound=str)
 
 
 def known_query(request: Request, known: Collection[str]) -> QueryParams:
-    """The query, where the last of repeated names wins unless all are asked for. Raises Invalid for another name."""
+    """The query, of whose repeated names the last counts for `get`. Raises Invalid for another name."""
     query = request.query_params
     if unknown := sorted(set(query) - set(known)):
         raise Invalid(fields={name: ["Unknown query parameter."] for name in unknown})
     return query
+
+
+def check_single(query: QueryParams, names: Collection[str]) -> None:
+    """Raises Invalid for those of these names that come more than once."""
+    if doubled := sorted(name for name in names if len(query.getlist(name)) > 1):
+        raise Invalid(fields={name: [ONLY_ONCE] for name in doubled})
 
 
 def asked_page(query: Mapping[str, str], usual: int, most: int) -> tuple[int, int]:

@@ -11,9 +11,8 @@ from starlette.routing import Route
 from broker.api.auth import caller, workspace_of
 from broker.api.http import json_answer, resource, web_of
 from broker.api.own_options import RotateOptions, read_options
-from broker.api.own_requests import ROOT
+from broker.api.own_requests import ROOT, own_query
 from broker.api.own_wire import WebhookSecrets
-from broker.api.parameters import known_query
 from broker.webhooks.keys import SigningSecret
 from broker.webhooks.signing import Kind
 
@@ -28,7 +27,7 @@ def routes() -> list[Route]:
 async def show_secrets(request: Request) -> Response:
     """The secrets in force, the newest first."""
     token = await caller(request, "admin")
-    workspace = workspace_of(token, known_query(request, {"workspace"}).get("workspace"))
+    workspace = workspace_of(token, own_query(request, {"workspace"}).get("workspace"))
     return _answer(workspace, await web_of(request).rotate.secrets(workspace))
 
 

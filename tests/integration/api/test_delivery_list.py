@@ -16,6 +16,7 @@ from tests.integration.owed import ATTEMPTS, DELIVERIES, HOOK, owe
 from tests.integration.running import Broker, Tenant
 
 LIST = "/api/deliveries"
+ONLY_ONCE = ["It may come only once."]
 NO_TIME = ["A time in ISO 8601 with its zone, or milliseconds since 1970, is required."]
 IN_SECONDS = [f"This number seems to be in seconds. {NO_TIME[0]}"]
 SECOND = 1000
@@ -137,6 +138,8 @@ async def test_filters_choose_and_take_several_values(broker: Broker) -> None:
         ("since=1764003600&until=1764007200", {"since": IN_SECONDS}),
         ("until=999999999999999999", {"until": NO_TIME}),
         ("page=0", {"page": ["A positive integer is required."]}),
+        *((f"{name}=1&{name}=1", {name: ONLY_ONCE}) for name in ("batch", "endpoint", "since", "until", "page_size")),
+        ("page=1&page=1&url=x&url=x", {"url": ["Unknown query parameter."]}),
     ],
 )
 async def test_bad_query_is_a_400_that_names_it(broker: Broker, query: str, problem: dict[str, Any]) -> None:
@@ -144,10 +147,13 @@ async def test_bad_query_is_a_400_that_names_it(broker: Broker, query: str, prob
     assert (answer.status_code, answer.json()) == (400, problem)
 
 
-async def test_unknown_query_of_one_delivery_is_a_400(broker: Broker) -> None:
+async def test_unknown_or_doubled_query_of_one_delivery_is_a_400(broker: Broker) -> None:
     (id,) = await owe(broker)
     answer = await broker.http.get(f"{LIST}/{id}?body=true")
     assert (answer.status_code, answer.json()) == (400, {"body": ["Unknown query parameter."]})
+    workspace = f"workspace={broker.tenant.workspace}"
+    answer = await broker.http.get(f"{LIST}/{id}?{workspace}&{workspace}")
+    assert (answer.status_code, answer.json()) == (400, {"workspace": ONLY_ONCE})
 
 
 async def test_pages_keep_the_filters(broker: Broker) -> None:

@@ -138,6 +138,7 @@ async def test_filters_choose_and_take_several_values(broker: Broker) -> None:
         ("state=failing,ill", {"state": ['"ill" is not a valid choice.']}),
         ("state=FAILING", {"state": ['"FAILING" is not a valid choice.']}),
         ("page=0", {"page": ["A positive integer is required."]}),
+        ("page=1&page=1", {"page": ["It may come only once."]}),
         ("page_size=many", {"page_size": ["A positive integer is required."]}),
     ],
 )

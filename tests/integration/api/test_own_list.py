@@ -160,6 +160,7 @@ async def test_filters_choose_and_take_several_values(broker: Broker) -> None:
         ("dialect=%00", {"dialect": ['"\0" is not a valid choice.']}),
         ("type=hostile", {"type": ['"hostile" is not a valid choice.']}),
         ("page=0", {"page": ["A positive integer is required."]}),
+        ("page=1&page=1", {"page": ["It may come only once."]}),
         ("page=one", {"page": ["A positive integer is required."]}),
         ("page_size=-1", {"page_size": ["A positive integer is required."]}),
     ],
