@@ -32,7 +32,7 @@ def asked_moment(query: Mapping[str, str], name: str) -> int | None:
     if name not in query:
         return None
     try:
-        return _moment(number_or_text(query[name]))
+        return milliseconds_of(number_or_text(query[name]))
     except ValueError as error:
         raise Invalid(fields={name: [str(error)]}) from error
 
@@ -42,7 +42,7 @@ def number_or_text(text: str) -> int | str:
     return int(text) if re.fullmatch("[0-9]{1,18}", text) else text
 
 
-def _moment(value: object) -> int:
+def milliseconds_of(value: object) -> int:
     """Milliseconds since 1970. Raises ValueError, whose text is for the caller."""
     if type(value) is int and 0 < value < EARLIEST:
         raise ValueError(IN_SECONDS)
@@ -62,4 +62,4 @@ def _milliseconds(text: str) -> int:
     return int(moment.timestamp() * 1000)
 
 
-Moment = Annotated[int, PlainValidator(_moment), WithJsonSchema(MOMENT)]
+Moment = Annotated[int, PlainValidator(milliseconds_of), WithJsonSchema(MOMENT)]

@@ -42,7 +42,7 @@ def show_deliveries(
 ) -> None:
     """List deliveries, newest first. `--state`, `--event` and `--workspace` may be repeated."""
     filters = {"state": state, "batch": batch, "endpoint": endpoint, "event": event, "workspace": workspace}
-    times = {"since": moment(since), "until": moment(until)}
+    times = {"since": moment(since), "until": moment(until, "until")}
     run(_list({**given({**filters, **times}), "page": page, "page_size": page_size}, as_json))
 
 
@@ -67,7 +67,8 @@ def replay(
     workspace: Annotated[str | None, typer.Option(help=f"With --what: {ITS_ID}")] = None,
 ) -> None:
     """Send webhooks once more, with the same ids and bytes, whatever became of them."""
-    options = given({"endpoint": endpoint, "since": moment(since), "until": moment(until), "workspace": workspace})
+    times = {"since": moment(since), "until": moment(until, "until")}
+    options = given({"endpoint": endpoint, **times, "workspace": workspace})
     if ids:
         if what or options:
             raise Invalid("ids of deliveries do not go together with other options")

@@ -93,7 +93,8 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise Misconfigured(f"cannot listen on {host} port {port}: {error.strerror}") from error
+        reason = str(error.strerror).partition(" (while attempting")[0]  # behind that, Python names the address again
+        raise Misconfigured(f"cannot listen on {host} port {port}: {reason}") from error
 
 
 def address_of(listening: socket.socket) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from broker.api.moments import NO_TIME
 from broker.batches import new_id
+from broker.cli.arguments import OR_AGO
 from broker.cli.commands import app
 from broker.errors import Invalid
 from tests.acceptance.broker import Api, Up
@@ -164,7 +166,7 @@ def test_refusal_is_one_line(tenant: Tenant, commands: Commands, up: Up) -> None
         (
             tenant.customer,
             ("retry", "--outcome", "failed", "--since", "yesterday"),
-            "since: A time in ISO 8601 with its zone, or milliseconds since 1970, is required.",
+            f"since: {NO_TIME} {OR_AGO}",
         ),
         (only_reads, ("retry", "--outcome", "failed"), NO_RIGHT.format("submit")),
         (only_reads, ("cancel", id), f"{id}: {NO_RIGHT.format('submit')}"),

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from broker.api.moments import NO_TIME
 from broker.batches import new_id
+from broker.cli.arguments import OR_AGO
 from broker.cli.commands import app
 from broker.errors import Invalid
 from tests.acceptance.broker import Api, Up
@@ -120,7 +122,7 @@ def test_what_did_not_arrive_is_sent_again_and_what_cannot_be_is_told_in_a_line(
 
 
 def test_refusal_is_one_line(tenant: Tenant) -> None:
-    time = "A time in ISO 8601 with its zone, or milliseconds since 1970, is required."
+    time = f"{NO_TIME} {OR_AGO}"
     for arguments, message in (
         (("show", "nope"), "nope: Not found."),
         (("list", "--state", "lost"), 'state: "lost" is not a valid choice.'),

@@ -48,4 +48,12 @@ def test_api_takes_how_long_ago_as_the_commands_send_it(ago: str) -> None:
 
 
 def test_commands_send_a_number_as_a_number() -> None:
-    assert [moment("1795521600000"), moment("yesterday"), moment(None)] == [1_795_521_600_000, "yesterday", None]
+    iso = "2026-11-24T12:00:00Z"
+    assert [moment("1795521600000"), moment(iso), moment(None)] == [1_795_521_600_000, iso, None]
+
+
+@pytest.mark.parametrize(("text", "problem"), [("tomorrow", NO_TIME), ("2y", NO_TIME), ("1795521600", IN_SECONDS)])
+def test_commands_name_all_forms_of_a_time_that_they_take(text: str, problem: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        moment(text, "until")
+    assert str(refused.value) == f"until: {problem} Or how long ago it was: 30s, 15m, 2h, 3d, 1w."
