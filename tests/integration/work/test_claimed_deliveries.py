@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack
 from pathlib import Path
+from weakref import WeakSet
 
 from broker.net.guard import guarded_client
 from broker.store import postgresql, sqlite
@@ -71,7 +73,7 @@ async def test_who_is_held_up_until_its_claim_is_nearly_over_sends_nothing(
 async def test_a_sender_that_stops_sees_to_it_that_answers_which_came_are_recorded_and_cuts_off_other_tries(
     broker: Broker, receiver: Receiver
 ) -> None:
-    """The database is away for longer than it waits for the answers that have not come."""
+    """The database is away for longer than it waits for the answers that have not come. It keeps no try that ended."""
     core = broker.core
     async with guarded_client(core.policy) as client, AsyncExitStack() as lock, Trap(waits()).listen() as silent:
         sender = Sender(core.database, core.vault, client, (0, 3600), timeout=20)
@@ -85,13 +87,17 @@ async def test_a_sender_that_stops_sees_to_it_that_answers_which_came_are_record
         sending = asyncio.create_task(sender.run())
         await receiver.posted()
         await cancel(sending)
+        names = {f"delivery {hanging}", f"delivery {answered}"}
+        tries = WeakSet(task for task in asyncio.all_tasks() if task.get_name() in names)
+        assert len(tries) == 2
         draining = asyncio.create_task(sender.drain(0.2))
         await asyncio.sleep(1)
         assert not draining.done()
         await lock.aclose()
         await draining
         await asyncio.sleep(0.1)
-        assert f"delivery {hanging}" not in {task.get_name() for task in asyncio.all_tasks()}
+        gc.collect()
+        assert list(tries) == []
     assert (await delivery_row(broker, answered)).state == "delivered"
     assert (await delivery_row(broker, hanging)).state == "pending"
     assert await attempt_rows(broker, hanging) == [(1, False, None, None)]

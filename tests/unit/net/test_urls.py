@@ -167,6 +167,7 @@ def test_an_open_host_may_use_any_port(host: str) -> None:
         ("http://example.com:-1/", "Port "),
         ("http://example.com:65536/", "Port "),
         ("http://example.com:http/", "Port "),
+        ("http://example.com:" + "9" * 21 + "/", f"Port {'9' * 20} is not valid."),
         ("http://example.com:/", "port"),
         ("http://example.com:+80/", "Port "),
         ("http://example.com:8_0/", "Port "),
