@@ -21,6 +21,8 @@ EVENTS = (EVENT_DONE, *Kind)
 """All that deliveries tell of."""
 MAX_HEADERS = 50
 MAX_HEADER_BYTES = 4096
+MAX_HEADERS_BYTES = 16_384
+"""Of the names and values of all headers of a webhook together."""
 JITTER = 0.2
 DRAIN_SECONDS = 5.0
 """What tries under way get when a worker stops, so that grace and drain fit the 30 s that platforms give; more only
@@ -246,6 +248,8 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
         seen.add(name.lower())
         if problem:
             problems[name] = problem
+    if not problems and sum(len(name) + len(value) for name, value in headers.items()) > MAX_HEADERS_BYTES:
+        return {"": f"Their names and values together are longer than {MAX_HEADERS_BYTES} bytes."}
     return problems
 
 

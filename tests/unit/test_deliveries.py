@@ -11,6 +11,7 @@ from broker.deliveries import (
     LEAST_PAUSE,
     MAX_HEADER_BYTES,
     MAX_HEADERS,
+    MAX_HEADERS_BYTES,
     Slowdown,
     Verdict,
     call_of,
@@ -92,6 +93,17 @@ def test_there_may_be_50_headers_and_no_more() -> None:
     assert MAX_HEADERS == 50
     assert check_headers(headers) == {}
     assert list(check_headers({**headers, "X-More": "x"})) == [""]
+
+
+def test_headers_may_have_16384_bytes_together_and_no_more() -> None:
+    headers = {f"X-{number}": "x" * (MAX_HEADER_BYTES - 3) for number in range(4)}
+    assert MAX_HEADERS_BYTES == 16_384 == sum(map(len, (*headers, *headers.values())))
+    assert check_headers(headers) == {}
+    assert list(check_headers({**headers, "X-3x": headers.pop("X-3")}).values()) == [
+        "Their names and values together are longer than 16384 bytes."
+    ]
+    assert list(check_headers({**headers, "X-3": "x" * (MAX_HEADER_BYTES - 2)})) == [""]
+    assert list(check_headers({**headers, "X-3": "x" * 100_000})) == ["X-3"]
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])

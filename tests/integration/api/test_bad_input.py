@@ -175,6 +175,10 @@ WEBHOOKS: dict[str, tuple[Any, Any]] = {
         headers(("X-A", "b" * 4097)),
         {"webhook": {"headers": {"X-A": ["The value is longer than 4096 bytes."]}}},
     ),
+    "headers too long together": (
+        headers(*((f"X-{number}", "b" * 4096) for number in range(4))),
+        {"webhook": {"headers": ["Their names and values together are longer than 16384 bytes."]}},
+    ),
     "51 headers": (
         headers(*((f"X-{number}", "b") for number in range(51))),
         {"webhook": {"headers": ["At most 50 headers are allowed."]}},
