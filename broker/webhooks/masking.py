@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 import base64
-import json
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
-from string import ascii_lowercase, ascii_uppercase
-from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
+
+from broker.webhooks.plain import alike, decoded, forms, without_half
 
 MASK = "***"
 LEAST, LEAST_OF_WORDS = 6, 8
 """Characters of a secret, and of a word of one. Shorter ones are soon guessed, and stand in many a text by chance."""
-_SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
+_HEAD = 4
+"""Characters of a beginning by which most places where none stands are passed at once."""
+_MARKS = re.compile(r"[\s=;,:&?@|\"'<>(){}\[\]]+")
 
 
 def masked(text: str, url: str, headers: Mapping[str, str], *, cut: bool = False) -> str:
     """The text without the query of the URL and the values of the customer's headers, as wholes and word by word.
 
-    In capitals or not. cut: more followed, so that what stands at its end may be the beginning of one.
+    In capitals or not, and as JSON, a URL or HTML encodes it, also one in another. cut: more followed, so that what
+    stands at its end may be the beginning of one. For a thread: where there is much of all this it takes a tenth of a
+    second.
     """
-    plain = {secret for secret in _secrets(url, headers) if len(secret) >= LEAST}
-    plain |= {word for value in headers.values() for word in value.split() if len(word) >= LEAST_OF_WORDS}
-    secrets = sorted({spelt.translate(_SMALL) for secret in plain for spelt in _spellings(secret)})
+    secrets = sorted({alike(secret) for secret in _secrets(url, headers)})
     if cut:
-        text = _without_beginning(text, secrets)
-    small = text.translate(_SMALL)
+        text = text.removesuffix("\ufffd")  # half a character
     shown, end = "", 0
-    for begin, until in _joined(place for secret in secrets for place in _places(small, secret)):
+    for begin, until in _joined(_spans(text, secrets, cut)):
         shown += text[end:begin] + MASK
         end = until
     return shown + text[end:]
+
+
+def _spans(text: str, secrets: Sequence[str], cut: bool) -> Iterator[tuple[int, int]]:
+    """Where the secrets, which are sorted, stand in the text, however they are encoded: from, until."""
+    read = list(forms(text))
+    for form in read:
+        plain = alike(form.text)
+        yield from (form.span(*place) for secret in secrets for place in _places(plain, secret))
+    if not cut:
+        return
+    kept = without_half(text)
+    read += forms(kept) if kept != text else ()
+    yield from ((form.begins[begin], len(text)) for form in read for begin in _begun(alike(form.text), secrets))
 
 
 def _places(text: str, secret: str) -> Iterator[tuple[int, int]]:
@@ -40,6 +54,22 @@ def _places(text: str, secret: str) -> Iterator[tuple[int, int]]:
     while begin >= 0:
         yield begin, begin + len(secret)
         begin = text.find(secret, begin + len(secret))
+
+
+def _begun(text: str, secrets: Sequence[str]) -> Iterator[int]:
+    """Where the longest end of the text begins that one of the secrets begins with, and so without half a character."""
+    heads = {secret[:length] for secret in secrets for length in range(1, _HEAD + 1)}
+    longest = max(map(len, secrets), default=0)
+    for end in {text, without_half(text)}:
+        for start in range(max(0, len(end) - longest), len(end)):
+            if end[start : start + _HEAD] in heads and _begins_one(end[start:], secrets):
+                yield start
+                break
+
+
+def _begins_one(text: str, secrets: Sequence[str]) -> bool:
+    place = bisect_left(secrets, text)
+    return place < len(secrets) and secrets[place].startswith(text)
 
 
 def _joined(places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -56,34 +86,30 @@ def _joined(places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         yield found
 
 
-def _without_beginning(text: str, secrets: Sequence[str]) -> str:
-    """The text without the longest end of it that one of the secrets, which are sorted and small, begins with."""
-    text = text.removesuffix("\ufffd")  # half a character
-    small = text.translate(_SMALL)
-    for start in range(max(0, len(text) - max(map(len, secrets), default=0)), len(text)):
-        end = small[start:]
-        place = bisect_left(secrets, end)
-        if place < len(secrets) and secrets[place].startswith(end):
-            return text[:start] + MASK
-    return text
-
-
-def _spellings(secret: str) -> Iterator[str]:
-    """As it is, and as JSON (that of PHP too), a URL or HTML writes it."""
-    in_json = json.dumps(secret)[1:-1]
-    yield from (secret, in_json, in_json.replace("/", "\\/"))
-    yield from (quote(secret, safe=""), quote_plus(secret), escape(secret))
-
-
 def _secrets(url: str, headers: Mapping[str, str]) -> Iterator[str]:
-    for value in headers.values():
-        yield value
-        yield from _credentials(value)
+    """All that is looked for: of each secret the whole, and of values their words, encoded and decoded."""
     query = urlsplit(url).query
-    yield query
+    values = [*headers.values(), *_values(query)]
+    wholes = [*values, query, *(part for value in headers.values() for part in _credentials(value))]
+    yield from (form for whole in wholes for form in _encoded_and_decoded(whole) if len(form) >= LEAST)
+    words = {word for value in values for form in _encoded_and_decoded(value) for word in _words(form)}
+    yield from (form for word in words for form in _encoded_and_decoded(word) if len(form) >= LEAST_OF_WORDS)
+
+
+def _encoded_and_decoded(secret: str) -> set[str]:
+    return {secret, decoded(secret)}
+
+
+def _words(value: str) -> Iterator[str]:
+    """Parts between blanks, and between the marks that values have a structure by."""
+    yield from value.split()
+    yield from _MARKS.split(value)
+
+
+def _values(query: str) -> Iterator[str]:
     for part in query.split("&"):
-        yield part.partition("=")[2]
-    yield from (value for _, value in parse_qsl(query))
+        name, equals, value = part.partition("=")
+        yield value if equals else name
 
 
 def _credentials(value: str) -> Iterator[str]:
@@ -96,6 +122,6 @@ def _credentials(value: str) -> Iterator[str]:
     except ValueError:
         return
     for charset in ("utf-8", "latin-1"):
-        decoded = pair.decode(charset, "replace")
-        yield decoded
-        yield decoded.partition(":")[2]
+        credentials = pair.decode(charset, "replace")
+        yield credentials
+        yield credentials.partition(":")[2]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Callable
+from html import escape
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -15,6 +19,22 @@ HEADERS = {
     "X-Part": "token-of-mine-and-more",
     "X-Pin": "4711ab",
 }
+NO_QUERY = "https://hooks.example.com/"
+ODD = r"""ab+c/d=e"f'g<h>&i j\k%l~M""" + "\tN"
+
+
+def in_json(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def each(spelt: str) -> Callable[[str], str]:
+    """Every character as that says."""
+    return lambda text: "".join(spelt.format(ord(char)) for char in text)
+
+
+def some(spelt: str, odd: str) -> Callable[[str], str]:
+    """Those of `odd` as that says."""
+    return lambda text: "".join(spelt.format(ord(char)) if char in odd else char for char in text)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +66,7 @@ def test_values_of_headers_and_the_query_are_masked_as_wholes_and_in_parts(text:
     ],
 )
 def test_values_are_masked_however_a_receiver_writes_them(text: str) -> None:
-    assert (
-        masked(f"you sent {text}!", "https://hooks.example.com/", {"X-Key": 'abc/def+ghi=jkl"mno'}) == "you sent ***!"
-    )
+    assert masked(f"you sent {text}!", NO_QUERY, {"X-Key": 'abc/def+ghi=jkl"mno'}) == "you sent ***!"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +83,132 @@ def test_values_are_masked_however_a_receiver_writes_them(text: str) -> None:
 )
 def test_a_secret_of_which_a_cut_leaves_the_beginning_shows_none_of_it(text: str, shown: str) -> None:
     assert masked(text, URL, HEADERS, cut=True) == shown
-    assert masked("got it", "https://hooks.example.com/", {}, cut=True) == "got it"
+    assert masked("got it", NO_QUERY, {}, cut=True) == "got it"
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        pytest.param(in_json, id="JSON"),
+        pytest.param(lambda text: in_json(text).replace("/", r"\/"), id="JSON of PHP"),
+        pytest.param(lambda text: some(r"\u{:04x}", "<>&+'")(in_json(text)), id="JSON of Go"),
+        pytest.param(lambda text: some(r"\u{:04X}", "<>&+'")(in_json(text)), id="JSON in capitals"),
+        pytest.param(each(r"\u{:04x}"), id="JSON throughout"),
+        pytest.param(lambda text: in_json(in_json(text)), id="JSON in JSON"),
+        pytest.param(lambda text: in_json(some(r"\u{:04x}", "<>&+'")(in_json(text))), id="JSON of Go in JSON"),
+        pytest.param(lambda text: repr(text)[1:-1], id="Python"),
+        pytest.param(each(r"\x{:02x}"), id="bytes"),
+        pytest.param(quote, id="URL"),
+        pytest.param(lambda text: quote(text, safe=""), id="part of a URL"),
+        pytest.param(quote_plus, id="form"),
+        pytest.param(each("%{:02x}"), id="URL throughout, small"),
+        pytest.param(lambda text: quote(quote(text)), id="URL in a URL"),
+        pytest.param(lambda text: quote_plus(quote_plus(quote_plus(text))), id="form in a form in a form"),
+        pytest.param(escape, id="HTML"),
+        pytest.param(lambda text: escape(escape(text)), id="HTML in HTML"),
+        pytest.param(some("&#{};", "<>&+'\"/="), id="HTML by number"),
+        pytest.param(some("&#{:03};", "<>&+'\"/="), id="HTML by a number with noughts"),
+        pytest.param(some("&#x{:x};", "<>&+'\"/="), id="HTML by a hexadecimal"),
+        pytest.param(some("&#X{:X};", "<>&+'\"/="), id="HTML by a hexadecimal in capitals"),
+        pytest.param(lambda text: escape(text, quote=False).replace("'", "&apos;").replace("+", "&plus;"), id="names"),
+        pytest.param(lambda text: in_json(escape(quote_plus(text))), id="form in HTML in JSON"),
+        pytest.param(str.upper, id="capitals"),
+    ],
+)
+def test_encoded_values_are_masked_and_what_stands_around_stays_as_it_came(encode: Callable[[str], str]) -> None:
+    around = r'%41{"a\/b": "%20\u0041&lt;', r'&gt;\u0041", 100%}'
+    assert masked(encode(ODD).join(around), NO_QUERY, {"X-Odd": ODD}) == "***".join(around)
+    assert masked(encode(ODD).join(around), NO_QUERY, {"X-Odd": quote(ODD)}) == "***".join(around)
+    assert masked(encode(quote(quote(ODD))).join(around), NO_QUERY, {"X-Odd": quote(quote(ODD))}) == "***".join(around)
+    assert masked(encode(ODD).join(around), f"{NO_QUERY}?key={quote(ODD, safe='')}", {}) == "***".join(around)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "schl\u00fcssel\U0001f511",
+        r"schl\u00fcssel\ud83d\udd11",
+        "schl%C3%BCssel%f0%9f%94%91",
+        "schl%FCssel&#128273;",
+        r"schl\xc3\xBCssel\xf0\x9f\x94\x91",
+    ],
+)
+def test_characters_that_take_several_bytes_are_masked_however_they_are_written(text: str) -> None:
+    url = f"{NO_QUERY}?key=schl%C3%BCssel%F0%9F%94%91"
+    assert masked(f"no, {text}!", url, {}) == "no, ***!"
+    assert masked(text, url, {}, cut=True) == "***"
+
+
+@pytest.mark.parametrize("spelt", ["%{:02x}", r"\x{:02x}", r"\u{:04x}", "&#{};"])
+def test_of_a_run_of_encoded_characters_those_of_the_secret_are_masked(spelt: str) -> None:
+    encode = each(spelt)
+    assert masked(encode("so abcdefgh!?"), NO_QUERY, {"X-Key": "abcdefgh"}) == f"{encode('so ')}***{encode('!?')}"
+
+
+def test_an_encoded_character_at_the_end_of_a_secret_is_masked_as_a_whole() -> None:
+    assert masked(r'{"no": "abcdefg\""}', NO_QUERY, {"X-Key": 'abcdefg"'}) == '{"no": "***"}'
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "shown"),
+    [
+        ("session=abcdefghij12; theme=dark", "no session abcdefghij12, dark", "no session ***, dark"),
+        ('Token token="zyxwvutsr98"', "bad token zyxwvutsr98", "bad token ***"),
+        ("Digest username='me',response=zyxwvutsr98,qop=auth", "zyxwvutsr98 of me", "*** of me"),
+        ("12|abcdefghij", "abcdefghij", "***"),
+        ("me:abcdefghij@db", "abcdefghij", "***"),
+        ("/a?key=abcdefghij&b=1", "abcdefghij", "***"),
+        *((value, "abcdefghij", "***") for value in ("<abcdefghij>", "[abcdefghij]", "{abcdefghij}", "'abcdefghij'")),
+        ("/a?abcdefghij", "abcdefghij", "***"),
+        ("f(abcdefghij)", "abcdefghij", "***"),
+        ('{"a":["abcdefghij"]}', "abcdefghij", "***"),
+        (quote('{"a": ["abcdefghij", 1]}'), "abcdefghij", "***"),
+        ("abcdefghij==", "abcdefghij== abcdefghij", "*** ***"),
+        ("id=7;key=abcdefghij", "7 abcdefghij", "7 ***"),
+        ("abc%3Bdefgh x", "abc;defgh", "***"),
+    ],
+)
+def test_words_of_values_that_have_a_structure_are_masked(value: str, text: str, shown: str) -> None:
+    assert masked(text, NO_QUERY, {"X-Key": value}) == shown
+    assert masked(text, f"{NO_QUERY}?key={quote(value)}", {}) == shown
+
+
+@pytest.mark.parametrize("length", range(4, 16))
+def test_wholes_are_masked_from_six_characters_on_and_words_from_eight(length: int) -> None:
+    secret = "abcdefghijklmnop"[:length]
+    for url, value, least in (
+        (NO_QUERY, secret, 6),
+        (f"{NO_QUERY}?k={secret}", "", 6),
+        (f"{NO_QUERY}?{secret}", "", 6),
+        (f"{NO_QUERY}?{secret}&b=1", "", 6),
+        (NO_QUERY, f"a {secret}", 8),
+        (NO_QUERY, f"id=7;key={secret}", 8),
+        (f"{NO_QUERY}?k=a:{secret}", "", 8),
+    ):
+        assert masked(f"<{secret}>", url, {"X-Key": value}) == ("<***>" if length >= least else f"<{secret}>")
+
+
+def test_names_of_a_query_and_what_is_encoded_otherwise_are_shown() -> None:
+    """What is not masked, as the documentation says."""
+    url, headers = f"{NO_QUERY}?api_version=2024-01-02", {"X-Key": "Key abc+defghij"}
+    four_times = quote(quote(quote(quote("abc+defghij"))))
+    in_base64 = base64.b64encode(b"abc+defghij").decode()
+    for text in ("api_version", "abc+defg", "abc+ defghij", "jihgfed+cba", four_times, in_base64):
+        assert masked(text, url, headers) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("abc%2Bde%", "abc%2Bde%2", r"abc+de\u00", r"abc+de\u", r"abc+de\x2", "abc+de\\", "abc+de&quo", "abc+de&#x2"),
+        *("abc%252Bde%25", "abc%252Bde%252", r"abc\\u002bde\\u002", "abc&#43;de&", "ABC+de%2F%c3", r"abc+de/\xc3"),
+        *(r"abc+de/\ud83d", r"abc+de/\ud83d\u", "abc+de/%f0%9F%8", "abc+de/%f0%9F%94"),
+    ],
+)
+def test_a_cut_within_an_encoded_character_shows_nothing_of_the_secret_before_it(text: str) -> None:
+    url = f"{NO_QUERY}?key={quote('abc+de/and-more', safe='')}"
+    assert masked(f"no, {text}", url, {}, cut=True) == "no, ***"
+    assert masked("no, &abcdef", url, {"X-Key": "&abcdefghi"}, cut=True) == "no, ***"
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "latin-1"])
@@ -73,9 +216,9 @@ def test_a_secret_of_which_a_cut_leaves_the_beginning_shows_none_of_it(text: str
 def test_a_user_and_a_password_are_masked_as_a_server_decodes_them(scheme: str, charset: str) -> None:
     pair = base64.b64encode("me:pass:w\u00f6rd".encode(charset)).decode()
     for text in ("me:pass:w\u00f6rd", "pass:w\u00f6rd", pair):
-        assert masked(f"no, {text}!", "https://hooks.example.com/", {"Authorization": f"{scheme} {pair}"}) == "no, ***!"
+        assert masked(f"no, {text}!", NO_QUERY, {"Authorization": f"{scheme} {pair}"}) == "no, ***!"
     for other in ("Basic", "Basic \u2026", "Basic =", "Basic a", "Bearer bWU6cGFzcw=="):
-        assert masked("me:pass", "https://hooks.example.com/", {"Authorization": other}) == "me:pass"
+        assert masked("me:pass", NO_QUERY, {"Authorization": other}) == "me:pass"
 
 
 def test_without_headers_and_query_nothing_is_masked() -> None:
