@@ -8,9 +8,12 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from broker.webhooks.plain import alike, decoded, forms, without_half
+from broker.webhooks.plain import alike, decoded, forms, readable, without_half
 
 MASK = "***"
+MOST = 300
+"""Secrets, as wholes and words, that are looked for: this is the event loop's time. Of an answer where there are more,
+nothing is shown."""
 LEAST, LEAST_OF_WORDS = 6, 8
 """Characters of a secret, and of a word of one. Shorter ones are soon guessed, and stand in many a text by chance."""
 _HEAD = 4
@@ -22,12 +25,15 @@ def masked(text: str, url: str, headers: Mapping[str, str], *, cut: bool = False
     """The text without the query of the URL and the values of the customer's headers, as wholes and word by word.
 
     In capitals or not, and as JSON, a URL or HTML encodes it, also one in another. cut: more followed, so that what
-    stands at its end may be the beginning of one. For a thread: where there is much of all this it takes a tenth of a
-    second.
+    stands at its end may be the beginning of one. What is encoded more often than `plain.MOST` times ends the text.
     """
     secrets = sorted({alike(secret) for secret in _secrets(url, headers)})
+    if len(secrets) > MOST:
+        return MASK if text else text
     if cut:
         text = text.removesuffix("\ufffd")  # half a character
+    if (kept := readable(text)) != text:
+        text, cut = kept, True
     shown, end = "", 0
     for begin, until in _joined(_spans(text, secrets, cut)):
         shown += text[end:begin] + MASK

@@ -6,10 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import unescape
+from html.entities import html5
+from itertools import islice
 from string import ascii_lowercase, ascii_uppercase
 
 ROUNDS = 3
 """How often a text is decoded at most: what was encoded more often stays as it is."""
+MOST = 500
+"""Encoded characters, or runs of them, that a text may have to be read."""
 _HEX = "[0-9a-fA-F]"
 _CODED = re.compile(
     rf"[%\\&](?:(?<=%){_HEX}{{2}}(?:%{_HEX}{{2}})*"
@@ -39,14 +43,20 @@ class Plain:
         return self.begins[begin], self.ends[end - 1]
 
 
+def readable(text: str) -> str:
+    """As much of the text as has no more encoded characters than are read."""
+    beyond = next(islice(_CODED.finditer(text), MOST, None), None)
+    return text[: beyond.start()] if beyond else text
+
+
 def forms(text: str) -> Iterator[Plain]:
     """As it is, and as it reads after each round of decoding, while that changes it."""
     form = Plain(text, range(len(text)), range(1, len(text) + 1))
     yield form
     for _ in range(ROUNDS):
-        if not _CODED.search(form.text):
+        if not _CODED.search(form.text) or (following := _next(form)).text == form.text:
             return
-        form = _next(form)
+        form = following
         yield form
 
 
@@ -92,12 +102,17 @@ def _next(form: Plain) -> Plain:
 def _characters(coded: str) -> Iterable[tuple[str, int, int]]:
     """What a match of `_CODED` stands for, each with where in the match that is written: from, until."""
     if coded[0] == "&":
-        return [(char, 0, len(coded)) for char in unescape(coded)]
+        known = coded[1] == "#" or coded[1:] in html5  # of another, `unescape` tries each beginning
+        return [(char, 0, len(coded)) for char in unescape(coded)] if known else [*_as_it_is(coded)]
     if coded[0] == "%" or coded[1] == "x":
         return _of_bytes(coded)
     if coded[1] == "u":
         return _of_units(coded)
     return [("\t" if coded[1] == "t" else coded[1], 0, 2)]
+
+
+def _as_it_is(coded: str) -> Iterator[tuple[str, int, int]]:
+    return ((char, place, place + 1) for place, char in enumerate(coded))
 
 
 def _of_bytes(coded: str) -> Iterator[tuple[str, int, int]]:

@@ -15,7 +15,6 @@ from broker.errors import AddressRefused, Unavailable
 from broker.net.body import read_up_to
 from broker.net.failures import CONNECTION_LOST, why_not_connected
 from broker.secrets import Vault
-from broker.threads import in_thread
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.masking import masked
 from broker.webhooks.signing import signed_headers
@@ -94,7 +93,7 @@ class Poster:
         try:
             async with asyncio.timeout(self.timeout):
                 answer, kept = await self._exchange(url, {**_foreign(headers, ours), **ours}, body)
-            return replace(answer, excerpt=await in_thread(_shown, kept, url, headers)) if kept else answer
+            return replace(answer, excerpt=_shown(kept, url, headers))
         except AddressRefused:
             return Answer(error=REFUSED)
         except httpx.PoolTimeout:  # it waited for something of ours

@@ -30,8 +30,10 @@ def guess(board: Board, order: DueOrder, rows: Sequence[StoredDelivery]) -> Plan
         turn = row.held is not None or (row.due is not None and row.due <= board.now)
         if row.id in going or seen is None or not row.owed or not turn:
             continue
-        if _may_be(board, row.endpoint, disabled=True):
-            plan.stop += [] if seen.owed else [row]
+        if _may_be(board, row.endpoint, disabled=True) and not seen.owed:
+            plan.stop.append(row)
+        elif not _may_be(board, row.endpoint, disabled=False):
+            continue
         elif row.held is None and seen.held is not None and must_wait(board, order, rows, row):
             plan.hold.append(row)
     plan.endpoints = [_guess_endpoint(board, order, rows, one) for one in board.endpoints.values()]

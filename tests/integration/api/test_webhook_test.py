@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +19,6 @@ from broker.batches import new_id
 from broker.net.guard import guarded_client
 from broker.ping import AT_ONCE, EACH, Ping
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
-from broker.threads import in_thread
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.post import Poster
 from tests.integration.net.servers import Answer, not_heard, redirect, reply, stall
@@ -155,25 +153,6 @@ async def test_of_a_long_answer_the_beginning_is_told(broker: Broker, receiver: 
     receiver.answers = [reply(200, b"." * 19_990 + b"secret-of-the-customer")]
     headers = {"X-Key": "secret-of-the-customer"}
     assert (await send(broker, receiver.url(), headers=headers))["response"] == "." * 19_990 + "***"
-
-
-async def test_secrets_are_masked_in_a_thread_and_no_other_answer_waits_for_it(
-    broker: Broker, receiver: Receiver
-) -> None:
-    """All threads are busy: an answer with a text waits for one, and one without is told meanwhile."""
-    receiver.answers = [reply(200, HUSH.encode()), reply(204)]
-    free = threading.Event()
-    busy = [in_thread(free.wait) for _ in range(64)]
-    try:
-        waiting = asyncio.create_task(send(broker, receiver.url(), headers={"X-Key": HUSH}))
-        await receiver.posted()
-        assert (await send(broker, receiver.url()))["status_code"] == 204
-        done, _ = await asyncio.wait([waiting], timeout=0.2)
-        assert not done
-    finally:
-        free.set()
-        await asyncio.gather(*busy)
-    assert (await waiting)["response"] == "***"
 
 
 async def test_private_address_is_refused_for_good_and_nowhere_named(

@@ -10,7 +10,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from broker.webhooks.masking import masked
+from broker.webhooks.masking import MOST, masked
+from broker.webhooks.plain import MOST as READ
 
 URL = "https://hooks.example.com/a?key=secret%2Dquery&b=another-one"
 HEADERS = {
@@ -223,3 +224,18 @@ def test_a_user_and_a_password_are_masked_as_a_server_decodes_them(scheme: str, 
 
 def test_without_headers_and_query_nothing_is_masked() -> None:
     assert masked("a/b *** c", "https://hooks.example.com/a", {}) == "a/b *** c"
+
+
+@pytest.mark.parametrize(("words", "shown"), [(MOST - 1, "thanks"), (MOST, "***")])
+def test_a_webhook_with_more_secrets_than_are_looked_for_shows_nothing_of_its_answer(words: int, shown: str) -> None:
+    """The whole value is one, beside its words."""
+    headers = {"X-Words": " ".join(f"word{number:04}" for number in range(words))}
+    assert masked("thanks", NO_QUERY, headers) == shown
+    assert masked("", NO_QUERY, headers) == ""
+
+
+@pytest.mark.parametrize("coded", ["&amp;", "%41.", "&bbbbbbbb;"])
+def test_an_answer_ends_where_it_has_more_encoded_characters_than_are_read(coded: str) -> None:
+    few, many = coded * READ, coded * (READ + 1)
+    assert masked(few + "end", URL, {"X-Key": "secret-of-the-customer"}) == few + "end"
+    assert masked(many + "secret-of-the-customer", URL, {"X-Key": "secret-of-the-customer"}) == few
