@@ -22,7 +22,6 @@ from broker.cli.migrate import migrate_and_check
 from broker.cli.processes import address_of, listen, run
 from broker.cli.signals import on_stop
 from broker.cli.supervisor import Child, Supervisor
-from broker.deliveries import DRAIN_SECONDS
 from broker.errors import Conflict, Misconfigured
 from broker.foundation import open_foundation
 from broker.provision import SCOPES, Provision
@@ -31,11 +30,12 @@ from broker.secrets import token_hash
 from broker.settings import Settings, load
 from broker.store.database import Database
 from broker.store.workspaces import token_by_hash
-from broker.store.writer import PATIENCE
 
 LOCK_FILE = "up.lock"
 READY_SECONDS = 60.0
-STOP_MARGIN = 5.0
+STOP_MARGIN = 45.0
+"""How much longer than its grace a worker may take to stop: its last tries, and while its database takes no writes, one
+wait for that after the other, some 30 s in all. One whose event loop is held is ended by its own watchdog."""
 LOOK_SECONDS = 0.5
 
 log = structlog.get_logger()
@@ -99,8 +99,7 @@ async def _run(
         if not stopping.is_set():
             log.warning("up.stopping")
         listening.close()  # web closes its own; who connects while workers drain is refused and does not hang
-        recording = 2 * PATIENCE  # of the last tries, and a last commit, while the database takes no writes
-        clean = await supervisor.stop(settings.grace_seconds + DRAIN_SECONDS + recording + STOP_MARGIN)
+        clean = await supervisor.stop(settings.grace_seconds + STOP_MARGIN)
     if not clean:
         raise Misconfigured("a process did not end in good order; its log says more")
 

@@ -150,14 +150,17 @@ def test_sigterm_to_every_process_at_once_still_drains(commands: Commands) -> No
 
 
 def test_a_database_that_takes_no_writes_as_it_stops_does_not_make_it_kill_its_worker(
-    commands: Commands, receiver: Receiver
+    sleepy_commands: Commands, receiver: Receiver, tmp_path: Path
 ) -> None:
-    """Its worker waits for longer than its grace and one try then, with an answer that it could not record yet."""
-    short = commands.with_environment(BROKER_GRACE_SECONDS="1", BROKER_WEBHOOK_TIMEOUT="2")
+    """Its worker waits for long then, with a batch that runs and an answer that it could not record yet."""
+    nap = Nap(tmp_path)
+    short = sleepy_commands.with_environment(BROKER_GRACE_SECONDS="1", BROKER_WEBHOOK_TIMEOUT="2")
     up = start_up(short, "--allow-network", "127.0.0.0/8")
     receiver.gate.clear()
     up.api.submit(webhook={"endpoint": f"{receiver.url}/hook"})
     receiver.next()
+    nap.submit(up.api, 1)
+    until(lambda: nap.runs == [0, 1], "a record runs that does not end")
     with (up.folder / "broker.sqlite3.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         receiver.gate.set()

@@ -30,6 +30,9 @@ def check_tries(evidence: Evidence) -> Iterator[Violation]:
                 yield Violation(Word.TRIES_OVERLAP, delivery.batch, what)
         if delivery.state not in (State.DELIVERED, State.SUPERSEDED):
             yield Violation(Word.NOT_DELIVERED, delivery.batch, f"{delivery.id} is {delivery.state} in the end")
+        batch = evidence.batches.get(delivery.batch)
+        if delivery.state == State.SUPERSEDED and (batch is None or delivery.run >= batch.run):
+            yield Violation(Word.NOT_DELIVERED, delivery.batch, f"{delivery.id} is superseded, and by no later run")
         if delivery.state == State.DELIVERED and not any(copy.mood in THANKS for copy in copies):
             yield Violation(Word.NOT_DELIVERED, delivery.batch, f"{delivery.id} is noted as delivered; nobody thanked")
 

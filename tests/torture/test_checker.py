@@ -173,6 +173,7 @@ SPOILT: list[tuple[Word, Spoil]] = [
     (Word.ILLEGAL_MOVE, with_line(line("sending", State.PENDING, old_status=State.DELIVERED))),
     *((Word.NOT_DELIVERED, with_delivery(state)) for state in (State.PENDING, State.EXHAUSTED, State.STOPPED)),
     (Word.NOT_DELIVERED, with_arrivals(arrival(3000, Mood.FAIL))),
+    (Word.NOT_DELIVERED, with_delivery(State.SUPERSEDED)),
     (Word.TRY_MISSING, with_tries()),
     (Word.TRY_MISSING, lambda sound: replace(sound, arrivals=[arrival(3000), arrival(3000)])),
     (Word.TRIES_OVERLAP, with_tries(AttemptSeen(HOOK, 2990, False, lasted=900), AttemptSeen(HOOK, 3880, True))),
