@@ -50,7 +50,7 @@ format: $(READY) ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 
 lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --quiet -o requirements.lock
 
 bench: $(READY) ## measure the accept path against a bare endpoint
 	$(BIN)/python -m bench.accept
