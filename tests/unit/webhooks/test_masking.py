@@ -239,3 +239,8 @@ def test_an_answer_ends_where_it_has_more_encoded_characters_than_are_read(coded
     few, many = coded * READ, coded * (READ + 1)
     assert masked(few + "end", URL, {"X-Key": "secret-of-the-customer"}) == few + "end"
     assert masked(many + "secret-of-the-customer", URL, {"X-Key": "secret-of-the-customer"}) == few
+
+
+def test_of_a_secret_in_which_an_answer_ends_for_its_encoded_characters_nothing_is_shown() -> None:
+    begun = "&amp;" * READ + "secret-of"
+    assert masked(begun + "%2Dthe-customer", NO_QUERY, {"X-Key": "secret-of-the-customer"}) == "&amp;" * READ + "***"
