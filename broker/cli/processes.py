@@ -15,7 +15,7 @@ import structlog
 import uvloop
 
 from broker import logs
-from broker.cli.signals import end_soon
+from broker.cli.signals import end_soon, on_stop
 from broker.errors import BrokerError, Misconfigured
 from broker.settings import Settings, load, unknown_names
 
@@ -62,17 +62,21 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 def run_to_its_end(main: Coroutine[Any, Any, int]) -> None:
     """Run the coroutine of a process that serves or works on uvloop, and end the process with the status it returns.
 
-    All that has to be closed is closed by then. What is left, a coroutine that swallows its cancellation or a thread
-    that hangs, does not keep the process, nor for long if an error ends `main`.
+    A signal cancels `main`, and the status is 0, until it says with `on_stop` how it stops. All that has to be closed
+    is closed by then. What is left, a coroutine that swallows its cancellation or a thread that hangs, does not keep
+    the process, nor for long if an error ends `main`.
     """
     uvloop.run(_end_with(main))
 
 
 async def _end_with(main: Coroutine[Any, Any, int]) -> None:
+    task = asyncio.ensure_future(main)
+    on_stop(task.cancel, lambda: None)
     try:
-        status = await main
+        await asyncio.wait({task})
+        status = 0 if task.cancelled() and task.cancelling() else task.result()
     except BaseException as error:
-        if not isinstance(error, BrokerError | asyncio.CancelledError):
+        if not isinstance(error, BrokerError):
             log.error("process.failed", exc_info=True)  # what is left may keep Python from showing it
         end_soon(1)
         raise

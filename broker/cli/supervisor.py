@@ -20,7 +20,7 @@ LOOK_SECONDS = 0.2
 CALM_SECONDS = 10.0
 MAX_PAUSE = 10.0
 _IN_GOOD_ORDER = (0, RECYCLED, -signal.SIGTERM)
-"""The last: SIGTERM came before the process had begun anything that needs an end."""
+"""The last: SIGTERM came while Python was still starting."""
 
 log = structlog.get_logger()
 

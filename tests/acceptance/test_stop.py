@@ -106,6 +106,18 @@ def test_a_worker_whose_event_loop_is_held_ends_soon_after_its_grace(fleet: Flee
     assert worker.wait() == 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_told_to_stop_while_it_starts_leaves_nothing_behind(
+    fleet: Fleet, number: signal.Signals
+) -> None:
+    fleet.provision()
+    starting = fleet.commands.with_environment(SLEEPY_SETUP_SECONDS="600").start("worker")
+    until(lambda: fleet.commands.temporary_files, "it has its folder for temporary files")
+    starting.signal(number)
+    assert starting.wait() == 0
+    assert fleet.commands.temporary_files == []
+
+
 def pending(running: Running, number: signal.Signals) -> bool:
     """Whether a signal has been sent that the process has not taken yet (proc(5), status)."""
     lines = Path(f"/proc/{running.pid}/status").read_text().splitlines()

@@ -15,6 +15,8 @@ from pathlib import Path
 from handlers.contract import Box, Config, Facts, Output, Params, Record, RecordError, Spec
 
 LOOK_SECONDS = 0.02
+SETUP = "SLEEPY_SETUP_SECONDS"
+"""Name of the environment variable that says how long a worker with these types takes to start."""
 
 
 class NapParams(Params):
@@ -32,7 +34,7 @@ class Sleepy:
     """The handler."""
 
     def setup(self, config: Config) -> None:
-        pass
+        time.sleep(float(os.environ.get(SETUP, "0")))
 
     def run(self, record: Record, params: NapParams, box: Box) -> Facts:
         with Path(params.runs).open("a") as runs:
