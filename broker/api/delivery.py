@@ -10,7 +10,7 @@ from broker.api.auth import caller, workspace_of, workspaces_seen
 from broker.api.delivery_options import BulkReplayOptions
 from broker.api.delivery_wire import Delivery, DeliveryPage, DeliveryWithTries, Replayed
 from broker.api.http import resource, web_of
-from broker.api.moments import asked_moment
+from broker.api.moments import asked_moment, check_order
 from broker.api.own_options import Options, read_options
 from broker.api.own_requests import ROOT, answer, asked_workspaces, named_workspaces, own_query
 from broker.api.own_wire import MAX_PAGE_SIZE, PAGE_SIZE
@@ -48,6 +48,7 @@ async def list_deliveries(request: Request) -> Response:
         since=asked_moment(query, "since"),
         until=asked_moment(query, "until"),
     )
+    check_order(which.since, which.until)
     count, found = await web_of(request).deliveries.page(which, number, size)
     following, previous = neighbours(request, number, size, count)
     results = [Delivery.of(shown) for shown in found]
@@ -73,6 +74,7 @@ async def replay_deliveries(request: Request) -> Response:
     """Send once more what did not arrive in a certain time."""
     token = await caller(request, "submit")
     options = await read_options(request, BulkReplayOptions)
+    check_order(options.since, options.until)
     workspace, what = workspace_of(token, options.workspace), Lost(options.what)
     replay = web_of(request).replay
     return answer(Replayed.of(await replay.many(workspace, what, options.since, options.until, options.endpoint)))

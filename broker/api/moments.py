@@ -17,6 +17,7 @@ EARLIEST = 10**12
 """A smaller number, before September 2001, is one of seconds."""
 NO_TIME = "A time in ISO 8601 with its zone, or milliseconds since 1970, is required."
 IN_SECONDS = f"This number seems to be in seconds. {NO_TIME}"
+BEFORE_SINCE = "This is before `since`."
 MOMENT: dict[str, Any] = {
     "anyOf": [
         {"type": "string", "format": "date-time"},
@@ -35,6 +36,12 @@ def asked_moment(query: Mapping[str, str], name: str) -> int | None:
         return milliseconds_of(number_or_text(query[name]))
     except ValueError as error:
         raise Invalid(fields={name: [str(error)]}) from error
+
+
+def check_order(since: int | None, until: int | None) -> None:
+    """Raises Invalid where nothing lies between two times."""
+    if since is not None and until is not None and until < since:
+        raise Invalid(fields={"until": [BEFORE_SINCE]})
 
 
 def number_or_text(text: str) -> int | str:

@@ -12,10 +12,8 @@ from broker.api.http import resource, web_of, while_connected
 from broker.api.own_options import read_options
 from broker.api.own_requests import ROOT, answer
 from broker.api.parameters import known_query
-from broker.deliveries import MAX_HEADER_BYTES, MAX_HEADERS
 
 PATH = f"{ROOT}/webhook-test"
-MAX_BYTES = 2 * MAX_HEADERS * MAX_HEADER_BYTES
 
 
 def routes() -> list[Route]:
@@ -26,7 +24,7 @@ async def test_webhook(request: Request) -> Response:
     """The options come in the body alone: addresses of requests are written into logs on their way."""
     token = await caller(request, "submit")
     known_query(request, ())
-    options = await read_options(request, WebhookTest, MAX_BYTES)
+    options = await read_options(request, WebhookTest)
     workspace = workspace_of(token, options.workspace)
     pong = await while_connected(request, web_of(request).ping(workspace, options.url, options.headers or {}))
     return answer(WebhookTestResult.of(pong))

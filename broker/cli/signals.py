@@ -18,7 +18,9 @@ HURRY_SECONDS = 3.0
 log = structlog.get_logger()
 
 
-def on_stop(stop: Callable[[], None], hurry: Callable[[], None], *, at_once: Callable[[], None] = lambda: None) -> None:
+def on_stop(
+    stop: Callable[[], object], hurry: Callable[[], object], *, at_once: Callable[[], object] = lambda: None
+) -> None:
     """Call `stop` at the first signal and `hurry` at the second, both on the running event loop.
 
     at_once: called at the first signal too, in the signal handler, which code that holds the loop does not delay.

@@ -31,7 +31,7 @@ def masked(text: str, url: str, headers: Mapping[str, str], *, cut: bool = False
     if len(secrets) > MOST:
         return MASK if text else text
     if cut:
-        text = text.removesuffix("\ufffd")  # half a character
+        text = without_half(text.removesuffix("\ufffd"))
     if (kept := readable(text)) != text:
         text, cut = kept, True
     shown, end = "", 0
@@ -43,23 +43,20 @@ def masked(text: str, url: str, headers: Mapping[str, str], *, cut: bool = False
 
 def _spans(text: str, secrets: Sequence[str], cut: bool) -> Iterator[tuple[int, int]]:
     """Where the secrets, which are sorted, stand in the text, however they are encoded: from, until."""
-    read = list(forms(text))
-    for form in read:
+    for form in forms(text):
         plain = alike(form.text)
         yield from (form.span(*place) for secret in secrets for place in _places(plain, secret))
-    if not cut:
-        return
-    kept = without_half(text)
-    read += forms(kept) if kept != text else ()
-    yield from ((form.begins[begin], len(text)) for form in read for begin in _begun(alike(form.text), secrets))
+        if cut:
+            yield from ((form.begins[begin], len(text)) for begin in _begun(plain, secrets))
 
 
 def _places(text: str, secret: str) -> Iterator[tuple[int, int]]:
-    """Where it stands in the text: from, until."""
+    """Where it stands in the text: from, until. Of several that overlap, the first and the last one."""
     begin = text.find(secret)
     while begin >= 0:
         yield begin, begin + len(secret)
-        begin = text.find(secret, begin + len(secret))
+        overlapping = text.rfind(secret, begin + 1, begin + 2 * len(secret) - 1)
+        begin = overlapping if overlapping > 0 else text.find(secret, begin + len(secret))
 
 
 def _begun(text: str, secrets: Sequence[str]) -> Iterator[int]:

@@ -71,7 +71,7 @@ async def test_only_those_that_were_owed_in_the_window_both_ends_included(broker
     assert await asked_for(broker) == {ids[NOON], ids[NOON + 1]}
     assert (await bulk(broker, "failed", "2023-11-14T22:13:20.001Z"))["replayed"] == 2
     assert await asked_for(broker) == {ids[NOON], ids[NOON + 1], ids[NOON + 2]}
-    assert (await bulk(broker, "failed", NOON, until=NOON - 1))["replayed"] == 0
+    assert (await bulk(broker, "failed", NOON - 3, until=NOON - 2))["replayed"] == 0
 
 
 async def test_what_is_owed_after_now_is_left_alone(broker: Broker) -> None:
@@ -178,6 +178,7 @@ async def test_asked_twice_it_is_one_try_each(broker: Broker) -> None:
         ({"what": "failed", "since": 1_764_003_600, "until": 999_999_999_999}, dict.fromkeys(SPAN, IN_SECONDS)),
         ({"what": "failed", "since": 0, "until": -1}, {"until": TIME}),
         ({"what": "failed", "since": 0, "until": None}, {"until": TIME}),
+        ({"what": "failed", "since": NOON, "until": NOON - 1}, {"until": ["This is before `since`."]}),
         ({"what": "failed", "since": 0, "endpoint": 7}, {"endpoint": ["Not a valid string."]}),
         ({"what": "failed", "since": 0, "state": "stopped"}, {"state": ["Unknown option."]}),
     ],

@@ -140,6 +140,12 @@ def test_characters_that_take_several_bytes_are_masked_however_they_are_written(
     assert masked(text, url, {}, cut=True) == "***"
 
 
+def test_of_several_that_overlap_all_is_masked() -> None:
+    for text in ("abababab", "ababababab", "abababababab", "abab" * 40 + "ab"):
+        assert masked(f"no, {text}!", NO_QUERY, {"X-Key": "abababab"}) == "no, ***!"
+    assert masked("no, abcdeabcdeabc and abcdeabc", NO_QUERY, {"X-Key": "abcdeabc"}) == "no, *** and ***"
+
+
 @pytest.mark.parametrize("spelt", ["%{:02x}", r"\x{:02x}", r"\u{:04x}", "&#{};"])
 def test_of_a_run_of_encoded_characters_those_of_the_secret_are_masked(spelt: str) -> None:
     encode = each(spelt)
@@ -209,7 +215,8 @@ def test_names_of_a_query_and_what_is_encoded_otherwise_are_shown() -> None:
 def test_a_cut_within_an_encoded_character_shows_nothing_of_the_secret_before_it(text: str) -> None:
     url = f"{NO_QUERY}?key={quote('abc+de/and-more', safe='')}"
     assert masked(f"no, {text}", url, {}, cut=True) == "no, ***"
-    assert masked("no, &abcdef", url, {"X-Key": "&abcdefghi"}, cut=True) == "no, ***"
+    for begun in ("&abcdef", "&", "&am", "%26abcdef", "%2", r"\u0026abcdef", r"\u00"):
+        assert masked(f"no, {begun}", url, {"X-Key": "&abcdefghi"}, cut=True) in ("no, ", "no, ***")
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "latin-1"])
