@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from broker.batches import CANCELLED_CODE, CANCELLED_TEXT, Result, Status
@@ -79,12 +78,7 @@ def _blamed(evidence: Evidence, id: str) -> frozenset[int]:
     """Innocent records that may have been given up: each crash that was counted against them, announced and alone in
     their worker as they were, was that worker's end or stop by our hand.
     """
-    moves = [line for line in evidence.lines.get(id, []) if line.what == "batch"]
-    falls = [
-        line
-        for before, line in pairwise(moves)
-        if line.suspect is not None and (line.crashes or 0) > (before.crashes or 0)
-    ]
+    falls = [crash for crash in evidence.crashes_of(id) if crash.suspect is not None]
     unjust = {fall.suspect for fall in falls if fall.worker not in evidence.struck}
     return frozenset(fall.suspect for fall in falls if fall.suspect is not None and fall.suspect not in unjust)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.torture.check_batches import check_accepted
+from tests.torture.check_crashes import check_crashes
 from tests.torture.check_exits import check_exits
 from tests.torture.check_history import check_history
 from tests.torture.check_results import check_results
@@ -13,7 +14,7 @@ from tests.torture.violations import Violation
 
 CHECKS = (
     *(check_accepted, check_results, check_events, check_webhooks, check_duplicates, check_tries),
-    *(check_history, check_exits),
+    *(check_history, check_exits, check_crashes),
 )
 
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,11 @@ class Evidence:
         for line in self.history:
             lines[line.batch].append(line)
         return dict(lines)
+
+    def crashes_of(self, batch: str) -> list[Line]:
+        """The changes by which a crash of a batch was counted."""
+        moves = [line for line in self.lines.get(batch, []) if line.what == "batch"]
+        return [line for before, line in pairwise(moves) if (line.crashes or 0) > (before.crashes or 0)]
 
     @cached_property
     def struck(self) -> frozenset[int]:

@@ -43,6 +43,9 @@ from tests.torture.sound import (
 )
 from tests.torture.violations import Word
 
+FELL = {"old_status": "PROCESSING", "old_run": 1, "old_seq": 1, "seq": 1}
+CRASH = line("batch", "CREATED", **FELL, crashes=1, owner=f"host:{WORKER}:id")
+
 OTHER = replace(BATCH, id="another")
 SPOILT: list[tuple[Word, Spoil]] = [
     (Word.NEVER_COMMITTED, lambda sound: replace(sound, batches={}, deliveries=[], arrivals=[])),
@@ -99,7 +102,18 @@ SPOILT: list[tuple[Word, Spoil]] = [
     (Word.EXIT_STATUS, with_exit(RECYCLED, Signals.SIGTERM)),
     (Word.EXIT_STATUS, with_exit(-15, Signals.SIGTERM)),
     (Word.EXIT_STATUS, with_exit(0, Signals.SIGKILL)),
+    (Word.CRASH_COUNTED, with_line(CRASH)),
+    (Word.CRASH_COUNTED, lambda sound: with_exit(0, Signals.SIGTERM)(with_line(CRASH)(sound))),
+    (
+        Word.CRASH_COUNTED,
+        lambda sound: with_fault(with_line(CRASH, at=60_000)(sound), Kind.WORKER_STOPPED, 500, 900, WORKER),
+    ),
+    (Word.CRASH_COUNTED, lambda sound: replace(another_was_stopped(sound), database="postgresql")),
 ]
+
+
+def another_was_stopped(sound: Evidence) -> Evidence:
+    return with_fault(with_line(CRASH)(sound), Kind.WORKER_STOPPED, 500, 900, WORKER + 1)
 
 
 def test_sound_evidence_passes(sound: Evidence) -> None:
@@ -129,21 +143,34 @@ def test_a_cancellation_raises_the_fence(sound: Evidence) -> None:
 
 def given_up(sound: Evidence) -> Evidence:
     """Its first record, which did nothing wrong, was announced and given up when its worker was gone."""
-    moved = {"old_status": "PROCESSING", "old_run": 1, "old_seq": 1, "seq": 1, "suspect": 0}
-    crash = line("batch", "CREATED", **moved, crashes=3, owner=f"host:{WORKER}:id")
-    spoilt = with_line(crash)(with_record(0, code=500, text="given up", facts={})(sound))
+    spoilt = with_line(CRASH, crashes=3, suspect=0, at=10_000)(
+        with_record(0, code=500, text="given up", facts={})(sound)
+    )
     told = {"_id": "1-0", "_status": {"code": 500, "text": "given up"}}
     ended = with_batch(outcome=Outcome.FAILED)(spoilt)
     return replace(ended, details={ID: {"response": {"records": [told, shown()[1]]}}})
 
 
+@pytest.mark.parametrize("harmed", [{WORKER}, {WORKER + 1}])
+def test_a_crash_of_a_worker_that_was_killed_stopped_harmed_or_without_database_is_rightly_counted(
+    sound: Evidence, harmed: set[int]
+) -> None:
+    crashed = replace(with_line(CRASH, at=9500)(sound), harmed=harmed)
+    assert words(crashed) == (set() if WORKER in harmed else {Word.CRASH_COUNTED})
+    assert check(with_exit(KILLED, Signals.SIGKILL)(crashed)) == []
+    assert check(with_fault(crashed, Kind.WORKER_STOPPED, 4000, 8000, WORKER)) == []
+    assert check(with_fault(crashed, Kind.DATABASE_LOCKED, 4000, 8000)) == []
+
+
 def test_an_innocent_record_is_not_given_up_for_an_outage(sound: Evidence) -> None:
-    assert {violation.word for violation in check(given_up(sound))} == {Word.RESULT_WRONG}
+    outage = with_fault(given_up(sound), Kind.DATABASE_LOCKED, 4000, 8000)
+    assert {violation.word for violation in check(outage)} == {Word.RESULT_WRONG}
 
 
 def test_an_innocent_record_may_be_given_up_when_each_of_its_workers_was_killed(sound: Evidence) -> None:
     assert check(with_exit(KILLED, Signals.SIGKILL)(given_up(sound))) == []
-    assert check(replace(given_up(sound), suspended=[WORKER])) == []
+    stopped = with_fault(given_up(sound), Kind.WORKER_STOPPED, 4000, 8000, WORKER)
+    assert check(replace(stopped, suspended=[WORKER])) == []
 
 
 @pytest.mark.parametrize(

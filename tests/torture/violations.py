@@ -19,7 +19,8 @@ class Word(StrEnum):
     receiver had thanked and nothing was broken. NOT_DELIVERED: a webhook was given up, or is still owed, or is noted as
     thanked for when it was not. TRY_MISSING: more copies than tries. TRIES_OVERLAP: two tries at once. STALE_WRITE: a
     write under an older lease. ILLEGAL_MOVE: a change of state that the state machine does not have. EXIT_STATUS: a
-    process ended by itself though no record harmed it, or not with 0 when it was told to.
+    process ended by itself though no record harmed it, or not with 0 when it was told to. CRASH_COUNTED: a crash was
+    counted of a worker that nothing had befallen, so a graceful give-back burned an attempt.
     """
 
     NEVER_COMMITTED = "never-committed"
@@ -43,6 +44,7 @@ class Word(StrEnum):
     STALE_WRITE = "stale-write"
     ILLEGAL_MOVE = "illegal-move"
     EXIT_STATUS = "exit-status"
+    CRASH_COUNTED = "crash-counted"
 
 
 @dataclass(frozen=True)
