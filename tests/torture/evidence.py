@@ -103,6 +103,11 @@ class Evidence:
         return {posted.work.number: posted.work for posted in self.posted}
 
     @cached_property
+    def harmful(self) -> frozenset[int]:
+        """The numbers of what was posted with a record that kills or holds its process."""
+        return frozenset(posted.work.number for posted in self.posted if posted.work.harmful)
+
+    @cached_property
     def cancelled(self) -> frozenset[str]:
         """Ids of batches whose first run was cancelled, as the customer was told."""
         return frozenset(posted.ids[0] for posted in self.posted if posted.cancelled)

@@ -28,7 +28,7 @@ OPTIONS = {"web": ("--port", "0"), "worker": ("--types", ",".join(TYPES))}
 SETTINGS = {
     "BROKER_ALLOW_NETWORKS": "127.0.0.0/8",
     "BROKER_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
-    "BROKER_GRACE_SECONDS": "4",
+    "BROKER_GRACE_SECONDS": "1",
     "BROKER_MIN_FREE_BYTES": "0",
     "BROKER_WORKER_THREADS": "4",
     "BROKER_LOG_FORMAT": "json",

@@ -14,7 +14,7 @@ from broker.store.database import Database
 TABLE = "torture_history"
 _COLUMNS = (
     "what, batch_id, position, run, seq, batch_seq, old_status, status, old_run, old_seq, crashes, suspect, owner,"
-    " outcome, at"
+    " outcome, lease_until, at"
 )
 _NOW = {
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
@@ -27,34 +27,34 @@ _EVENTS = {
     "accepted": (
         "AFTER INSERT ON batches",
         "'batch', NEW.id, NULL, NEW.run, NEW.lease_seq, NULL, NULL, NEW.status, NULL, NULL, NEW.crashes, NEW.suspect,"
-        " NEW.lease_owner, NEW.outcome",
+        " NEW.lease_owner, NEW.outcome, NULL",
     ),
     "moved": (
         "AFTER UPDATE OF status, run, lease_seq, crashes, suspect ON batches",
         "'batch', NEW.id, NULL, NEW.run, NEW.lease_seq, NULL, OLD.status, NEW.status, OLD.run, OLD.lease_seq,"
-        " NEW.crashes, NEW.suspect, coalesce(NEW.lease_owner, OLD.lease_owner), NEW.outcome",
+        " NEW.crashes, NEW.suspect, coalesce(NEW.lease_owner, OLD.lease_owner), NEW.outcome, OLD.lease_until",
     ),
     "stored": (
         "AFTER INSERT ON results",
         "'result', NEW.batch_id, NEW.position, NEW.run, NEW.lease_seq,"
         " (SELECT lease_seq FROM batches WHERE id = NEW.batch_id), NULL,"
-        " (SELECT status FROM batches WHERE id = NEW.batch_id), NULL, NULL, NULL, NULL, NULL, NULL",
+        " (SELECT status FROM batches WHERE id = NEW.batch_id), NULL, NULL, NULL, NULL, NULL, NULL, NULL",
     ),
     "rewritten": (
         "AFTER UPDATE ON results",
         "'result', NEW.batch_id, NEW.position, NEW.run, NEW.lease_seq,"
         " (SELECT lease_seq FROM batches WHERE id = NEW.batch_id), NULL,"
-        " (SELECT status FROM batches WHERE id = NEW.batch_id), OLD.run, OLD.lease_seq, NULL, NULL, NULL, NULL",
+        " (SELECT status FROM batches WHERE id = NEW.batch_id), OLD.run, OLD.lease_seq, NULL, NULL, NULL, NULL, NULL",
     ),
     "owed": (
         "AFTER INSERT ON deliveries",
         "'delivery', NEW.batch_id, NULL, NEW.run, NULL, (SELECT lease_seq FROM batches WHERE id = NEW.batch_id), NULL,"
-        " (SELECT status FROM batches WHERE id = NEW.batch_id), NULL, NULL, NULL, NULL, NULL, NULL",
+        " (SELECT status FROM batches WHERE id = NEW.batch_id), NULL, NULL, NULL, NULL, NULL, NULL, NULL",
     ),
     "sent": (
         "AFTER UPDATE OF state ON deliveries",
         "'sending', NEW.batch_id, NULL, NEW.run, NEW.lease_seq, NULL, OLD.state, NEW.state, OLD.run, OLD.lease_seq,"
-        " NULL, NULL, NULL, NULL",
+        " NULL, NULL, NULL, NULL, NULL",
     ),
 }
 
@@ -64,7 +64,8 @@ class Line:
     """One change. what: batch | result | delivery | sending. seq: the batch's lease_seq after it, or the result's own.
 
     batch_seq, status: the batch's when a result or delivery was stored. old_*: before it. owner: of the lease, or of
-    the one that the change ended, whoever made the change. outcome: of a batch that is DONE. at: ms since 1970.
+    the one that the change ended, whoever made the change. outcome: of a batch that is DONE.
+    lease_until: when the lease before the change would have been over; this and `at` in ms since 1970.
     Of `sending`, which is what becomes of a delivery: its states and its own lease_seq.
     """
 
@@ -82,6 +83,7 @@ class Line:
     suspect: int | None
     owner: str | None
     outcome: str | None
+    lease_until: int | None
     at: int
 
     @property
@@ -117,7 +119,7 @@ def _install(connection: Connection, items: Sequence[None]) -> list[None]:
 
 
 def _create_table(connection: Connection, dialect: str) -> None:
-    numbers = "position run seq batch_seq old_run old_seq crashes suspect at".split()
+    numbers = "position run seq batch_seq old_run old_seq crashes suspect lease_until at".split()
     kinds = {
         **dict.fromkeys(_COLUMNS.split(", "), "TEXT"),
         **dict.fromkeys(numbers, "BIGINT"),

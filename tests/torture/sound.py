@@ -69,6 +69,8 @@ RESULTS = (
 )
 CLAIM = line("batch", "PROCESSING", old_status="CREATED", old_run=1, old_seq=0, seq=1)
 END = line("batch", "DONE", old_status="PROCESSING", old_run=1, old_seq=1, seq=1, outcome="partial")
+FELL = {"old_status": "PROCESSING", "old_run": 1, "old_seq": 1, "seq": 1}
+CRASH = line("batch", "CREATED", **FELL, crashes=1, owner=f"host:{WORKER}:id", lease_until=900)
 STORE = line("result", "PROCESSING", seq=1, batch_seq=1, position=0)
 
 
@@ -134,3 +136,13 @@ def words(evidence: Evidence) -> set[Word]:
 
 def with_fault(evidence: Evidence, kind: Kind, began: int, ended: int, stopped: int | None = None) -> Evidence:
     return replace(evidence, injected=[Injected(Fault(0, kind), began, ended, stopped)])
+
+
+def another_was_stopped(sound: Evidence) -> Evidence:
+    return with_fault(with_line(CRASH)(sound), Kind.WORKER_STOPPED, 500, 900, WORKER + 1)
+
+
+def with_crash_of_a_holder(sound: Evidence) -> Evidence:
+    """Counted before the end of the lease, whatever has befallen others."""
+    crashed = with_line(CRASH, lease_until=2000)(sound)
+    return with_fault(replace(crashed, harmed={WORKER}), Kind.DATABASE_LOCKED, 500, 900)

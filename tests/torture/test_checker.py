@@ -10,6 +10,7 @@ import pytest
 from broker.batches import CANCELLED_CODE, CANCELLED_TEXT, Outcome, Status
 from broker.deliveries import State
 from tests.torture.checker import check
+from tests.torture.content import Act, Input
 from tests.torture.customer import Mood
 from tests.torture.evidence import KILLED, RECYCLED, AttemptSeen, Evidence
 from tests.torture.load import Posted
@@ -18,6 +19,7 @@ from tests.torture.sound import (
     BATCH,
     BODY,
     CLAIM,
+    CRASH,
     DELIVERY,
     END,
     HOOK,
@@ -28,11 +30,13 @@ from tests.torture.sound import (
     WORK,
     WORKER,
     Spoil,
+    another_was_stopped,
     arrival,
     line,
     shown,
     with_arrivals,
     with_batch,
+    with_crash_of_a_holder,
     with_delivery,
     with_exit,
     with_fault,
@@ -42,9 +46,6 @@ from tests.torture.sound import (
     words,
 )
 from tests.torture.violations import Word
-
-FELL = {"old_status": "PROCESSING", "old_run": 1, "old_seq": 1, "seq": 1}
-CRASH = line("batch", "CREATED", **FELL, crashes=1, owner=f"host:{WORKER}:id")
 
 OTHER = replace(BATCH, id="another")
 SPOILT: list[tuple[Word, Spoil]] = [
@@ -103,6 +104,7 @@ SPOILT: list[tuple[Word, Spoil]] = [
     (Word.EXIT_STATUS, with_exit(-15, Signals.SIGTERM)),
     (Word.EXIT_STATUS, with_exit(0, Signals.SIGKILL)),
     (Word.CRASH_COUNTED, with_line(CRASH)),
+    (Word.CRASH_COUNTED, with_crash_of_a_holder),
     (Word.CRASH_COUNTED, lambda sound: with_exit(0, Signals.SIGTERM)(with_line(CRASH)(sound))),
     (
         Word.CRASH_COUNTED,
@@ -110,10 +112,6 @@ SPOILT: list[tuple[Word, Spoil]] = [
     ),
     (Word.CRASH_COUNTED, lambda sound: replace(another_was_stopped(sound), database="postgresql")),
 ]
-
-
-def another_was_stopped(sound: Evidence) -> Evidence:
-    return with_fault(with_line(CRASH)(sound), Kind.WORKER_STOPPED, 500, 900, WORKER + 1)
 
 
 def test_sound_evidence_passes(sound: Evidence) -> None:
@@ -160,6 +158,13 @@ def test_a_crash_of_a_worker_that_was_killed_stopped_harmed_or_without_database_
     assert check(with_exit(KILLED, Signals.SIGKILL)(crashed)) == []
     assert check(with_fault(crashed, Kind.WORKER_STOPPED, 4000, 8000, WORKER)) == []
     assert check(with_fault(crashed, Kind.DATABASE_LOCKED, 4000, 8000)) == []
+
+
+def test_a_crash_of_a_record_s_own_process_is_counted_while_its_worker_holds_the_batch(sound: Evidence) -> None:
+    harmful = replace(WORK, inputs=(*WORK.inputs, Input(9, True, Act.DIE)))
+    crashed = with_line(CRASH, lease_until=2000)(sound)
+    assert Word.CRASH_COUNTED in words(crashed)
+    assert Word.CRASH_COUNTED not in words(replace(crashed, posted=[Posted(harmful, ids=[ID])]))
 
 
 def test_an_innocent_record_is_not_given_up_for_an_outage(sound: Evidence) -> None:
