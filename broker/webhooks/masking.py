@@ -3,83 +3,73 @@
 from __future__ import annotations
 
 import base64
-import re
-from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from urllib.parse import urlsplit
 
-from broker.webhooks.plain import alike, decoded, forms, readable, without_half
+from broker.webhooks.plain import Plain, alike, forms, readable, readings, without_half
 
 MASK = "***"
-MOST = 300
-"""Secrets, as wholes and words, that are looked for: this is the event loop's time. Of an answer where there are more,
-nothing is shown."""
-LEAST, LEAST_OF_WORDS = 6, 8
-"""Characters of a secret, and of a word of one. Shorter ones are soon guessed, and stand in many a text by chance."""
-_HEAD = 4
-"""Characters of a beginning by which most places where none stands are passed at once."""
-_MARKS = re.compile(r"[\s=;,:&?@|\"'<>(){}\[\]]+")
+LEAST = 6
+"""Characters of a secret. A shorter one is soon guessed, and stands in many a text by chance."""
+PART = 8
+"""Characters in a row of a secret that are masked wherever they stand. As parts are of one length, many secrets take no
+longer to look for than one, whatever they and the text are: this is the event loop's time."""
 
 
 def masked(text: str, url: str, headers: Mapping[str, str], *, cut: bool = False) -> str:
-    """The text without the query of the URL and the values of the customer's headers, as wholes and word by word.
+    """The text without the values of the URL's query and of the customer's headers, and without longer parts of them.
 
-    In capitals or not, and as JSON, a URL or HTML encodes it, also one in another. cut: more followed, so that what
-    stands at its end may be the beginning of one. What is encoded more often than `plain.MOST` times ends the text.
+    In capitals or not, and as JSON, a URL or HTML encodes it, also one in another. cut: more followed, so that the
+    end, which may be the beginning of one, is masked. What is encoded more often than `plain.MOST` times ends the text.
     """
-    secrets = sorted({alike(secret) for secret in _secrets(url, headers)})
-    if len(secrets) > MOST:
-        return MASK if text else text
+    if (len(text) < LEAST and not cut) or not (parts := _parts(url, headers)):
+        return text
     if cut:
         text = without_half(text.removesuffix("\ufffd"))
     if (kept := readable(text)) != text:
         text, cut = kept, True
     shown, end = "", 0
-    for begin, until in _joined(_spans(text, secrets, cut)):
-        shown += text[end:begin] + MASK
+    for begin, until in _joined(place for form in forms(text) for place in _places(form, parts, cut)):
+        shown += text[end:begin] + _hidden(text[begin:until])
         end = until
     return shown + text[end:]
 
 
-def _spans(text: str, secrets: Sequence[str], cut: bool) -> Iterator[tuple[int, int]]:
-    """Where the secrets, which are sorted, stand in the text, however they are encoded: from, until."""
-    for form in forms(text):
-        plain = alike(form.text)
-        yield from (form.span(*place) for secret in secrets for place in _places(plain, secret))
-        if cut:
-            yield from ((form.begins[begin], len(text)) for begin in _begun(plain, secrets))
+def _hidden(text: str) -> str:
+    """A mask, between the blanks that the text has around."""
+    return text.replace(text.strip(), MASK) if text.strip() else text
 
 
-def _places(text: str, secret: str) -> Iterator[tuple[int, int]]:
-    """Where it stands in the text: from, until. Of several that overlap, the first and the last one."""
-    begin = text.find(secret)
-    while begin >= 0:
-        yield begin, begin + len(secret)
-        overlapping = text.rfind(secret, begin + 1, begin + 2 * len(secret) - 1)
-        begin = overlapping if overlapping > 0 else text.find(secret, begin + len(secret))
+def _places(form: Plain, parts: Mapping[int, AbstractSet[str]], cut: bool) -> Iterator[tuple[int, int]]:
+    """Where in the original a form of it has parts of secrets, or an end that may begin one: from, until."""
+    plain = alike(form.text)
+    for length, known in parts.items():
+        found = [place for place in range(len(plain) - length + 1) if plain[place : place + length] in known]
+        yield from (form.span(*run) for run in _runs(found, length))
+    if cut and plain:
+        yield form.span(max(0, len(without_half(plain)) - PART + 1), len(plain))
 
 
-def _begun(text: str, secrets: Sequence[str]) -> Iterator[int]:
-    """Where the longest end of the text begins that one of the secrets begins with, and so without half a character."""
-    heads = {secret[:length] for secret in secrets for length in range(1, _HEAD + 1)}
-    longest = max(map(len, secrets), default=0)
-    for end in {text, without_half(text)}:
-        for start in range(max(0, len(end) - longest), len(end)):
-            if end[start : start + _HEAD] in heads and _begins_one(end[start:], secrets):
-                yield start
-                break
-
-
-def _begins_one(text: str, secrets: Sequence[str]) -> bool:
-    place = bisect_left(secrets, text)
-    return place < len(secrets) and secrets[place].startswith(text)
+def _runs(found: Sequence[int], length: int) -> Iterator[tuple[int, int]]:
+    """Parts of one length that begin at these places, which are in order: from, until, as `_joined` has them."""
+    begin = until = -1
+    for place in found:
+        if place > until:
+            if until > 0:
+                yield begin, until
+            begin = place
+        until = place + length
+    if until > 0:
+        yield begin, until
 
 
 def _joined(places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """In order, those that overlap as one."""
+    """In order, those that overlap or touch as one."""
     found: tuple[int, int] | None = None
     for begin, until in sorted(places):
-        if found is None or begin >= found[1]:
+        if found is None or begin > found[1]:
             if found is not None:
                 yield found
             found = begin, until
@@ -89,24 +79,21 @@ def _joined(places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         yield found
 
 
+def _parts(url: str, headers: Mapping[str, str]) -> dict[int, set[str]]:
+    """Length -> the parts of that length: all of those of PART characters, and the secrets that have fewer."""
+    parts: defaultdict[int, set[str]] = defaultdict(set)
+    wholes = {alike(reading) for secret in _secrets(url, headers) for reading in readings(secret)}
+    for secret in wholes:
+        if (length := min(len(secret), PART)) >= LEAST:
+            parts[length] |= {secret[place : place + length] for place in range(len(secret) - length + 1)}
+    return parts
+
+
 def _secrets(url: str, headers: Mapping[str, str]) -> Iterator[str]:
-    """All that is looked for: of each secret the whole, and of values their words, encoded and decoded."""
-    query = urlsplit(url).query
-    values = [*headers.values(), *_values(query)]
-    wholes = [*values, query, *(part for value in headers.values() for part in _credentials(value))]
-    yield from (form for whole in wholes for form in _encoded_and_decoded(whole) if len(form) >= LEAST)
-    words = {word for value in values for form in _encoded_and_decoded(value) for word in _words(form)}
-    yield from (form for word in words for form in _encoded_and_decoded(word) if len(form) >= LEAST_OF_WORDS)
-
-
-def _encoded_and_decoded(secret: str) -> set[str]:
-    return {secret, decoded(secret)}
-
-
-def _words(value: str) -> Iterator[str]:
-    """Parts between blanks, and between the marks that values have a structure by."""
-    yield from value.split()
-    yield from _MARKS.split(value)
+    yield from _values(urlsplit(url).query)
+    for value in headers.values():
+        yield value
+        yield from _credentials(value)
 
 
 def _values(query: str) -> Iterator[str]:

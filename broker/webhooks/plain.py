@@ -60,13 +60,15 @@ def forms(text: str) -> Iterator[Plain]:
         yield form
 
 
-def decoded(text: str) -> str:
-    """The last of its forms."""
+def readings(text: str) -> Iterator[str]:
+    """The texts of its forms."""
+    yield text
     for _ in range(ROUNDS):
-        if not _CODED.search(text):
-            break
-        text = _CODED.sub(lambda match: "".join(char for char, _, _ in _characters(match[0])), text)
-    return text
+        following = _CODED.sub(lambda match: "".join(char for char, _, _ in _characters(match[0])), text)
+        if following == text:
+            return
+        text = following
+        yield text
 
 
 def alike(text: str) -> str:

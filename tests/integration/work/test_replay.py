@@ -283,6 +283,6 @@ async def test_secrets_of_customers_are_in_no_answer_and_no_log(
     everything = f"{said}{logged.out}{logged.err}"
     assert said[2]["headers"] == {"X-Key": "***", "Authorization": "***"}
     assert said[2]["url"] == receiver.url("/to-see")
-    assert "/to-see?***" in said[2]["tries"][0]["response"]
+    assert "/to-see?key=***&b=***" in said[2]["tries"][0]["response"]
     assert "hidden" not in everything
     assert "hidden" not in str(await broker.store.rows(select(ATTEMPTS)))
