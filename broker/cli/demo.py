@@ -30,6 +30,7 @@ from broker.errors import BrokerError
 from broker.foundation import open_foundation
 from broker.provision import Provision
 from broker.settings import load
+from broker.tether import tethered
 from broker.webhooks.signing import verify
 
 PHOTOGRAPHS = Path(__file__).with_name("photographs")
@@ -74,12 +75,12 @@ async def _demo(output: Path, screen: Console) -> None:
 
 @asynccontextmanager
 async def _broker(folder: Path) -> AsyncIterator[Client]:
-    """A `broker up` of its own, as a user would start it, stopped at the end."""
+    """A `broker up` of its own, as a user would start it, stopped at the end, and killed where this process is."""
     command = [sys.executable, "-m", "broker", "up", "--data-dir", str(folder), "--host", "127.0.0.1", "--port", "0"]
     log = folder / "up.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--allow-network", "127.0.0.0/8"],
+            tethered(*command, "--allow-network", "127.0.0.0/8"),
             stdout=output,
             stderr=output,
             start_new_session=True,

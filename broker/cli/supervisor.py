@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
@@ -62,28 +62,34 @@ class Child:
 class Supervisor:
     """The children of one `broker up`."""
 
-    children: list[Child] = field(default_factory=list)
+    children: list[Child]
+    _told: dict[str, subprocess.Popen[bytes]] | None = None
 
     def start(self) -> None:
         for child in self.children:
             child.start()
 
     async def watch(self) -> None:
-        """Restart what ends by itself, later each time, until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
+        """Restart what ends by itself, later each time, until cancelled or all are told to stop."""
+        while self._told is None:
             for child in self.children:
                 self._look_after(child)
+            await asyncio.sleep(LOOK_SECONDS)
 
     def failed_at_start(self) -> Child | None:
         """A child that has ended already."""
         return next((child for child in self.children if not child.alive), None)
 
-    async def stop(self, seconds: float) -> bool:
-        """SIGTERM to all, SIGKILL to those that are not done in time. Whether all ended in good order."""
-        running = {child.name: child.process for child in self.children if child.process is not None and child.alive}
-        for process in running.values():
-            process.send_signal(signal.SIGTERM)
+    def tell_to_stop(self) -> None:
+        """SIGTERM to all, once: another one would be the second signal to them."""
+        if self._told is None:
+            self._told = {child.name: child.process for child in self.children if child.process and child.alive}
+            for process in self._told.values():
+                process.send_signal(signal.SIGTERM)
+
+    async def stopped(self, seconds: float) -> bool:
+        """Wait for who was told to stop, with SIGKILL to who is not done in time. Whether all ended in good order."""
+        running = self._told or {}
         end = time.monotonic() + seconds
         while any(process.poll() is None for process in running.values()) and time.monotonic() < end:
             await asyncio.sleep(0.02)

@@ -19,7 +19,7 @@ from broker.bootstrap.outgoing import check_operator_webhook
 from broker.cli.client import is_ready
 from broker.cli.data_folder import DEFAULT_WORKSPACE, TOKEN_FILE, URL_FILE
 from broker.cli.migrate import migrate_and_check
-from broker.cli.processes import address_of, listen, run
+from broker.cli.processes import address_of, listen, run_to_its_end
 from broker.cli.signals import on_stop
 from broker.cli.supervisor import Child, Supervisor
 from broker.errors import Conflict, Misconfigured
@@ -59,62 +59,62 @@ def up(
     logs.configure(settings.log_format, settings.log_level)
     check_operator_webhook(settings)  # or all workers would end at once, again and again
     with _only_one(settings.data_dir), listen(settings.host, settings.port) as listening:
-        run(_up(settings, listening, workers))
+        run_to_its_end(_up(settings, listening, workers))
 
 
-async def _up(settings: Settings, listening: socket.socket, workers: int) -> None:
+async def _up(settings: Settings, listening: socket.socket, workers: int) -> int:
     """Start everything and keep it running until a signal; whenever that comes, nothing is left behind."""
-    stopping = asyncio.Event()
-    supervisor = Supervisor()
-    on_stop(stopping.set, supervisor.hurry)
     valkey = EmbeddedValkey(settings.data_dir)
     try:
         redis_url = settings.redis_url or _start_valkey(valkey)
         await migrate_and_check(settings)
         await _provision(settings)
-        if not stopping.is_set():
-            supervisor.children += _children(settings, redis_url, listening, workers)
-            await _run(settings, redis_url, listening, supervisor, valkey, stopping)
+        supervisor = Supervisor(_children(settings, redis_url, listening, workers))
+        await _run(settings, redis_url, listening, supervisor, valkey)
     finally:
         valkey.stop()
         (settings.data_dir / URL_FILE).unlink(missing_ok=True)
+    return 0
 
 
 async def _run(
-    settings: Settings,
-    redis_url: str,
-    listening: socket.socket,
-    supervisor: Supervisor,
-    valkey: EmbeddedValkey,
-    stopping: asyncio.Event,
+    settings: Settings, redis_url: str, listening: socket.socket, supervisor: Supervisor, valkey: EmbeddedValkey
 ) -> None:
+    """Until a signal, or until a process does not start. Children get the first signal at once, ready or not."""
     url = address_of(listening)
     (settings.data_dir / URL_FILE).write_text(url + "\n")  # before web answers, for who waits for that
-    supervisor.start()
+    serving = asyncio.ensure_future(_serve(settings, url, redis_url, supervisor, valkey))
+
+    def stop() -> None:
+        serving.cancel()
+        supervisor.tell_to_stop()
+
+    on_stop(stop, supervisor.hurry)
     try:
-        if await _until_ready(url, supervisor, stopping):
-            _greet(settings, url, redis_url)
-            await _watch(supervisor, valkey, stopping)
-    finally:
-        if not stopping.is_set():
+        supervisor.start()
+        await asyncio.wait({serving})
+        if not serving.cancelled():
             log.warning("up.stopping")
+    finally:
+        stop()
         listening.close()  # web closes its own; who connects while workers drain is refused and does not hang
-        clean = await supervisor.stop(settings.grace_seconds + STOP_MARGIN)
+        clean = await supervisor.stopped(settings.grace_seconds + STOP_MARGIN)
+    if not serving.cancelled():
+        serving.result()
     if not clean:
         raise Misconfigured("a process did not end in good order; its log says more")
 
 
-async def _watch(supervisor: Supervisor, valkey: EmbeddedValkey | None, stopping: asyncio.Event) -> None:
-    watching = asyncio.create_task(supervisor.watch())
-    try:
-        while not stopping.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await stopping.wait()
-            if valkey is not None and valkey.pid is None:
+async def _serve(settings: Settings, url: str, redis_url: str, supervisor: Supervisor, valkey: EmbeddedValkey) -> None:
+    """Greet once everything is ready, and keep it so until cancelled."""
+    await _until_ready(url, supervisor)
+    _greet(settings, url, redis_url)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(supervisor.watch())
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if valkey.pid is None:
                 _revive(valkey)
-    finally:
-        watching.cancel()
 
 
 def _revive(valkey: EmbeddedValkey) -> None:
@@ -183,18 +183,15 @@ def _children(settings: Settings, redis_url: str, listening: socket.socket, work
     return [web, *(Child(f"worker {n + 1}", ["-m", "broker", "worker"], environment) for n in range(workers))]
 
 
-async def _until_ready(url: str, supervisor: Supervisor, stopping: asyncio.Event) -> bool:
-    """True once it is, False when it shall stop before that. Raises Misconfigured when it cannot get ready."""
+async def _until_ready(url: str, supervisor: Supervisor) -> None:
+    """Raises Misconfigured when it does not get ready."""
     end = time.monotonic() + READY_SECONDS
-    while not stopping.is_set():
+    while not await is_ready(url):
         if failed := supervisor.failed_at_start():
             raise Misconfigured(f"the process {failed.name} did not start")
-        if await is_ready(url):
-            return True
         if time.monotonic() > end:
             raise Misconfigured(f"the API was not ready within {READY_SECONDS:g} s")
         await asyncio.sleep(0.05)
-    return False
 
 
 def _greet(settings: Settings, url: str, redis_url: str) -> None:

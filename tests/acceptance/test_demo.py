@@ -6,7 +6,7 @@ import re
 
 from PIL import Image
 
-from tests.acceptance.processes import Commands, running_processes
+from tests.acceptance.processes import Commands, running_processes, until
 
 
 def test_it_shows_everything_and_leaves_the_pictures(commands: Commands) -> None:
@@ -27,3 +27,15 @@ def test_it_shows_everything_and_leaves_the_pictures(commands: Commands) -> None
     assert commands.temporary_files == []
     temporary = commands.environment["TMPDIR"]
     assert [seen for seen in running_processes() if temporary in seen.command] == []
+
+
+def test_a_killed_demo_takes_its_broker_along(commands: Commands) -> None:
+    demo = commands.start("demo")
+    temporary = commands.environment["TMPDIR"]
+
+    def brokers() -> list[str]:
+        return [seen.command for seen in running_processes() if temporary in seen.command]
+
+    until(brokers, "its broker runs")
+    demo.process.kill()
+    until(lambda: not brokers(), "nothing is left behind")

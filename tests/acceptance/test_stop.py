@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 from http.client import HTTPResponse
@@ -140,6 +141,38 @@ def test_ctrl_c_twice_ends_up_now_and_the_next_one_goes_on_at_once(sleepy_comman
     assert second.api.done(id)[0]["_status"]["code"] == 200
     assert nap.runs == [0, 0]
     assert second.running.stop() == 0
+
+
+def test_ctrl_c_twice_before_up_is_ready_gives_back_what_its_worker_runs_already(
+    sleepy_commands: Commands, nap: Nap
+) -> None:
+    commands = sleepy_commands.with_environment(**PATIENT)
+    first = start_up(commands, "--workers", "1")
+    id = begin(nap, first.api)
+    interrupt_twice(first.running)
+    assert ends_now(first.running)
+    starting = commands.start("up", "--port", "0", "--data-dir", "data")
+    until(lambda: web_of(starting), "its web has begun")
+    os.kill(web_of(starting), signal.SIGSTOP)
+    until(lambda: nap.runs == [0, 0], "the record has begun again")
+    interrupt_twice(starting)
+    assert ends_now(starting)
+    assert "ready" not in starting.out.read_text()
+    assert starting.err.read_text().count('"signal": "SIGINT"') == 1  # its worker had been told to stop by then
+    nap.open_gate()
+    assert start_up(commands).api.done(id)[0]["_status"]["code"] == 200
+    assert nap.runs == [0, 0, 0]
+
+
+def interrupt_twice(up: Running) -> None:
+    up.interrupt()
+    until(lambda: up.says('"signal": "SIGINT"'), "the first one has been taken")
+    up.interrupt()
+
+
+def web_of(up: Running) -> int:
+    """The id of its web process; 0: there is none yet."""
+    return next((child.pid for child in up.children if "broker web" in child.command), 0)
 
 
 def test_a_worker_never_claims_a_type_that_it_does_not_have(commands: Commands, fleet: Fleet, nap: Nap) -> None:

@@ -193,6 +193,19 @@ def test_a_stop_while_it_starts_leaves_nothing_behind(commands: Commands) -> Non
     assert_stopped(up, children)
 
 
+def test_a_stop_while_it_waits_for_its_database_ends_it_in_good_order(commands: Commands) -> None:
+    folder = commands.folder / "data"
+    folder.mkdir()
+    with (folder / "broker.sqlite3.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        running = commands.start("up", "--port", "0", "--data-dir", "data")
+        until(running.valkey, "all that it waits for is its database")
+        up = Up(running, folder, commands)
+        children = running.children
+        assert running.stop() == 0
+    assert_stopped(up, children)
+
+
 def test_a_token_file_that_the_database_does_not_know_is_replaced(commands: Commands) -> None:
     folder = commands.folder / "data"
     folder.mkdir()

@@ -130,7 +130,8 @@ async def _suspend(slot: Slot, seconds: float, harmless: Callable[[], bool]) -> 
             slot.signal(signal.SIGSTOP)
             if slot.pid is None:
                 return None
-            if harmless():
+            if stopped is not None and harmless():
+                slot.suspended.add(stopped)
                 await asyncio.sleep(seconds)
                 slot.signal(signal.SIGCONT)
                 return stopped

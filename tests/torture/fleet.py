@@ -86,8 +86,6 @@ class Slot:
     def signal(self, number: Signals) -> None:
         if (pid := self.pid) is not None:
             os.kill(pid, number)
-            if number is signal.SIGSTOP:
-                self.suspended.add(pid)
 
     def limit_files(self, size: int = resource.RLIM_INFINITY) -> None:
         """Let it make no file longer than `size` bytes, which is how a full disk looks to it; by default, any file."""

@@ -15,6 +15,7 @@ SAME_SECONDS = 2.0
 PROGRAM = """
 import asyncio
 from broker import logs
+from broker.cli.processes import run
 from broker.cli.signals import on_stop
 
 async def main():
@@ -27,7 +28,7 @@ async def main():
     await hurried.wait()
 
 logs.configure("json", "info")
-asyncio.run(main())
+run(main())
 """
 Process: TypeAlias = "subprocess.Popen[str]"
 

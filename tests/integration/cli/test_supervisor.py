@@ -43,7 +43,8 @@ async def scene() -> AsyncIterator[Scene]:
     watching = asyncio.create_task(scene.supervisor.watch())
     yield scene
     watching.cancel()
-    await scene.supervisor.stop(10)
+    scene.supervisor.tell_to_stop()
+    assert await scene.supervisor.stopped(10)
 
 
 async def test_a_child_that_cannot_be_started_again_is_tried_until_it_can(scene: Scene) -> None:
