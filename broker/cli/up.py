@@ -70,7 +70,8 @@ async def _up(settings: Settings, listening: socket.socket, workers: int) -> int
         await migrate_and_check(settings)
         await _provision(settings)
         supervisor = Supervisor(_children(settings, redis_url, listening, workers))
-        await _run(settings, redis_url, listening, supervisor, valkey)
+        ours = valkey if redis_url and not settings.redis_url else None
+        await _run(settings, redis_url, listening, supervisor, ours)
     finally:
         valkey.stop()
         (settings.data_dir / URL_FILE).unlink(missing_ok=True)
@@ -78,7 +79,11 @@ async def _up(settings: Settings, listening: socket.socket, workers: int) -> int
 
 
 async def _run(
-    settings: Settings, redis_url: str, listening: socket.socket, supervisor: Supervisor, valkey: EmbeddedValkey
+    settings: Settings,
+    redis_url: str,
+    listening: socket.socket,
+    supervisor: Supervisor,
+    valkey: EmbeddedValkey | None,
 ) -> None:
     """Until a signal, or until a process does not start. Children get the first signal at once, ready or not."""
     url = address_of(listening)
@@ -105,7 +110,9 @@ async def _run(
         raise Misconfigured("a process did not end in good order; its log says more")
 
 
-async def _serve(settings: Settings, url: str, redis_url: str, supervisor: Supervisor, valkey: EmbeddedValkey) -> None:
+async def _serve(
+    settings: Settings, url: str, redis_url: str, supervisor: Supervisor, valkey: EmbeddedValkey | None
+) -> None:
     """Greet once everything is ready, and keep it so until cancelled."""
     await _until_ready(url, supervisor)
     _greet(settings, url, redis_url)
@@ -113,7 +120,7 @@ async def _serve(settings: Settings, url: str, redis_url: str, supervisor: Super
         group.create_task(supervisor.watch())
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if valkey.pid is None:
+            if valkey is not None and valkey.pid is None:
                 _revive(valkey)
 
 

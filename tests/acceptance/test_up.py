@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 import stat
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from broker.cli.up import LOOK_SECONDS
 from tests.acceptance.broker import Up, is_up, start_up
 from tests.acceptance.nap import Nap
 from tests.acceptance.processes import Commands, Seen, until
@@ -134,8 +136,10 @@ def test_without_redis_work_is_found_in_sql(commands: Commands) -> None:
     ready = up.api.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     assert ready.json()["checks"]["redis"] != "ok"
-    assert up.running.valkey() is None
     assert up.api.done(up.api.submit())[0]["_status"]["code"] == 200
+    time.sleep(LOOK_SECONDS + 0.2)
+    assert up.running.valkey() is None
+    assert not up.running.says("up.restarting")
     assert up.running.stop() == 0
 
 
