@@ -193,9 +193,11 @@ def _children(settings: Settings, redis_url: str, listening: socket.socket, work
 async def _until_ready(url: str, supervisor: Supervisor) -> None:
     """Raises Misconfigured when it does not get ready."""
     end = time.monotonic() + READY_SECONDS
-    while not await is_ready(url):
+    while True:
         if failed := supervisor.failed_at_start():
             raise Misconfigured(f"the process {failed.name} did not start")
+        if await is_ready(url):
+            return
         if time.monotonic() > end:
             raise Misconfigured(f"the API was not ready within {READY_SECONDS:g} s")
         await asyncio.sleep(0.05)
