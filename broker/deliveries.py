@@ -25,7 +25,7 @@ MAX_HEADERS_BYTES = 16_384
 """Of the names and values of all headers of a webhook together."""
 JITTER = 0.2
 DRAIN_MARGIN = 1.0
-"""Seconds beyond a try's time for which a stopping sender waits: one that takes all of it is to end by itself, noted."""
+"""Seconds beyond a try's time for which a stopping sender waits: one that takes all of it ends by itself, noted."""
 DRAIN_SECONDS = 5.0
 """What tries under way get when a worker stops, so that grace and drain fit the 30 s that platforms give; more only
 while the database keeps the worker from recording what they brought."""
