@@ -9,6 +9,7 @@ import resource
 import socket
 import sys
 from collections.abc import Coroutine
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 import structlog
@@ -104,5 +105,6 @@ def listen(host: str, port: int) -> socket.socket:
 def address_of(listening: socket.socket) -> str:
     """The URL under which a listening socket is reached from this machine."""
     host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    if ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

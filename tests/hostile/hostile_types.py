@@ -108,6 +108,7 @@ def refuse(record: Record, params: Any, box: Box) -> Facts:
 
 
 def facts(record: Record, params: Any, box: Box) -> Facts:
+    seven: Any = 7
     kinds: dict[object, Any] = {
         "nan": {"a": float("nan")},
         "set": {"a": {1, 2}},
@@ -120,7 +121,7 @@ def facts(record: Record, params: Any, box: Box) -> Facts:
         "list": [1],
         "bad name": {"a": Output(b"x", "image/png", "../../escape.png")},
         "empty name": {"a": Output(b"x", "image/png", "")},
-        "no bytes": {"a": Output(7, "image/png", "a.png")},  # type: ignore[arg-type]  # wrong on purpose
+        "no bytes": {"a": Output(seven, "image/png", "a.png")},
         "no file": {"a": Output(box.scratch / "missing.png", "image/png", "a.png")},
         "forged output": {"a": {"$output": "in/another/workspace/0"}},
     }

@@ -167,7 +167,7 @@ def tell(record: Record, params: SlowParams, box: Box) -> Facts:
         "size": len(record.image),
         "place": record.index,
         "pid": os.getpid(),
-        "setups": SETUPS,
+        "setups": len(SETUPS),
         "cancelled": box.cancelled,
     }
 
@@ -190,7 +190,7 @@ def note(record: Record, line: str) -> None:
             notes.write(f"{line}\n")
 
 
-SETUPS = 0
+SETUPS: list[object] = []
 ACTS: dict[object, Callable[[Record, Any, Box], Facts]] = {
     act.__name__: act
     for act in (
@@ -221,8 +221,7 @@ ACTS: dict[object, Callable[[Record, Any, Box], Facts]] = {
 
 class Slow:
     def setup(self, config: Config) -> None:
-        global SETUPS  # noqa: PLW0603 - of the process, whichever object it is
-        SETUPS += 1
+        SETUPS.append(self)
 
     def run(self, record: Record, params: SlowParams, box: Box) -> Facts:
         note(record, f"{os.getpid()}")
