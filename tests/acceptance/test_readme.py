@@ -30,6 +30,11 @@ def blocks(kind: str, under: str) -> list[str]:
     return [text for found, text in BLOCK.findall(section) if found == kind]
 
 
+def headings(text: str) -> set[str]:
+    """The heads of the tables in a text, whatever the widths of their columns."""
+    return {" ".join(line.split()) for line in text.splitlines() if line.startswith("┃")}
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
@@ -103,6 +108,9 @@ def test_the_tour_shows_what_it_says(place: Path) -> None:
     assert '"status":"DONE","outcome":"cancelled"' in said
     assert "1 retried, 0 refused" in said
     assert "shows more" in said
+    shown = headings("".join([*blocks("text", "A tour"), *blocks("text", "Webhooks")]))
+    assert len(shown) == 3
+    assert shown <= headings(said)
     assert len(set(re.findall(r"^(whsec_\S+|whpk_\S+)  v1a?  signs", said, re.MULTILINE))) == 3
     assert len(re.findall(r"signs along until \d{4}-\d\d-\d\d \d\d:\d\d UTC$", said, re.MULTILINE)) == 2
     assert "delivered: answered 200 after" in said
