@@ -12,10 +12,11 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import Row, select
+from sqlalchemy import QueuePool, Row, select
 
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 from tests.integration.net.servers import Answer, reply, stall
+from tests.integration.owed import attempt_rows, owe
 from tests.integration.receiver import Receiver
 from tests.integration.running import (
     Broker,
@@ -150,6 +151,32 @@ async def test_a_worker_that_stops_sends_what_it_was_about_to_claim(
         await leaving
     row = await broker.store.row(select(_deliveries.c.state, _deliveries.c.attempts))
     assert (row.state, row.attempts, len(receiver.posts)) == ("delivered", 2, 2)
+
+
+async def test_a_try_that_begins_late_in_a_worker_that_stops_has_all_its_time_and_is_noted(
+    broker: Broker, receiver: Receiver, database_url: str, tmp_path: Path
+) -> None:
+    """Or nobody would know what it met, and the last of a delivery would be sent again."""
+    answered = asyncio.Event()
+    receiver.on_post = answered.wait
+    await owe(broker, url=receiver.url(), state="exhausted", due=None)
+    async with AsyncExitStack() as stack, AsyncExitStack() as readers:
+        worker = await stack.enter_async_context(run_worker(settings_for(tmp_path, database_url, webhook_timeout=0.5)))
+        await worker.stop()
+        async with owed_behind_a_lock(database_url):
+            worker.work.sender.wake()
+            await asyncio.sleep(0.5)
+            pool = worker.work.sender.database.engine.pool
+            assert isinstance(pool, QueuePool)
+            for _ in range(pool.size()):  # so that the signing secrets are waited for
+                await readers.enter_async_context(worker.work.sender.database.reading())
+            leaving = asyncio.create_task(stack.aclose())
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(0.3)
+        await readers.aclose()
+        await leaving
+    answered.set()
+    assert await attempt_rows(broker) == [(1, False, None, "timeout")]
 
 
 async def test_a_worker_that_stops_waits_for_the_answer_to_what_it_sends(
