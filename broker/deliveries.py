@@ -126,7 +126,7 @@ class AttemptResult:
 
     call: what it says about the endpoint, None for nothing. hurry: the next try is the instant retry, which does not
     count against the schedule. unsent: nor does this one, since nothing was free on our side to send it. was: the state
-    before; origin: as the delivery's.
+    before; origin: as the delivery's. response: the first bytes of the answer, in a box.
     """
 
     delivery: str
@@ -136,7 +136,7 @@ class AttemptResult:
     state: State
     status_code: int | None
     error: str | None
-    response: str
+    response: bytes
     duration_ms: int
     pause_ms: int
     call: Call | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from broker.batches import is_id
+from broker.batches import Webhook, is_id
 from broker.deliveries import open_target
 from broker.errors import NotFound
 from broker.query import check_page
@@ -20,6 +20,7 @@ from broker.store.delivery_lists import (
     find_delivery,
     list_deliveries,
 )
+from broker.webhooks.answers import shown_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,21 @@ class ShownDelivery:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownTry:
+    """One try. response: the beginning of the answer without the customer's secrets; None while it is under way."""
+
+    stored: Attempt
+    response: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryDetails:
     """A delivery with what it sends and the tries so far. headers: names of the customer's own; values are secrets."""
 
     shown: ShownDelivery
     headers: tuple[str, ...]
     body: bytes
-    attempts: Sequence[Attempt]
+    tries: Sequence[ShownTry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +66,9 @@ class DeliveryQuery:
                 raise NotFound()
             stored, content = found
             attempts = await attempts_of(connection, stored.id)
-        headers = tuple(open_target(self.vault, content.target).headers)
-        return DeliveryDetails(self.shown(stored), headers, content.body, attempts)
+        target = open_target(self.vault, content.target)
+        tries = [ShownTry(attempt, await self._answer(attempt.response, target)) for attempt in attempts]
+        return DeliveryDetails(self.shown(stored), tuple(target.headers), content.body, tries)
 
     async def page(self, which: DeliveryFilter, number: int, size: int) -> tuple[int, list[ShownDelivery]]:
         """(how many there are, page `number` from 1), newest first. Raises NotFound past the end; page 1 is there."""
@@ -67,6 +77,11 @@ class DeliveryQuery:
             check_page(number, size, count)
             found = await list_deliveries(connection, which, (number - 1) * size, size)
         return count, [self.shown(one) for one in found]
+
+    async def _answer(self, box: bytes | None, target: Webhook) -> str | None:
+        if box is None:
+            return None
+        return await shown_answer(self.vault.open(Purpose.WEBHOOK_ANSWER, box), target.url, target.headers)
 
     def shown(self, stored: StoredDelivery) -> ShownDelivery:
         """A delivery as it may be shown."""

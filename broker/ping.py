@@ -13,6 +13,7 @@ import structlog
 from broker.batches import new_id
 from broker.deliveries import require_headers
 from broker.errors import Invalid, TooManyAtOnce, Unavailable
+from broker.webhooks.answers import shown_answer
 from broker.webhooks.notices import told
 from broker.webhooks.post import Answer, Poster
 
@@ -29,10 +30,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """What came of the ping `id`, and how long that took."""
+    """What came of the ping `id`, and how long that took. response: what may be shown of the answer's body."""
 
     id: str
     answer: Answer
+    response: str
     duration_ms: int
 
 
@@ -77,13 +79,13 @@ class Ping:
         id, started = new_id(), time.monotonic()
         body = told(EVENT, int(time.time() * 1000), {"workspace": workspace})
         answer = await self.poster.send(workspace, id, url, headers, body)
-        pong = Pong(id, answer, int((time.monotonic() - started) * 1000))
+        duration_ms = int((time.monotonic() - started) * 1000)
         log.info(
             "webhook.tested",
             webhook=id,
             workspace=workspace,
             status_code=answer.status_code,
             error=answer.error,
-            ms=pong.duration_ms,
+            ms=duration_ms,
         )
-        return pong
+        return Pong(id, answer, await shown_answer(answer.body, url, headers), duration_ms)

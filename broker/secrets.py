@@ -42,6 +42,7 @@ class Purpose(StrEnum):
 
     WEBHOOK_TARGET = "webhook-target"
     WEBHOOK_PLACE = "webhook-place"
+    WEBHOOK_ANSWER = "webhook-answer"
     WEBHOOK_SECRETS = "webhook-secrets"
     MEDIA_LINK = "media-link"
     CHECK = "check"

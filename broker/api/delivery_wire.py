@@ -9,10 +9,9 @@ from pydantic import Field
 
 from broker import replay
 from broker.api.own_wire import MAX_PAGE_SIZE, Exact, Page, Refused
-from broker.delivery_query import DeliveryDetails, ShownDelivery
+from broker.delivery_query import DeliveryDetails, ShownDelivery, ShownTry
 from broker.dialects.ximilar.codec import utc_time
 from broker.dialects.ximilar.wire import Time
-from broker.store.delivery_lists import Attempt
 
 MASK = "***"
 
@@ -62,7 +61,8 @@ class Try(Exact):
     response: str | None = Field(description="The beginning of the answer's body.")
 
     @classmethod
-    def of(cls, attempt: Attempt) -> Self:
+    def of(cls, shown: ShownTry) -> Self:
+        attempt = shown.stored
         return cls(
             number=attempt.number,
             manual=attempt.manual,
@@ -70,7 +70,7 @@ class Try(Exact):
             duration_ms=attempt.duration_ms,
             status_code=attempt.status_code,
             error=attempt.error,
-            response=attempt.response,
+            response=shown.response,
         )
 
 
@@ -90,7 +90,7 @@ class DeliveryWithTries(Delivery):
                 **_values(details.shown),
                 "headers": dict.fromkeys(details.headers, MASK),
                 "body": details.body.decode(),
-                "tries": [Try.of(attempt) for attempt in details.attempts],
+                "tries": [Try.of(one) for one in details.tries],
             }
         )
 

@@ -100,7 +100,7 @@ class WebhookTestResult(Exact):
             status_code=answer.status_code,
             error=answer.error,
             duration_ms=pong.duration_ms,
-            response=answer.excerpt,
+            response=pong.response,
             verdict=answer.verdict.value,
         )
 

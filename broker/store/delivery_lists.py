@@ -67,7 +67,7 @@ class StoredContent:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try. What came of it is None while it is under way, or when its sender died."""
+    """One try. What came of it is None while it is under way, or when its sender died. response: in a box."""
 
     number: int
     manual: bool
@@ -75,7 +75,7 @@ class Attempt:
     duration_ms: int | None
     status_code: int | None
     error: str | None
-    response: str | None
+    response: bytes | None
 
 
 def equals(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:

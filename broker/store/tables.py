@@ -328,7 +328,10 @@ class DeliveryRow(SQLModel, table=True):
 
 
 class AttemptRow(SQLModel, table=True):
-    """One try at sending a delivery; born before the send, completed after it. `manual`: asked for by a person."""
+    """One try at sending a delivery; born before the send, completed after it. `manual`: asked for by a person.
+
+    response: the first bytes of the answer, in a box.
+    """
 
     __tablename__ = "attempts"
 
@@ -339,7 +342,7 @@ class AttemptRow(SQLModel, table=True):
     duration_ms: int | None = None
     status_code: int | None = None
     error: str | None = Field(default=None, sa_type=Text)
-    response: str | None = Field(default=None, sa_type=Text)
+    response: bytes | None = None
 
 
 METADATA = SQLModel.metadata

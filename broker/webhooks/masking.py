@@ -8,28 +8,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from urllib.parse import urlsplit
 
-from broker.webhooks.plain import Plain, alike, forms, readable, readings, without_half
+from broker.webhooks.plain import Plain, alike, forms, readings, without_half
 
 MASK = "***"
 LEAST = 6
 """Characters of a secret. A shorter one is soon guessed, and stands in many a text by chance."""
 PART = 8
 """Characters in a row of a secret that are masked wherever they stand. As parts are of one length, many secrets take no
-longer to look for than one, whatever they and the text are: this is the event loop's time."""
+longer to look for than one, whatever they and the text are."""
 
 
 def masked(text: str, url: str, headers: Mapping[str, str], *, cut: bool = False) -> str:
     """The text without the values of the URL's query and of the customer's headers, and without longer parts of them.
 
     In capitals or not, and as JSON, a URL or HTML encodes it, also one in another. cut: more followed, so that the
-    end, which may be the beginning of one, is masked. What is encoded more often than `plain.MOST` times ends the text.
+    end, which may be the beginning of one, is masked.
     """
     if (len(text) < LEAST and not cut) or not (parts := _parts(url, headers)):
         return text
     if cut:
         text = without_half(text.removesuffix("\ufffd"))
-    if (kept := readable(text)) != text:
-        text, cut = kept, True
     shown, end = "", 0
     for begin, until in _joined(place for form in forms(text) for place in _places(form, parts, cut)):
         shown += text[end:begin] + _hidden(text[begin:until])

@@ -7,17 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import unescape
 from html.entities import html5
-from itertools import islice
 from string import ascii_lowercase, ascii_uppercase
 
 ROUNDS = 3
 """How often a text is decoded at most: what was encoded more often stays as it is."""
-MOST = 500
-"""Encoded characters, or runs of them, that a text may have to be read."""
 _HEX = "[0-9a-fA-F]"
 _CODED = re.compile(
     rf"[%\\&](?:(?<=%){_HEX}{{2}}(?:%{_HEX}{{2}})*"
-    rf"|(?<=\\)(?:x{_HEX}{{2}}(?:\\x{_HEX}{{2}})*|u{_HEX}{{4}}(?:\\u{_HEX}{{4}})*|[\"'\\/t])"
+    rf"|(?<=\\)(?:x{_HEX}{{2}}(?:\\x{_HEX}{{2}})*|u{_HEX}{{4}}(?:\\u{_HEX}{{4}})*|[\"'\\/bfnrt])"
     rf"|(?<=&)(?:#[0-9]{{1,7}}|#[xX]{_HEX}{{1,6}}|[a-zA-Z][a-zA-Z0-9]{{1,31}});)"
 )
 """Encoded characters, in runs where one may take several: `%C3%B6`, `\\xc3\\xb6`, `\\ud83d\\ude00`."""
@@ -27,6 +24,7 @@ _HALF = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _LONGEST_HALF = 45
+_SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _ALIKE = str.maketrans(ascii_uppercase + "+\t", ascii_lowercase + "  ")
 
 
@@ -41,12 +39,6 @@ class Plain:
     def span(self, begin: int, end: int) -> tuple[int, int]:
         """Where in the original these characters stand: from, until."""
         return self.begins[begin], self.ends[end - 1]
-
-
-def readable(text: str) -> str:
-    """As much of the text as has no more encoded characters than are read."""
-    beyond = next(islice(_CODED.finditer(text), MOST, None), None)
-    return text[: beyond.start()] if beyond else text
 
 
 def forms(text: str) -> Iterator[Plain]:
@@ -110,7 +102,7 @@ def _characters(coded: str) -> Iterable[tuple[str, int, int]]:
         return _of_bytes(coded)
     if coded[1] == "u":
         return _of_units(coded)
-    return [("\t" if coded[1] == "t" else coded[1], 0, 2)]
+    return [(_SHORT.get(coded[1], coded[1]), 0, 2)]
 
 
 def _as_it_is(coded: str) -> Iterator[tuple[str, int, int]]:

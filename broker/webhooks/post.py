@@ -1,11 +1,11 @@
-"""One try at a webhook: open the target, sign, POST within the deadline, keep what may be shown of the answer."""
+"""One try at a webhook: open the target, sign, POST within the deadline, keep the beginning of the answer."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import httpx
 import structlog
@@ -16,7 +16,6 @@ from broker.net.body import read_up_to
 from broker.net.failures import CONNECTION_LOST, why_not_connected
 from broker.secrets import Vault
 from broker.webhooks.keys import SigningSecrets
-from broker.webhooks.masking import masked
 from broker.webhooks.signing import signed_headers
 
 RESPONSE_BYTES = 20_000
@@ -35,13 +34,14 @@ class TooLate(Exception):
 class Answer:
     """What one POST brought: an HTTP status, or a short error that may be shown to the customer.
 
+    body: the first RESPONSE_BYTES of the answer's, which may repeat secrets.
     wish, retry_after: the headers `webhook-delivery` and `Retry-After` as they came, empty where there are none.
     unsent: nothing was sent, as what that needs on our side was not free.
     """
 
     status_code: int | None = None
     error: str | None = None
-    excerpt: str = ""
+    body: bytes = b""
     connection_died: bool = False
     unsent: bool = False
     wish: str = ""
@@ -92,8 +92,7 @@ class Poster:
         ours = {**signed_headers(secrets, id, int(time.time()), body), "content-type": "application/json"}
         try:
             async with asyncio.timeout(self.timeout):
-                answer, kept = await self._exchange(url, {**_foreign(headers, ours), **ours}, body)
-            return replace(answer, excerpt=_shown(kept, url, headers))
+                return await self._exchange(url, {**_foreign(headers, ours), **ours}, body)
         except AddressRefused:
             return Answer(error=REFUSED)
         except httpx.PoolTimeout:  # it waited for something of ours
@@ -105,28 +104,19 @@ class Poster:
                 error=_name(error), connection_died=isinstance(error, httpx.NetworkError | httpx.ProtocolError)
             )
 
-    async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> tuple[Answer, bytes]:
-        """What came, and as much of its body as is kept."""
+    async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
         async with self.client.stream("POST", url, headers=headers, content=body) as response:
-            kept = await read_up_to(response, RESPONSE_BYTES)
-            answer = Answer(
+            return Answer(
                 response.status_code,
+                body=await read_up_to(response, RESPONSE_BYTES),
                 wish=response.headers.get("webhook-delivery", ""),
                 retry_after=response.headers.get("retry-after", ""),
             )
-            return answer, kept
 
 
 def _foreign(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
     """The customer's headers but those that we set, however they are spelt; accepting refuses them already."""
     return {name: value for name, value in theirs.items() if name.lower() not in ours}
-
-
-def _shown(kept: bytes, url: str, headers: Mapping[str, str]) -> str:
-    """What can be stored of a body in as many bytes: each that is no UTF-8 becomes a character of three."""
-    text = kept.decode("utf-8", "replace").replace("\0", "")
-    text = masked(text, url, headers, cut=len(kept) == RESPONSE_BYTES)  # before it is made shorter: that may cut one
-    return text.encode()[:RESPONSE_BYTES].decode("utf-8", "ignore")
 
 
 def _name(error: Exception) -> str:

@@ -26,7 +26,7 @@ from broker.deliveries import (
 )
 from broker.endpoints import Call
 from broker.errors import Unavailable
-from broker.secrets import Vault
+from broker.secrets import Purpose, Vault
 from broker.store.attempts import Report, record_attempts
 from broker.store.database import Database
 from broker.store.deliveries import DueOrder, claim_deliveries
@@ -198,7 +198,7 @@ class Sender:
             state=state,
             status_code=answer.status_code,
             error=answer.error,
-            response=answer.excerpt,
+            response=self.vault.seal(Purpose.WEBHOOK_ANSWER, answer.body),
             duration_ms=duration_ms,
             pause_ms=int(pause * 1000),
             call=_call(answer),

@@ -77,3 +77,8 @@ async def attempt_rows(broker: Broker, id: str | None = None) -> list[tuple[int,
     some = some.order_by(ATTEMPTS.c.delivery_id, ATTEMPTS.c.number)
     rows = await broker.store.rows(some if id is None else some.where(ATTEMPTS.c.delivery_id == id))
     return [(row.number, row.manual, row.status_code, row.error) for row in rows]
+
+
+async def shown_answers(broker: Broker, id: str) -> list[str | None]:
+    """What may be seen of the answers to a delivery's tries."""
+    return [one["response"] for one in (await broker.get(f"/api/deliveries/{id}"))["tries"]]

@@ -76,7 +76,7 @@ class Settling:
             state=self._state(sending),
             status_code=self.answer.status_code,
             error=None,
-            response="",
+            response=b"",
             duration_ms=1,
             pause_ms=self.pause_ms,
             call=self.answer.call,

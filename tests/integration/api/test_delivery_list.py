@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,9 +11,10 @@ from sqlalchemy import insert, update
 
 from broker.batches import new_id
 from broker.endpoints import endpoint_id
+from broker.secrets import Purpose
 from tests.integration.api.lists import ids, ids_of_pages
 from tests.integration.api.rows import fill
-from tests.integration.owed import ATTEMPTS, DELIVERIES, HOOK, owe
+from tests.integration.owed import ATTEMPTS, DELIVERIES, HOOK, owe, shown_answers
 from tests.integration.running import Broker, Tenant
 
 LIST = "/api/deliveries"
@@ -59,8 +61,10 @@ async def test_tries_tell_what_came_of_each_and_one_under_way_has_no_end(broker:
         {"manual": False, "duration_ms": 30, "status_code": None, "error": "timeout", "response": ""},
         {"manual": True, "duration_ms": None, "status_code": None, "error": None, "response": None},
     ]
+    vault = broker.core.vault
     for number, one in reversed([*enumerate(tries, 1)]):
-        row = {**one, "delivery_id": id, "number": number, "started": NOON + number * SECOND}
+        box = None if one["response"] is None else vault.seal(Purpose.WEBHOOK_ANSWER, one["response"].encode())
+        row = {**one, "response": box, "delivery_id": id, "number": number, "started": NOON + number * SECOND}
         await broker.store.change(insert(ATTEMPTS).values(**row))
     answer = await broker.get(f"{LIST}/{id}")
     assert (answer["state"], answer["attempts"], answer["next_try"]) == ("exhausted", 3, None)
@@ -69,6 +73,43 @@ async def test_tries_tell_what_came_of_each_and_one_under_way_has_no_end(broker:
         {**one, "number": number, "started": f"2023-11-14T22:13:2{number}.000000Z"}
         for number, one in enumerate(tries, 1)
     ]
+
+
+async def answered(broker: Broker, answers: list[bytes], **target: Any) -> str:
+    """The id of a delivery to `target` each of whose tries was answered so."""
+    (id,) = await owe(broker, state="exhausted", attempts=len(answers), due=None, finished=NOON, **target)
+    for number, body in enumerate(answers, 1):
+        box = broker.core.vault.seal(Purpose.WEBHOOK_ANSWER, body)
+        row = {"delivery_id": id, "number": number, "manual": False, "started": NOON, "duration_ms": 1, "response": box}
+        await broker.store.change(insert(ATTEMPTS).values(**row))
+    return id
+
+
+async def test_an_answer_that_repeats_secrets_is_shown_without_them(broker: Broker) -> None:
+    secret = "a-value-that-is-long"
+    repeated = f"? {secret} &amp; another-one!".encode()
+    cut = b"." * 19_995 + secret.encode()[:5]
+    id = await answered(broker, [repeated, cut], url=f"{HOOK}?key=another-one", headers={"X-Key": secret})
+    assert await shown_answers(broker, id) == ["? *** &amp; ***!", "." * 19_993 + "***"]
+
+
+async def test_answers_that_take_long_to_mask_hold_up_no_other_request(broker: Broker) -> None:
+    """Counted are the turns that others get meanwhile, of which there were none on the event loop."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.001)
+            turns += 1
+
+    headers = {f"X-{number}": f"{number}-of-eleven" * 300 for number in range(4)}
+    id = await answered(broker, [b"%252541" * 2857] * 5, headers=headers)
+    assert await broker.get(LIST)
+    task = asyncio.create_task(others())
+    assert len(await shown_answers(broker, id)) == 5
+    task.cancel()
+    assert turns > 20
 
 
 async def test_what_is_held_back_or_asked_for_is_told(broker: Broker) -> None:

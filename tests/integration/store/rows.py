@@ -157,7 +157,7 @@ def attempt_result(due: DueDelivery, state: State = State.DELIVERED, **changes: 
         state=state,
         status_code=200,
         error=None,
-        response="thanks",
+        response=b"thanks",
         duration_ms=12,
         pause_ms=0,
     )

@@ -75,7 +75,7 @@ async def test_a_delivered_one_is_finished(database: Database, workspace_id: str
     (due,) = await claim_due(database, lease_ms=EXPIRED)
     assert await settle(database, attempt_result(due)) == [True]
     attempts = await select(database, "SELECT duration_ms, status_code, error, response FROM attempts")
-    assert attempts == [(12, 200, None, "thanks")]
+    assert attempts == [(12, 200, None, b"thanks")]
     assert await select(database, "SELECT state, finished >= created FROM deliveries") == [("delivered", True)]
     assert await claim_due(database) == []
 
@@ -83,7 +83,7 @@ async def test_a_delivered_one_is_finished(database: Database, workspace_id: str
 async def test_a_failed_one_is_due_after_its_pause(database: Database, workspace_id: str) -> None:
     await owe(database, workspace_id)
     (due,) = await claim_due(database)
-    failed = attempt_result(due, State.PENDING, status_code=None, error="timeout", response="", pause_ms=10 * MINUTE)
+    failed = attempt_result(due, State.PENDING, status_code=None, error="timeout", response=b"", pause_ms=10 * MINUTE)
     assert await settle(database, failed) == [True]
     assert await claim_due(database) == []
     ((state, wait, finished),) = await select(database, "SELECT state, due - created, finished FROM deliveries")

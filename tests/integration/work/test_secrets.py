@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,10 @@ async def everything_in_sql(broker: Broker) -> bytes:
 async def test_webhooks_and_signing_secrets_are_unreadable_in_the_database(
     broker: Broker, worker: Worker, receiver: Receiver
 ) -> None:
-    receiver.answers = [reply(500), reply(200)]
+    async def echo(writer: asyncio.StreamWriter) -> None:
+        writer.write(reply(500, repr(receiver.posts[-1]).encode()))
+
+    receiver.answers = [echo, reply(200)]
     hook = {"endpoint": receiver.url("/hush-path?key=hush-query"), "headers": {"X-Key": "hush-header"}}
     accepted = await broker.post({"type": "upscaler", "records": [{**SOURCE, "note": "to see"}], "webhook": hook})
     await broker.done(accepted["id"])

@@ -158,7 +158,11 @@ async def test_a_try_that_begins_late_in_a_worker_that_stops_has_all_its_time_an
 ) -> None:
     """Or nobody would know what it met, and the last of a delivery would be sent again."""
     answered = asyncio.Event()
-    receiver.on_post = answered.wait
+
+    async def hang() -> None:
+        await answered.wait()
+
+    receiver.on_post = hang
     await owe(broker, url=receiver.url(), state="exhausted", due=None)
     async with AsyncExitStack() as stack, AsyncExitStack() as readers:
         worker = await stack.enter_async_context(run_worker(settings_for(tmp_path, database_url, webhook_timeout=0.5)))
