@@ -134,7 +134,7 @@ async def test_failed_tries_are_repeated_with_the_same_id_and_bytes(
         (2, 503, None, False),
         (3, 204, None, False),
     ]
-    assert await shown_answers(broker, attempts[0].delivery_id) == ["not now", "thanks", ""]
+    assert await shown_answers(broker, attempts[0].delivery_id) == ["not now", "", ""]
     assert all(row.started > 0 and row.duration_ms >= 0 for row in attempts)
 
 
