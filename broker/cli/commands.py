@@ -12,10 +12,12 @@ from broker.cli.deferred import Deferred
 from broker.errors import BrokerError
 
 COMMANDS = (
-    Deferred("up", "broker.cli.up:up", "Start everything on this machine: database, Valkey, API and workers."),
+    Deferred(
+        "up", "broker.cli.up:up", "Start everything on this machine: database, Valkey, API and workers.", service=True
+    ),
     Deferred("demo", "broker.cli.demo:demo", "Start everything in a temporary folder, send photographs through it."),
-    Deferred("web", "broker.cli.web:web", "Serve the API."),
-    Deferred("worker", "broker.cli.worker:worker", "Run batches and send webhooks."),
+    Deferred("web", "broker.cli.web:web", "Serve the API.", service=True),
+    Deferred("worker", "broker.cli.worker:worker", "Run batches and send webhooks.", service=True),
     Deferred("migrate", "broker.cli.migrate:migrate", "Bring the database to this version's schema."),
     Deferred("submit", "broker.cli.submit:submit", "Submit pictures."),
     Deferred("watch", "broker.cli.follow:watch", "Follow batches until they are DONE."),

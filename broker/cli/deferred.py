@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -15,12 +17,14 @@ from typer.main import get_command, get_group
 class Deferred(TyperCommand):
     """Stands for the command at `place`, a `module:name` of a function or of a `typer.Typer` with commands of its own.
 
-    summary: what the list of commands says of it; the beginning of the command's own help.
+    summary: what the list of commands says of it; the beginning of the command's own help. service: it ends in good
+    order when it is told to, from here on: it has nothing to give back before its libraries are loaded.
     """
 
-    def __init__(self, name: str, place: str, summary: str) -> None:
+    def __init__(self, name: str, place: str, summary: str, *, service: bool = False) -> None:
         super().__init__(name, short_help=summary)
         self.place = place
+        self.service = service
 
     def load(self) -> Any:
         """Import the command; of whichever class typer makes it."""
@@ -34,6 +38,9 @@ class Deferred(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The real command's own: it parses its arguments and is invoked."""
+        if self.service:
+            # Without a handler, the first process of a container would not hear it at all.
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         return self.load().make_context(info_name, args, parent, **extra)
 
 

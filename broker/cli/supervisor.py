@@ -57,6 +57,11 @@ class Child:
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def failed(self) -> bool:
+        status = None if self.process is None else self.process.poll()
+        return status is not None and status > 0 and status != RECYCLED
+
 
 @dataclass(slots=True)
 class Supervisor:
@@ -70,15 +75,20 @@ class Supervisor:
             child.start()
 
     async def watch(self) -> None:
-        """Restart what ends by itself, later each time, until cancelled or all are told to stop."""
+        """Look until cancelled or all are told to stop."""
         while self._told is None:
-            for child in self.children:
-                self._look_after(child)
+            self.look()
             await asyncio.sleep(LOOK_SECONDS)
 
-    def failed_at_start(self) -> Child | None:
-        """A child that has ended already."""
-        return next((child for child in self.children if not child.alive), None)
+    def look(self) -> None:
+        """Start again what has ended by itself, later each time, unless all are told to stop."""
+        if self._told is None:
+            for child in self.children:
+                self._look_after(child)
+
+    def failed(self) -> Child | None:
+        """A child that has just ended with an error. Who was killed by a signal or recycled is only to start again."""
+        return next((child for child in self.children if child.failed), None)
 
     def tell_to_stop(self) -> None:
         """SIGTERM to all, once: another one would be the second signal to them."""

@@ -33,10 +33,11 @@ from broker.store.workspaces import token_by_hash
 
 LOCK_FILE = "up.lock"
 READY_SECONDS = 60.0
-STOP_MARGIN = 45.0
-"""How much longer than its grace a worker may take to stop: its last tries, and while its database takes no writes, one
-wait for that after the other, some 30 s in all. One whose event loop is held is ended by its own watchdog."""
+STOP_MARGIN = 75.0
+"""How much longer than its grace a worker may take to stop: its last tries, and while its database takes no writes or
+hangs, one wait for that after the other, some 45 s in all. One whose event loop is held is ended by its own watchdog."""
 LOOK_SECONDS = 0.5
+ASK_SECONDS = 0.05
 
 log = structlog.get_logger()
 
@@ -191,16 +192,26 @@ def _children(settings: Settings, redis_url: str, listening: socket.socket, work
 
 
 async def _until_ready(url: str, supervisor: Supervisor) -> None:
-    """Raises Misconfigured when it does not get ready."""
+    """Raises Misconfigured when it does not get ready. A child that a record or the kernel killed is started again."""
     end = time.monotonic() + READY_SECONDS
-    while True:
-        if failed := supervisor.failed_at_start():
-            raise Misconfigured(f"the process {failed.name} did not start")
-        if await is_ready(url):
-            return
-        if time.monotonic() > end:
-            raise Misconfigured(f"the API was not ready within {READY_SECONDS:g} s")
-        await asyncio.sleep(0.05)
+    answering = asyncio.ensure_future(_answering(url))
+    try:
+        while time.monotonic() < end:
+            ready = answering.done()
+            if failed := supervisor.failed():
+                raise Misconfigured(f"the process {failed.name} did not start")
+            if ready:
+                return answering.result()
+            supervisor.look()
+            await asyncio.wait({answering}, timeout=ASK_SECONDS)
+    finally:
+        answering.cancel()
+    raise Misconfigured(f"the API was not ready within {READY_SECONDS:g} s")
+
+
+async def _answering(url: str) -> None:
+    while not await is_ready(url):
+        await asyncio.sleep(ASK_SECONDS)
 
 
 def _greet(settings: Settings, url: str, redis_url: str) -> None:

@@ -50,6 +50,21 @@ def ends_now(running: Running) -> bool:
     return status == 128 + signal.SIGINT or (status == 0 and running.says("worker.stopped"))
 
 
+@pytest.mark.parametrize("command", ["up", "web", "worker"])
+def test_a_stop_before_its_libraries_are_loaded_ends_it_in_good_order(commands: Commands, command: str) -> None:
+    """As the first process of a container it would hear no signal that it has no handler for."""
+    running = commands.start(command, before=("env",))
+    until(lambda: hears(running.pid, signal.SIGTERM), "it hears the signal")
+    assert "uvloop" not in Path(f"/proc/{running.pid}/maps").read_text()
+    assert running.stop() == 0
+
+
+def hears(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for this signal."""
+    caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def test_a_stopped_worker_s_batch_is_free_at_once_after_its_grace_or_a_second_signal(fleet: Fleet, nap: Nap) -> None:
     api = fleet.start_web()
     worker = fleet.start_worker(BROKER_GRACE_SECONDS="0.1")

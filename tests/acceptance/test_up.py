@@ -8,6 +8,8 @@ import signal
 import socket
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +18,7 @@ import pytest
 from broker.cli.up import LOOK_SECONDS
 from tests.acceptance.broker import Up, is_up, start_up
 from tests.acceptance.nap import Nap
-from tests.acceptance.processes import Commands, Seen, until
+from tests.acceptance.processes import Commands, Running, Seen, until
 from tests.acceptance.receiver import Receiver
 
 NEVER_BOUND = "redis://127.0.0.1:1"
@@ -29,6 +31,17 @@ def mode(path: Path) -> int:
 def kill(child: Seen) -> None:
     child.kill()
     until(lambda: not child.alive, "it is gone")
+
+
+@contextmanager
+def web_stopped(running: Running) -> Iterator[None]:
+    """While `up` starts, its web stands still."""
+    until(lambda: running.child("web"), "web begins")
+    web = running.child("web")
+    assert web is not None
+    os.kill(web.pid, signal.SIGSTOP)
+    yield
+    os.kill(web.pid, signal.SIGCONT)
 
 
 def assert_stopped(up: Up, children: list[Seen]) -> None:
@@ -110,7 +123,16 @@ def test_a_killed_up_takes_its_children_along_and_the_next_one_works(commands: C
 
 
 def test_killed_children_are_started_again_and_the_service_goes_on(commands: Commands) -> None:
-    up = start_up(commands)
+    """One that is killed before all is ready, too."""
+    running = commands.start("up", "--port", "0", "--data-dir", "data")
+    up = Up(running, commands.folder / "data", commands)
+    with web_stopped(running):
+        until(lambda: running.says("worker.started"), "its worker has started")
+        worker = running.child("worker")
+        assert worker is not None
+        kill(worker)
+        until(lambda: running.child("worker"), "another begins")
+    until(lambda: is_up(up), "it is ready")
     for name in ("web", "worker", "valkey"):
         child = up.running.valkey() if name == "valkey" else up.running.child(name)
         assert child is not None
@@ -120,6 +142,23 @@ def test_killed_children_are_started_again_and_the_service_goes_on(commands: Com
     until(lambda: up.api.get("/readyz").json()["status"] == "ready", "Redis is back")
     assert up.api.done(up.api.submit())[0]["_status"]["code"] == 200
     assert up.running.stop() == 0
+
+
+def test_a_process_that_cannot_start_is_told_and_ends_it(commands: Commands, tmp_path: Path) -> None:
+    package = tmp_path / "broken_type-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-type\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[broker.handlers]\nbroken = broken_type:SPEC\n")
+    spec = "from handlers.contract import Params, Spec\n"
+    spec += "SPEC = Spec('broken', {'break': Params}, 'break', 'no_such_module:Broken', 'Has no module.')\n"
+    (tmp_path / "broken_type.py").write_text(spec)
+    running = commands.with_packages(tmp_path).start("up", "--port", "0", "--data-dir", "data")
+    with web_stopped(running):  # or it may be ready before
+        until(lambda: running.says("No module named 'no_such_module'"), "its worker has ended")
+    assert running.wait() == 1
+    assert running.says("broker: the process worker 1 did not start")
+    assert not running.says("The broker is ready")
+    assert running.children == []
 
 
 def test_a_path_too_long_for_a_socket(commands: Commands) -> None:
