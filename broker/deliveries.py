@@ -146,6 +146,11 @@ class AttemptResult:
     origin: str = ""
 
 
+def drain_seconds(timeout: float) -> float:
+    """How long a worker that stops waits for tries that may take `timeout` seconds each."""
+    return min(timeout + DRAIN_MARGIN, DRAIN_SECONDS)
+
+
 def seal_target(vault: Vault, webhook: Webhook) -> bytes:
     """Where a delivery goes, as it is stored: URL and headers may both hold the customer's secrets."""
     target = {"url": webhook.url, "headers": dict(webhook.headers)}

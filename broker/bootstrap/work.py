@@ -17,7 +17,7 @@ from broker.bootstrap.caretakers import new_sweep, running
 from broker.bootstrap.core import Core, open_core
 from broker.bootstrap.operator import open_notices
 from broker.complete import Complete
-from broker.deliveries import DRAIN_MARGIN, DRAIN_SECONDS
+from broker.deliveries import drain_seconds
 from broker.errors import Misconfigured
 from broker.media.fetch import Fetcher
 from broker.net.guard import guarded_client
@@ -115,7 +115,7 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
             orphans=Orphans(core.database, core.blobs),
             sweep=new_sweep(core, complete),
         )
-        stack.push_async_callback(sender.drain, min(settings.webhook_timeout + DRAIN_MARGIN, DRAIN_SECONDS))
+        stack.push_async_callback(sender.drain, drain_seconds(settings.webhook_timeout))
         for part in (sender.run, work.sweep.run, work.retention.run, work.orphans.run):
             await stack.enter_async_context(running(part))
         yield work

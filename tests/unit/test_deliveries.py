@@ -16,6 +16,7 @@ from broker.deliveries import (
     Verdict,
     call_of,
     check_headers,
+    drain_seconds,
     parse_retry_after,
     pause_before,
     pause_when_unsent,
@@ -229,3 +230,10 @@ def test_a_try_says_of_its_endpoint_whether_it_answers_and_what_it_wants(
     status: int | None, wish: str, call: Call
 ) -> None:
     assert call_of(status, wish) is call
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [(0.5, 1.5), (4, 5), (20, 5)])
+def test_tries_have_all_their_time_when_their_worker_stops_but_no_more_than_platforms_leave(
+    timeout: float, seconds: float
+) -> None:
+    assert drain_seconds(timeout) == seconds
