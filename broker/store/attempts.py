@@ -107,7 +107,7 @@ def _ended(result: AttemptResult) -> dict[str, Any]:
         "took_ms": result.duration_ms,
         "answer": result.status_code,
         "problem": result.error,
-        "response": result.response,
+        "box": result.response,
     }
 
 
@@ -140,6 +140,6 @@ _END = (
         duration_ms=bindparam("took_ms"),
         status_code=bindparam("answer"),
         error=bindparam("problem"),
-        response=bindparam("response"),
+        response=bindparam("box"),
     )
 )
