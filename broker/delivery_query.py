@@ -20,7 +20,7 @@ from broker.store.delivery_lists import (
     find_delivery,
     list_deliveries,
 )
-from broker.webhooks.answers import shown_answer
+from broker.webhooks.answers import Answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class DeliveryQuery:
 
     database: Database
     vault: Vault
+    answers: Answers
 
     async def details(self, id: str, workspaces: Collection[str]) -> DeliveryDetails:
         """Raises NotFound, Unavailable."""
@@ -67,7 +68,7 @@ class DeliveryQuery:
             stored, content = found
             attempts = await attempts_of(connection, stored.id)
         target = open_target(self.vault, content.target)
-        tries = [ShownTry(attempt, await self._answer(attempt.response, target)) for attempt in attempts]
+        tries = [ShownTry(one, await self._answer(stored.workspace, one.response, target)) for one in attempts]
         return DeliveryDetails(self.shown(stored), tuple(target.headers), content.body, tries)
 
     async def page(self, which: DeliveryFilter, number: int, size: int) -> tuple[int, list[ShownDelivery]]:
@@ -78,10 +79,11 @@ class DeliveryQuery:
             found = await list_deliveries(connection, which, (number - 1) * size, size)
         return count, [self.shown(one) for one in found]
 
-    async def _answer(self, box: bytes | None, target: Webhook) -> str | None:
+    async def _answer(self, workspace: str, box: bytes | None, target: Webhook) -> str | None:
         if box is None:
             return None
-        return await shown_answer(self.vault.open(Purpose.WEBHOOK_ANSWER, box), target.url, target.headers)
+        answer = self.vault.open(Purpose.WEBHOOK_ANSWER, box)
+        return await self.answers.shown(workspace, answer, target.url, target.headers)
 
     def shown(self, stored: StoredDelivery) -> ShownDelivery:
         """A delivery as it may be shown."""

@@ -13,7 +13,7 @@ import structlog
 from broker.batches import new_id
 from broker.deliveries import require_headers
 from broker.errors import Invalid, TooManyAtOnce, Unavailable
-from broker.webhooks.answers import shown_answer
+from broker.webhooks.answers import Answers
 from broker.webhooks.notices import told
 from broker.webhooks.post import Answer, Poster
 
@@ -43,6 +43,7 @@ class Ping:
     """The use case. One a web process. check_url: raises Invalid, with a text for the customer."""
 
     poster: Poster
+    answers: Answers
     check_url: Callable[[str], None]
     _under_way: Counter[str] = field(default_factory=Counter, init=False)
 
@@ -53,7 +54,8 @@ class Ping:
         """
         self._check(url, headers)
         with self._slot(workspace):
-            return await self._send(workspace, url, headers)
+            id, answer, duration_ms = await self._send(workspace, url, headers)
+        return Pong(id, answer, await self.answers.shown(workspace, answer.body, url, headers), duration_ms)
 
     @contextmanager
     def _slot(self, workspace: str) -> Iterator[None]:
@@ -75,7 +77,7 @@ class Ping:
             raise Invalid(fields={"url": [error.message]}) from error
         require_headers(headers)
 
-    async def _send(self, workspace: str, url: str, headers: Mapping[str, str]) -> Pong:
+    async def _send(self, workspace: str, url: str, headers: Mapping[str, str]) -> tuple[str, Answer, int]:
         id, started = new_id(), time.monotonic()
         body = told(EVENT, int(time.time() * 1000), {"workspace": workspace})
         answer = await self.poster.send(workspace, id, url, headers, body)
@@ -88,4 +90,4 @@ class Ping:
             error=answer.error,
             ms=duration_ms,
         )
-        return Pong(id, answer, await shown_answer(answer.body, url, headers), duration_ms)
+        return id, answer, duration_ms

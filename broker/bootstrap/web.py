@@ -25,6 +25,7 @@ from broker.retry import Retry
 from broker.rotate import Rotate
 from broker.settings import Settings
 from broker.wait import Wait
+from broker.webhooks.answers import Answers
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.post import Poster
 from broker.webhooks.send import lease_ms
@@ -54,14 +55,15 @@ class Web:
 @asynccontextmanager
 async def open_web(settings: Settings) -> AsyncIterator[Web]:
     """Open a web process's parts."""
-    async with open_core(settings) as core, _open_ping(core) as ping:
+    answers = Answers()
+    async with open_core(settings) as core, _open_ping(core, answers) as ping:
         folders = (settings.data_dir,) if settings.embedded_database else ()
         if core.blobs.folder is not None:
             folders = (*folders, core.blobs.folder)
         admission = Admission(core.database, settings.max_queued, settings.min_free_bytes, folders)
         accept = Accept(core.database, core.blobs, core.vault, core.registry, core.nudger, admission)
         query = Query(core.database, core.links)
-        deliveries = DeliveryQuery(core.database, core.vault)
+        deliveries = DeliveryQuery(core.database, core.vault, answers)
         complete = Complete(core.database, core.vault, core.links, core.bell)
         endpoints = EndpointQuery(core.database, core.vault)
         web = Web(
@@ -86,7 +88,8 @@ async def open_web(settings: Settings) -> AsyncIterator[Web]:
 
 
 @asynccontextmanager
-async def _open_ping(core: Core) -> AsyncIterator[Ping]:
+async def _open_ping(core: Core, answers: Answers) -> AsyncIterator[Ping]:
     async with guarded_client(core.policy, connections=AT_ONCE) as client:
         keys = SigningSecrets(core.database, core.vault)
-        yield Ping(Poster(core.vault, keys, client, core.settings.webhook_timeout), core.check_url)
+        poster = Poster(core.vault, keys, client, core.settings.webhook_timeout)
+        yield Ping(poster, answers, core.check_url)

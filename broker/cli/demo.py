@@ -37,7 +37,7 @@ PHOTOGRAPHS = Path(__file__).with_name("photographs")
 BY_URL = ("coffee.jpg",)
 BY_BASE64 = ("chelsea.jpg", "chelsea-face.webp")
 HEADERS = {"X-Demo": "my own header"}
-START_SECONDS, STOP_SECONDS, WEBHOOK_SECONDS = 60.0, 60.0, 60.0
+START_SECONDS, STOP_SECONDS, WEBHOOK_SECONDS = 60.0, 120.0, 60.0
 
 
 def demo(

@@ -23,6 +23,10 @@ from broker.settings import Settings, load, unknown_names
 RECYCLED = 75
 """Exit status of a worker that shall be started anew (EX_TEMPFAIL of sysexits.h): a handler's thread does not end."""
 
+SWITCH_SECONDS = 0.0005
+"""After which a thread lets go of Python's global lock when another wants it. Python's own 5 ms are waited for again
+and again in one request, when a thread that masks an answer or runs a handler is busy beside the event loop."""
+
 RESOLVER = "timeout:2 attempts:2"
 """For glibc, before its first look-up: silent name servers hold a thread for 4 to 10 s, not 10 to 28."""
 
@@ -41,6 +45,7 @@ def begin(**options: object) -> Settings:
     settings = load(**options)
     logs.configure(settings.log_format, settings.log_level)
     os.environ.setdefault("RES_OPTIONS", RESOLVER)
+    sys.setswitchinterval(SWITCH_SECONDS)
     _allow_files()
     for name in unknown_names():
         log.warning("settings.unknown", name=name)

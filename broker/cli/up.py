@@ -35,7 +35,8 @@ LOCK_FILE = "up.lock"
 READY_SECONDS = 60.0
 STOP_MARGIN = 75.0
 """How much longer than its grace a worker may take to stop: its last tries, and while its database takes no writes or
-hangs, one wait for that after the other, some 45 s in all. One whose event loop is held is ended by its own watchdog."""
+hangs, one wait for that after the other, some 45 s in all. One whose event loop is held is ended by its own
+watchdog."""
 LOOK_SECONDS = 0.5
 ASK_SECONDS = 0.05
 
@@ -192,7 +193,7 @@ def _children(settings: Settings, redis_url: str, listening: socket.socket, work
 
 
 async def _until_ready(url: str, supervisor: Supervisor) -> None:
-    """Raises Misconfigured when it does not get ready. A child that a record or the kernel killed is started again."""
+    """Raises Misconfigured when it does not get ready. A child that was killed or recycled is started again."""
     end = time.monotonic() + READY_SECONDS
     answering = asyncio.ensure_future(_answering(url))
     try:

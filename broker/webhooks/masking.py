@@ -17,6 +17,8 @@ PART = 8
 """Characters in a row of a secret that are masked wherever they stand. As parts are of one length, many secrets take no
 longer to look for than one, whatever they and the text are."""
 
+_STANDARD = str.maketrans("-_", "+/")
+
 
 def masked(text: str, url: str, headers: Mapping[str, str], *, cut: bool = False) -> str:
     """The text without the values of the URL's query and of the customer's headers, and without longer parts of them.
@@ -101,12 +103,13 @@ def _values(query: str) -> Iterator[str]:
 
 
 def _credentials(value: str) -> Iterator[str]:
-    """`user:password` and the password of `Basic …`, which servers decode (RFC 7617)."""
+    """`user:password` and the password of `Basic …`, which servers decode (RFC 7617), in any base64 of RFC 4648."""
     scheme, _, encoded = value.partition(" ")
     if scheme.lower() != "basic":
         return
+    encoded = encoded.strip().rstrip("=").translate(_STANDARD)
     try:
-        pair = base64.b64decode(encoded.strip())
+        pair = base64.b64decode(encoded + "==")
     except ValueError:
         return
     for charset in ("utf-8", "latin-1"):

@@ -15,7 +15,7 @@ _HEX = "[0-9a-fA-F]"
 _CODED = re.compile(
     rf"[%\\&](?:(?<=%){_HEX}{{2}}(?:%{_HEX}{{2}})*"
     rf"|(?<=\\)(?:x{_HEX}{{2}}(?:\\x{_HEX}{{2}})*|u{_HEX}{{4}}(?:\\u{_HEX}{{4}})*|[\"'\\/bfnrt])"
-    rf"|(?<=&)(?:#[0-9]{{1,7}}|#[xX]{_HEX}{{1,6}}|[a-zA-Z][a-zA-Z0-9]{{1,31}});)"
+    rf"|(?<=&)(?:#0*[0-9]{{1,7}}|#[xX]0*{_HEX}{{1,6}}|[a-zA-Z][a-zA-Z0-9]{{1,31}});)"
 )
 """Encoded characters, in runs where one may take several: `%C3%B6`, `\\xc3\\xb6`, `\\ud83d\\ude00`."""
 _HALF = re.compile(

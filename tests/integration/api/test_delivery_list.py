@@ -93,8 +93,8 @@ async def test_an_answer_that_repeats_secrets_is_shown_without_them(broker: Brok
     assert await shown_answers(broker, id) == ["? *** &amp; ***!", "." * 19_993 + "***"]
 
 
-async def test_answers_that_take_long_to_mask_hold_up_no_other_request(broker: Broker) -> None:
-    """Counted are the turns that others get meanwhile, of which there were none on the event loop."""
+async def test_others_have_turns_while_answers_are_masked(broker: Broker) -> None:
+    """On the event loop there would be none."""
     turns = 0
 
     async def others() -> None:

@@ -19,6 +19,7 @@ from broker.batches import new_id
 from broker.net.guard import guarded_client
 from broker.ping import AT_ONCE, EACH, Ping
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
+from broker.webhooks.answers import Answers
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.post import Poster
 from tests.integration.net.servers import Answer, not_heard, redirect, reply, stall
@@ -162,7 +163,9 @@ async def test_private_address_is_refused_for_good_and_nowhere_named(
     broker = await start_broker(allow_networks=("10.9.8.7/32",))
     core = broker.core
     async with guarded_client(core.policy, resolver=lambda host, port: ["127.0.0.1"]) as client:
-        ping = Ping(Poster(core.vault, SigningSecrets(core.database, core.vault), client, 20), core.check_url)
+        ping = Ping(
+            Poster(core.vault, SigningSecrets(core.database, core.vault), client, 20), Answers(), core.check_url
+        )
         async with serving(replace(broker.web, ping=ping)) as url:
             answer = await broker.http.post(url + PATH, json={"url": receiver.url(host="inside.example.com")})
     result = answer.json()

@@ -294,3 +294,17 @@ def test_a_short_password_is_masked_without_its_user() -> None:
 def test_a_value_with_a_control_character_is_masked_as_json_has_it(control: str) -> None:
     url = f"{NO_QUERY}?key={quote(f'ab{control}cdef')}"
     assert masked(json.dumps({"no": f"ab{control}cdef"}), url, {}) == '{"no": "***"}'
+
+
+def test_a_password_is_masked_however_its_base64_is_written() -> None:
+    """Node and Java take what RFC 4648 calls URL-safe, and what has no padding."""
+    pair = base64.b64encode(b"u:????>>>>").decode()
+    assert "/" in pair
+    assert pair.endswith("==")
+    for written in (pair.rstrip("="), pair.replace("/", "_").replace("+", "-")):
+        assert masked("no, ????>>>>!", NO_QUERY, {"Authorization": f"Basic {written}"}) == "no, ***!"
+
+
+def test_a_character_that_html_writes_with_any_number_of_zeros_is_read() -> None:
+    for written in ("&#000000000115;ecret-of-mine", "&#x000000000073;ecret-of-mine"):
+        assert masked(f"no, {written}!", NO_QUERY, {"X-Key": "secret-of-mine"}) == "no, ***!"
