@@ -51,6 +51,7 @@ class Pool:
             return answer, use.pop_all()
 
     async def aclose(self) -> None:
+        """Close every connection there is. One that is still being made goes on until its request is cancelled."""
         if self._expiry:
             self._expiry.cancel()
         while self._unused:

@@ -122,9 +122,10 @@ async def test_whoever_gives_up_waiting_for_a_place_frees_none(only_site: Policy
 async def test_closing_the_client_ends_what_is_under_way(only_site: Policy, trap: Trap) -> None:
     async with guarded_client(only_site, resolver=to_trap, keep=60) as client:
         await client.get(trap.url("unused.test"))
-        hanging = asyncio.create_task(client.get(trap.site("hook.test") + "/hang"))
-        await trap.had(2)
-        await client.aclose()
-        with pytest.raises(httpx.TransportError):
-            await asyncio.wait_for(hanging, 20)
+        async with client.stream("GET", trap.site("hook.test") + "/part") as answer:
+            hanging = asyncio.create_task(answer.aread())
+            await asyncio.sleep(0)
+            await client.aclose()
+            with pytest.raises(httpx.TransportError):
+                await asyncio.wait_for(hanging, 20)
     await trap.left()
