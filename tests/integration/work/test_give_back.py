@@ -133,7 +133,8 @@ async def test_batch_that_another_version_of_its_type_accepted_waits_for_a_worke
     with capture_logs() as logs:
         await work.run(await claimed(work))
     batch = await scene.batch()
-    assert (batch.status, batch.crashes, batch.due - batch.modified) == ("CREATED", 0, PAUSE_MS)
+    assert (batch.status, batch.crashes) == ("CREATED", 0)
+    assert abs(batch.due - batch.modified - PAUSE_MS) < PAUSE_MS / 2  # on PostgreSQL the clock moves on in between
     assert [line["event"] for line in logs] == ["batch.started", "batch.hindered", "batch.given_back"]
     assert "does not take endpoint" in logs[1]["reason"]
     assert scene.noted() == {}
