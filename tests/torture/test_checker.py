@@ -172,6 +172,13 @@ def test_an_innocent_record_is_not_given_up_for_an_outage(sound: Evidence) -> No
     assert {violation.word for violation in check(outage)} == {Word.RESULT_WRONG}
 
 
+def test_a_worker_that_was_stopped_for_long_may_be_ended_by_its_watchdog(sound: Evidence) -> None:
+    for asked in (None, Signals.SIGKILL, Signals.SIGTERM):
+        ended = with_exit(1, asked)(sound)
+        assert Word.EXIT_STATUS in words(ended)
+        assert Word.EXIT_STATUS not in words(replace(ended, suspended=[WORKER]))
+
+
 def test_an_innocent_record_may_be_given_up_when_each_of_its_workers_was_killed(sound: Evidence) -> None:
     assert check(with_exit(KILLED, Signals.SIGKILL)(given_up(sound))) == []
     stopped = with_fault(given_up(sound), Kind.WORKER_STOPPED, 4000, 8000, WORKER)
