@@ -9,20 +9,25 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 
-class db_now(GenericFunction[int]):  # noqa: N801 - written like the SQL function it stands for
+class DbNow(GenericFunction[int]):
     """Milliseconds since 1970 as the database sees them; on PostgreSQL moving on within a transaction."""
 
+    name = "db_now"
     type = BigInteger()
     inherit_cache = True
 
 
-@compiles(db_now, "sqlite")
-def _sqlite(element: db_now, compiler: Any, **options: Any) -> str:
+db_now = DbNow
+"""Written in statements like the SQL function that it stands for."""
+
+
+@compiles(DbNow, "sqlite")
+def _sqlite(element: DbNow, compiler: Any, **options: Any) -> str:
     return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
 
-@compiles(db_now, "postgresql")
-def _postgresql(element: db_now, compiler: Any, **options: Any) -> str:
+@compiles(DbNow, "postgresql")
+def _postgresql(element: DbNow, compiler: Any, **options: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
 
 
