@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Subquery, Text, text
+from sqlalchemy import ColumnElement, Subquery, Text, bindparam, cast, func, literal_column, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
-
-from broker.store.tables import Id
-
-_CASTS: dict[type[TypeEngine[Any]], str] = {Id: "uuid", BigInteger: "bigint", Integer: "integer", Text: "text"}
 
 
 def given(dialect: str, **columns: type[TypeEngine[Any]]) -> Subquery:
     """A FROM clause over the parameter `given`: a JSON array of arrays whose items are `columns`, in their order."""
+    parameter = bindparam("given", type_=Text)
     if dialect == "postgresql":
-        items = ", ".join(
-            f"CAST(value ->> {place} AS {_CASTS[kind]}) AS {name}" for place, (name, kind) in enumerate(columns.items())
-        )
-        source = "jsonb_array_elements(CAST(:given AS jsonb))"
+        rows = func.jsonb_array_elements(cast(parameter, JSONB)).table_valued("value").render_derived()
+        items: list[ColumnElement[Any]] = [
+            cast(_text_at(rows.c.value, place), kind) for place, kind in enumerate(columns.values())
+        ]
     else:
-        items = ", ".join(f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(columns))
-        source = "json_each(:given)"
-    statement = text(f"SELECT {items} FROM {source}")  # noqa: S608 - names are ours, values are bound
-    return statement.columns(**{name: kind() for name, kind in columns.items()}).subquery("given")
+        rows = func.json_each(parameter).table_valued("value")
+        items = [
+            func.json_extract(rows.c.value, literal_column(f"'$[{place}]'"), type_=kind())
+            for place, kind in enumerate(columns.values())
+        ]
+    return select(*(item.label(name) for item, name in zip(items, columns, strict=True))).subquery("given")
+
+
+def _text_at(value: ColumnElement[Any], place: int) -> ColumnElement[Any]:
+    return value.op("->>")(literal_column(str(place)))
