@@ -19,6 +19,7 @@ import typer
 
 from bench import servers
 from bench.comparison import heading, judge, line
+from bench.figures import Figure
 from bench.load import Sample, measure
 
 
@@ -49,6 +50,30 @@ class Round:
     full: Sample
 
 
+@dataclass(frozen=True)
+class Run:
+    """Rounds on one database, the warm-up first, and the rows that it holds at the end."""
+
+    database: str
+    filesystem: str
+    rounds: Sequence[Round]
+    rows: int
+
+
+def figures() -> list[Figure]:
+    """Both databases, against the table's targets."""
+    found = []
+    for kind, target in TARGETS.items():
+        done = _run(kind, 32, 3.0, 3)
+        _, p99 = line("", [(one.bare.p99_ms, one.full.p99_ms) for one in done.rounds[1:]])
+        _, rate = line("", [(one.bare.per_second, one.full.per_second) for one in done.rounds[1:]])
+        found += [
+            Figure(f"accept on {kind}: POST/s over bare", rate, target),
+            Figure(f"accept on {kind}: p99 over bare", p99, P99_TARGET, most=True),
+        ]
+    return found
+
+
 def main(
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each round, on each of the two servers.")] = 4.0,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
@@ -56,17 +81,22 @@ def main(
     database: Annotated[Kind, typer.Option()] = Kind.SQLITE,
 ) -> None:
     """Measure the accept path and print the table."""
+    run = _run(database, connections, seconds, rounds)
+    print(
+        f"accept: {run.database} on {run.filesystem}, {os.cpu_count()} cores, {connections} connections, "
+        f"{rounds} x {seconds:g} s"
+    )
+    print(*_table(run.rounds[1:], TARGETS[database]), sep="\n")
+    print(_books([round.full for round in run.rounds], run.rows))
+
+
+def _run(database: Kind, connections: int, seconds: float, rounds: int) -> Run:
     with servers.folder_on_disk() as (folder, filesystem), _database(database, folder) as (url, what):
         data_dir = folder / "data"
         with servers.bare() as bare, servers.broker(data_dir, url) as (full, token):
             request = _request(token)
             done = list(_alternate(bare, full, request, connections, seconds, rounds))
-        rows = servers.count_batches(data_dir, url)
-    print(
-        f"accept: {what} on {filesystem}, {os.cpu_count()} cores, {connections} connections, {rounds} x {seconds:g} s"
-    )
-    print(*_table(done[1:], TARGETS[database]), sep="\n")
-    print(_books([round.full for round in done], rows))
+        return Run(what, filesystem, done, servers.count_batches(data_dir, url))
 
 
 @contextmanager

@@ -381,11 +381,12 @@ async def test_a_claim_finds_what_is_due_and_what_is_held_by_their_indexes(
 ) -> None:
     await owe(database, workspace_id, 3)
     await claim_due(database, room=0)
+    assert await select(database, "SELECT count(*) FROM deliveries WHERE held IS NOT NULL") == [(3,)]
     await execute(database, "UPDATE deliveries SET manual = true")
     await owe(database, workspace_id, 3)
     plans = await plans_of(database, claim_deliveries, DueOrder(4, MINUTE, Rooms()))
     for index in ("ix_endpoints_holding", "ix_endpoints_ready", "ix_endpoints_broken", "ix_deliveries_asked"):
-        assert index in plans
+        assert index in plans, plans
     plans = plans.replace("SCAN deliveries USING INDEX ix_deliveries_asked", "")  # its first entry alone
     # Both hold what is due and nothing else; for so few rows PostgreSQL takes either.
     assert "ix_deliveries_due" in plans or "ix_deliveries_owed" in plans
