@@ -27,6 +27,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from broker.batches import Batch, BatchHead, IdempotencyKey, NewBatch, Status
 from broker.store.clock import read_clock
 from broker.store.given import given
+from broker.store.group import brief
 from broker.store.rank import fresh_rank
 from broker.store.rows import batch_of, dump_pins
 from broker.store.tables import BatchRow, Id, table
@@ -44,6 +45,7 @@ class Filter:
     statuses: tuple[Status, ...] | None = None
 
 
+@brief
 def insert_batches(connection: Connection, rows: Sequence[NewBatch]) -> list[int | None]:
     """Store accepted batches; returns when each was created, in ms of `db_now()`.
 

@@ -14,6 +14,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 Operation: TypeAlias = Callable[[Connection, Sequence[T]], Sequence[R]]
 
+Marked = TypeVar("Marked", bound=Operation[Any, Any])
+
+BRIEF_BYTES = 256 * 1024
+_brief: set[Operation[Any, Any]] = set()
+
 _deciding = Lock()
 """Beginning happens on a session's thread, withdrawing on the event loop's. Both are short."""
 
@@ -45,6 +50,17 @@ class Write:
     def succeed(self, result: Any) -> None:
         if not self.done.done():
             self.done.set_result(result)
+
+
+def brief(operation: Marked) -> Marked:
+    """Mark an operation that takes microseconds an item and looks for nothing: an event loop may do it."""
+    _brief.add(operation)
+    return operation
+
+
+def is_brief(group: Sequence[Write]) -> bool:
+    """Whether all of a group is."""
+    return all(write.operation in _brief for write in group) and sum(write.weight for write in group) <= BRIEF_BYTES
 
 
 def withdraw(writes: Iterable[Write], limit: float) -> list[Write]:

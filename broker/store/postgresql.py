@@ -41,7 +41,7 @@ class PostgresqlSession:
             },
         )
 
-    async def transact(self, work: Work) -> list[Any]:
+    async def transact(self, work: Work, *, brief: bool = False) -> list[Any]:
         async with self._engine.begin() as connection:
             return await connection.run_sync(work)
 

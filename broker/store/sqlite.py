@@ -7,14 +7,16 @@ import fcntl
 import os
 import sqlite3
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 from sqlalchemy import URL, create_engine, event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, RootTransaction
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from broker.errors import Misconfigured
@@ -22,6 +24,7 @@ from broker.store.thread import CallThread
 from broker.store.writer import Work
 
 CLOSE_SECONDS = 5.0
+BUSY_MS = 5000
 CHECKPOINT_BYTES = 1000 * 4096
 CHECKPOINT_PAUSE = 0.25
 OLDEST = (3, 35, 0)
@@ -34,11 +37,14 @@ log = structlog.get_logger()
 
 
 class SqliteSession:
-    """The writing connection of one process, on a thread of its own.
+    """The writing connection of one process, with a thread for all that waits: for a lock, for the disk.
 
     Every write of every process takes `flock` on `<database>.lock` around BEGIN IMMEDIATE … COMMIT: waiting is fair,
     and only the lock's holder moves the write-ahead log into the database, so no checkpoint overlaps a commit. Nothing
     ends the wait for a holder that has been stopped; it is the writer that withdraws writes which wait too long.
+
+    Brief work of a lock that is free is done on the event loop, and the thread has only to commit it: two threads that
+    run Python beside each other take longer than one that does the work of both (docs/performance.md).
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,8 +56,14 @@ class SqliteSession:
         self._thread = CallThread("sqlite-writer")
         self._next_checkpoint = 0.0
 
-    async def transact(self, work: Work) -> list[Any]:
-        return await self._thread.call(partial(self._transact, work))
+    async def transact(self, work: Work, *, brief: bool = False) -> list[Any]:
+        begun = self._begin_at_once() if brief else None
+        if begun is None:
+            return await self._thread.call(partial(self._transact, work))
+        results = self._apply(work, begun)
+        # A commit that has begun to be asked for is made, or nobody would give the lock back.
+        await asyncio.shield(self._thread.call(partial(self._commit, begun)))
+        return results
 
     async def close(self) -> None:
         """Returns after a while even when the lock is still waited for: the thread closes once it has had it."""
@@ -61,17 +73,51 @@ class SqliteSession:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.shield(closed)
 
+    def _begin_at_once(self) -> RootTransaction | None:
+        """A transaction, unless there is something to wait for."""
+        if self._connection is None:
+            return None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        try:
+            return self._connection.begin()
+        except DBAPIError:  # a stranger writes without the lock; the thread waits for it, or tells what else it is
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            return None
+
+    def _apply(self, work: Work, begun: RootTransaction) -> list[Any]:
+        try:
+            return work(begun.connection)
+        except BaseException:
+            try:
+                begun.rollback()
+            finally:
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
+            raise
+
     def _transact(self, work: Work) -> list[Any]:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
-            with self._connection.begin():
+            with _patience(self._connection):
+                begun = self._connection.begin()
+            with begun:
                 results = work(self._connection)
             self._checkpoint(self._connection)
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         return results
+
+    def _commit(self, begun: RootTransaction) -> None:
+        try:
+            with begun:  # rolls back what cannot be committed
+                pass
+            self._checkpoint(begun.connection)
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _checkpoint(self, connection: Connection) -> None:
         """Empty the log once it is long. A reader that still needs it makes this a partial one; the next goes on.
@@ -82,15 +128,10 @@ class SqliteSession:
         if now < self._next_checkpoint or self._wal_bytes() < CHECKPOINT_BYTES:
             return
         self._next_checkpoint = now + CHECKPOINT_PAUSE
-        raw = connection.connection.dbapi_connection
-        assert isinstance(raw, sqlite3.Connection)
-        raw.execute("PRAGMA busy_timeout = 0")
         try:
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            _raw(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
             log.warning("store.checkpoint_failed", reason=str(error))
-        finally:
-            raw.execute("PRAGMA busy_timeout = 5000")
 
     def _wal_bytes(self) -> int:
         try:
@@ -103,6 +144,23 @@ class SqliteSession:
             self._connection.close()
         self._engine.dispose()
         os.close(self._lock)
+
+
+@contextmanager
+def _patience(connection: Connection) -> Iterator[None]:
+    """Strangers that write without the lock are waited for, for a while; otherwise SQLite waits for nobody."""
+    raw = _raw(connection)
+    raw.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    try:
+        yield
+    finally:
+        raw.execute("PRAGMA busy_timeout = 0")
+
+
+def _raw(connection: Connection) -> sqlite3.Connection:
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw
 
 
 def _create_private(path: Path) -> None:
@@ -121,7 +179,7 @@ def _writing_engine(path: Path) -> Engine:
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
         for pragma in (
-            "busy_timeout = 5000",
+            f"busy_timeout = {BUSY_MS}",
             "journal_mode = WAL",
             "synchronous = FULL",
             "wal_autocheckpoint = 0",
@@ -144,7 +202,7 @@ def reading_engine(path: Path) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
-        cursor.execute("PRAGMA busy_timeout = 5000")
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         cursor.execute("PRAGMA query_only = ON")
         cursor.close()
 

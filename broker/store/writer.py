@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from broker.errors import Unavailable
-from broker.store.group import Operation, Write, apply, withdraw
+from broker.store.group import Operation, Write, apply, is_brief, withdraw
 from broker.store.outage import is_outage, reason
 
 T = TypeVar("T")
@@ -39,9 +39,12 @@ log = structlog.get_logger()
 
 
 class Session(Protocol):
-    """One connection that writes: runs `work` in a transaction and commits, flushed to disk, before it returns."""
+    """One connection that writes: runs `work` in a transaction and commits, flushed to disk, before it returns.
 
-    def transact(self, work: Work) -> Awaitable[list[Any]]: ...
+    brief: it takes so little time that the event loop may do it.
+    """
+
+    def transact(self, work: Work, *, brief: bool = False) -> Awaitable[list[Any]]: ...
 
     def close(self) -> Awaitable[None]: ...
 
@@ -110,7 +113,7 @@ class Writer:
     async def _commit(self, group: list[Write], *, again: bool = True) -> None:
         self._in_flight = group
         try:
-            results = await self._session.transact(partial(apply, group))
+            results = await self._session.transact(partial(apply, group), brief=is_brief(group))
         except Exception as error:
             await self._recover(group, error, again=again)
             return

@@ -7,6 +7,7 @@ import fcntl
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -18,7 +19,8 @@ from sqlalchemy import Connection, text
 from broker.batches import new_id
 from broker.errors import Misconfigured, Unavailable
 from broker.store.batches import insert_batches
-from broker.store.database import SQLITE_FILE, Database, open_database
+from broker.store.database import SQLITE_FILE, Database, open_database, open_session
+from broker.store.group import BRIEF_BYTES, brief
 from broker.store.migrate import migrate
 from broker.store.schema import check_migrated
 from broker.store.sqlite import CHECKPOINT_BYTES, filesystem_of
@@ -265,10 +267,20 @@ async def test_what_was_committed_is_confirmed_even_when_the_log_cannot_be_looke
     await database.aclose()
 
 
-async def test_a_stranger_that_writes_without_the_lock_is_an_outage_not_a_loss(
+async def test_a_stranger_that_writes_without_the_lock_is_waited_for_while_the_event_loop_goes_on(
     sqlite: Database, file: Path, workspace: str
 ) -> None:
-    await pragmas(sqlite, "busy_timeout = 0")
+    with closing(sqlite3.connect(file, isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        write = asyncio.create_task(accept(sqlite, workspace))
+        finished, _ = await asyncio.wait([write], timeout=0.3)  # a loop that waits in SQLite would not come back here
+        assert not finished
+        stranger.execute("ROLLBACK")
+    (id,) = await write
+    assert await stored(sqlite) == {id}
+
+
+async def test_a_stranger_that_never_ends_is_an_outage_not_a_loss(sqlite: Database, file: Path, workspace: str) -> None:
     with closing(sqlite3.connect(file, isolation_level=None)) as stranger:
         stranger.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unavailable):
@@ -276,6 +288,40 @@ async def test_a_stranger_that_writes_without_the_lock_is_an_outage_not_a_loss(
         stranger.execute("ROLLBACK")
     (id,) = await accept(sqlite, workspace)
     assert await stored(sqlite) == {id}
+
+
+@brief
+def threads(_connection: Connection, items: Sequence[None]) -> list[int]:
+    """Brief work that says where it is done."""
+    return [threading.get_ident() for _ in items]
+
+
+async def test_brief_work_is_done_on_the_event_loop_unless_somebody_else_writes(
+    sqlite: Database, file: Path, workspace: str
+) -> None:
+    assert await sqlite.writer.write(threads, None) == threading.get_ident()
+    with file.with_name(file.name + ".lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write = asyncio.create_task(sqlite.writer.write(threads, None))
+        await asyncio.sleep(0.1)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    assert await write != threading.get_ident()
+    assert await sqlite.writer.write(threads, None) == threading.get_ident()
+    assert await sqlite.writer.write(threads, None, weight=BRIEF_BYTES + 1) != threading.get_ident()
+
+
+async def test_brief_work_that_is_cancelled_amid_its_commit_is_stored_and_keeps_nobody_waiting(
+    sqlite: Database, sqlite_url: str, tmp_path: Path, workspace: str
+) -> None:
+    session = open_session(sqlite_url, tmp_path)
+    await session.transact(lambda _connection: [])  # connects
+    batch = new_batch(workspace)
+    committing = asyncio.ensure_future(session.transact(lambda on: insert_batches(on, [batch]), brief=True))
+    await asyncio.sleep(0)
+    committing.cancel()
+    assert len(await accept(sqlite, workspace)) == 1
+    assert batch.id in await stored(sqlite)
+    await session.close()
 
 
 async def test_a_database_in_a_folder_with_an_odd_name(tmp_path: Path) -> None:

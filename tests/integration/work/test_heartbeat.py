@@ -46,12 +46,12 @@ class Line:
         self.refused = 0
         self._session = session
 
-    async def transact(self, work: Work) -> list[Any]:
+    async def transact(self, work: Work, *, brief: bool = False) -> list[Any]:
         self.begun.append(time.monotonic())
         if self.cut:
             self.refused += 1
             raise ConnectionError("cut")
-        results = await self._session.transact(work)
+        results = await self._session.transact(work, brief=brief)
         await asyncio.sleep(self.late)
         return results
 

@@ -40,10 +40,10 @@ class Line:
         self._session = session
         self.cut = False
 
-    async def transact(self, work: Work) -> list[Any]:
+    async def transact(self, work: Work, *, brief: bool = False) -> list[Any]:
         if self.cut:
             raise ConnectionError("the line is cut")
-        return await self._session.transact(work)
+        return await self._session.transact(work, brief=brief)
 
     async def close(self) -> None:
         await self._session.close()
