@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,7 +14,9 @@ import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 from sqlalchemy import text
@@ -27,9 +31,28 @@ BROKER = (sys.executable, "-m", "broker")
 WEB = (*BROKER, "web", "--listen-fd")
 ROOT = Path(__file__).parents[1]
 TYPES = ROOT / "bench" / "types"
+DIY_WEB = (sys.executable, "-m", "bench.diy.web")
+DIY_WORKER = (sys.executable, "-m", "bench.diy.worker")
 WORKSPACE = "bench"
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 START_SECONDS = STOP_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class DoItYourself:
+    """worker: looks into its queue 200 times a second, so it is stopped while something else is measured."""
+
+    port: int
+    token: str
+    worker: subprocess.Popen[bytes]
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        self.worker.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.worker.send_signal(signal.SIGCONT)
 
 
 @contextmanager
@@ -64,13 +87,38 @@ def broker(data_dir: Path, database_url: str) -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def fleet(data_dir: Path, database_url: str) -> Iterator[tuple[str, str, EmbeddedValkey]]:
-    """The URL of a `broker web` beside one `broker worker` that knows the type `nothing`, a token, and their Valkey."""
+def fleet(
+    data_dir: Path, database_url: str, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[str, str, EmbeddedValkey]]:
+    """The URL of a `broker web` beside one `broker worker` that knows the bench's types, a token, and their Valkey."""
     with _installation(data_dir, database_url) as (environment, valkey):
         token = _command(environment, "token", "create", "--workspace", WORKSPACE)
-        with_type = environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{TYPES}", "BROKER_LOG_LEVEL": "error"}
+        with_type = environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{TYPES}", "BROKER_LOG_LEVEL": "error", **settings}
         with _serving(WEB, with_type) as port, _running((*BROKER, "worker"), with_type):
             yield f"http://127.0.0.1:{port}", token, valkey
+
+
+@contextmanager
+def do_it_yourself(folder: Path) -> Iterator[DoItYourself]:
+    """The stack that users would write, web server and one worker."""
+    folder.mkdir(mode=0o700)
+    valkey, token = EmbeddedValkey(folder), new_token()
+    settings = {
+        "DIY_DATABASE": str(folder / "diy.sqlite3"),
+        "DIY_REDIS": valkey.start(),
+        "DIY_TOKEN": token,
+        "DIY_SECRET": base64.b64encode(os.urandom(24)).decode(),
+    }
+    environment = os.environ | settings
+    try:
+        # uvicorn by itself ends by the signal that stopped it
+        with (
+            _serving(DIY_WEB, environment, (0, -signal.SIGTERM)) as port,
+            _running(DIY_WORKER, environment) as worker,
+        ):
+            yield DoItYourself(port, token, worker)
+    finally:
+        valkey.stop()
 
 
 @contextmanager
@@ -175,27 +223,32 @@ def durability(database_url: str) -> str:
 
 
 @contextmanager
-def _serving(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[int]:
+def _serving(command: Sequence[str], environment: Mapping[str, str], ends: Collection[int] = (0,)) -> Iterator[int]:
     """The port of a process that is handed a listening socket, once it answers; it must end in good order."""
     with ExitStack() as stack:
         with listen("127.0.0.1", 0) as listening:
             descriptor = listening.fileno()
             port = int(listening.getsockname()[1])
-            stack.enter_context(_running([*command, str(descriptor)], environment, (descriptor,)))
+            stack.enter_context(_running([*command, str(descriptor)], environment, (descriptor,), ends))
         httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=START_SECONDS, trust_env=False, verify=False)
         yield port
 
 
 @contextmanager
-def _running(command: Sequence[str], environment: Mapping[str, str], pass_fds: Collection[int] = ()) -> Iterator[None]:
-    """A process, which must end in good order."""
+def _running(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    pass_fds: Collection[int] = (),
+    ends: Collection[int] = (0,),
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process, which must end in good order, which is with one of these statuses."""
     process = subprocess.Popen(command, env=environment, pass_fds=pass_fds)
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         status = process.wait(STOP_SECONDS)
-    if status != 0:
+    if status not in ends:
         raise RuntimeError(f"{' '.join(command)} ended with status {status}")
 
 

@@ -1,0 +1,226 @@
+"""Posts batches and receives their webhooks, in one process with one clock: at a rate, or as fast as they come back.
+
+`python -m bench.circuit` reads a `Plan` as JSON and prints a `Course`. It shares the machine with what it measures, so
+both ends are bare protocols: some ten microseconds a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import cast
+
+import uvloop
+
+from broker.cli.processes import listen
+
+CREATED = b"HTTP/1.1 201 "
+TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
+SETTLE_SECONDS = 60.0
+PORT = "{port}"
+"""Stands in a plan's body for the receiver's port."""
+NUMBER = "{number}"
+"""Stands there for the POST's number, eight digits."""
+_ID = re.compile(rb'"id": ?"([^"]+)"')
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who is posted what, and how. body: JSON, with PORT and NUMBER where they belong. webhooks: expected.
+
+    per_second: batches, an open loop; 0: as fast as webhooks come back, with `at_once` batches between the two.
+    connections: kept alive, each with one POST at a time.
+    """
+
+    port: int
+    path: str
+    token: str
+    body: str
+    seconds: float
+    per_second: float = 0.0
+    at_once: int = 0
+    connections: int = 32
+    webhooks: bool = True
+
+    def lasting(self, seconds: float) -> Plan:
+        return replace(self, seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Course:
+    """Moments by batch id, in ns since 1970: when its POST was sent and answered, and when its webhook came first.
+
+    numbers: of the POSTs. end: when the plan's time was over. doubled: webhooks that came again.
+    """
+
+    numbers: Mapping[str, int]
+    sent: Mapping[str, int]
+    answered: Mapping[str, int]
+    arrived: Mapping[str, int]
+    end: int
+    doubled: int
+
+
+def go(plan: Plan) -> Course:
+    """Run this module as a process of its own. Raises RuntimeError if anything accepted did not come back, or twice."""
+    command = [sys.executable, "-m", "bench.circuit"]
+    given = json.dumps(asdict(plan))
+    done = subprocess.run(command, input=given, stdout=subprocess.PIPE, check=True, text=True)
+    course = Course(**json.loads(done.stdout))
+    if plan.webhooks and (course.doubled or course.arrived.keys() != course.answered.keys()):
+        lost = len(course.answered.keys() - course.arrived.keys())
+        raise RuntimeError(f"of {len(course.answered)} batches {lost} brought no webhook, {course.doubled} two")
+    return course
+
+
+@dataclass(eq=False)
+class _Circuit:
+    """What both ends share. credit: POSTs that may be sent as soon as a connection is free."""
+
+    request: bytes = b""
+    credit: int = 0
+    again: bool = False
+    posted: int = 0
+    numbers: dict[str, int] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)
+    answered: dict[str, int] = field(default_factory=dict)
+    arrived: dict[str, int] = field(default_factory=dict)
+    doubled: int = 0
+    free: deque[_Client] = field(default_factory=deque)
+
+    def allow(self, posts: int) -> None:
+        self.credit += posts
+        while self.credit > 0 and self.free:
+            self.credit -= 1
+            self.free.popleft().post(self.request, self.posted)
+            self.posted += 1
+
+    def note_answer(self, client: _Client, id: str, now: int) -> None:
+        self.numbers[id], self.sent[id], self.answered[id] = client.number, client.sent, now
+        self.free.append(client)
+        self.allow(0)
+
+    def note_arrival(self, id: str, now: int) -> None:
+        if id in self.arrived:
+            self.doubled += 1
+            return
+        self.arrived[id] = now
+        self.allow(self.again)
+
+
+class _Peer(asyncio.Protocol):
+    """One end of one connection; whole messages with a content length."""
+
+    transport: asyncio.WriteTransport
+
+    def __init__(self, circuit: _Circuit) -> None:
+        self.circuit = circuit
+        self._data = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.WriteTransport", transport)  # uvloop's are of no class of asyncio's
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        while (head := self._data.find(b"\r\n\r\n")) >= 0:
+            found = _LENGTH.search(self._data, 0, head)
+            end = head + 4 + (int(found[1]) if found else 0)
+            if len(self._data) < end:
+                return
+            message = bytes(self._data[:end])
+            del self._data[:end]
+            self.message(message)
+
+    def message(self, message: bytes) -> None:
+        raise NotImplementedError
+
+
+class _Receiver(_Peer):
+    """Takes webhooks; the batch's id is the first of its body."""
+
+    def message(self, message: bytes) -> None:
+        self.transport.write(TAKEN)
+        self.circuit.note_arrival(_id_of(message), time.time_ns())
+
+
+class _Client(_Peer):
+    """Posts one batch at a time."""
+
+    number = sent = 0
+
+    def post(self, request: bytes, number: int) -> None:
+        self.number, self.sent = number, time.time_ns()
+        self.transport.write(request.replace(NUMBER.encode(), b"%08d" % number))
+
+    def message(self, message: bytes) -> None:
+        if not message.startswith(CREATED):
+            raise RuntimeError(f"refused: {message[:500]!r}")
+        self.circuit.note_answer(self, _id_of(message), time.time_ns())
+
+
+def _id_of(message: bytes) -> str:
+    found = _ID.search(message, message.index(b"\r\n\r\n"))
+    if found is None:
+        raise RuntimeError(f"no batch is named: {message[:500]!r}")
+    return found[1].decode()
+
+
+async def _run(plan: Plan) -> Course:
+    """Raises TimeoutError if what was accepted has not come back in time."""
+    loop = asyncio.get_running_loop()
+    circuit = _Circuit(again=not plan.per_second)
+    with listen("127.0.0.1", 0) as listening:
+        circuit.request = _request(plan, listening.getsockname()[1])
+        server = await loop.create_server(lambda: _Receiver(circuit), sock=listening)
+        for _ in range(plan.connections):
+            _, client = await loop.create_connection(lambda: _Client(circuit), "127.0.0.1", plan.port)
+            circuit.free.append(client)
+        await (_steadily(circuit, plan) if plan.per_second else _fully(circuit, plan))
+        end = time.time_ns()
+        async with asyncio.timeout(SETTLE_SECONDS):
+            await _all_back(circuit, plan)
+        server.close()
+    return Course(circuit.numbers, circuit.sent, circuit.answered, circuit.arrived, end, circuit.doubled)
+
+
+async def _steadily(circuit: _Circuit, plan: Plan) -> None:
+    begin = time.monotonic()
+    for number in range(int(plan.per_second * plan.seconds)):
+        await asyncio.sleep(begin + number / plan.per_second - time.monotonic())
+        circuit.allow(1)
+
+
+async def _fully(circuit: _Circuit, plan: Plan) -> None:
+    circuit.allow(plan.at_once)
+    await asyncio.sleep(plan.seconds)
+    circuit.again, circuit.credit = False, 0
+
+
+async def _all_back(circuit: _Circuit, plan: Plan) -> None:
+    while circuit.credit or len(circuit.free) < plan.connections:
+        await asyncio.sleep(0.05)
+    while plan.webhooks and circuit.arrived.keys() < circuit.answered.keys():
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)  # for what comes twice
+
+
+def _request(plan: Plan, port: int) -> bytes:
+    body = plan.body.replace(PORT, str(port)).encode()
+    length = len(body.replace(NUMBER.encode(), b"%08d" % 0))
+    head = (
+        f"POST {plan.path} HTTP/1.1\r\nHost: 127.0.0.1:{plan.port}\r\nAuthorization: Bearer {plan.token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(uvloop.run(_run(Plan(**json.loads(sys.stdin.read())))))))
