@@ -13,10 +13,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from random import getrandbits
 from typing import Any
+
+from msgspec import Struct
 
 
 class Status(StrEnum):
@@ -56,8 +57,7 @@ OUTPUT = "$output"
 """The only key of what stands in facts for a stored output; its value is the blob's key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One input of an accepted batch: exactly one of `url` and `blob` (a key in the blob store) is set.
 
     `id_given` tells whether the id came from the customer; `fields` are the customer's own keys.
@@ -67,7 +67,7 @@ class Record:
     url: str | None = None
     blob: str | None = None
     id_given: bool = False
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = {}
 
     @property
     def source(self) -> tuple[str | None, str | None]:
@@ -75,8 +75,7 @@ class Record:
         return (self.url, self.blob)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What became of one record. `facts` are the handler's, with stored outputs as `{"$output": blob key}`.
 
     finished: ms since 1970, known once it is stored.
@@ -86,7 +85,7 @@ class Result:
     code: int
     text: str
     request_id: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = {}
     finished: int = 0
 
     @property
@@ -104,16 +103,14 @@ def _has_output(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(map(_has_output, value))
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
+class Webhook(Struct, frozen=True):
     """Where a batch's completion is announced, with the customer's own headers."""
 
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """A record as it was sent: exactly one of `url` and `data` (the decoded picture) is set; no `id` = make one."""
 
     url: str | None
@@ -122,8 +119,7 @@ class Draft:
     fields: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Struct, frozen=True):
     """A POST, read and understood by its dialect, not yet checked against what the type's handler takes.
 
     params: keys that the handler may know. extra: JSON text of what the dialect wants to show again later.
@@ -140,16 +136,14 @@ class Submission:
     workspace: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
+class IdempotencyKey(Struct, frozen=True):
     """The customer's name for a POST, by which a repetition is told; `body_hash` is the SHA-256 of the raw body."""
 
     name: str
     body_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(Struct, frozen=True):
     """A version of a stored document that a batch keeps from its acceptance to its end."""
 
     kind: str
@@ -157,8 +151,7 @@ class Pin:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewBatch:
+class NewBatch(Struct, frozen=True):
     """An accepted batch on its way into SQL. Texts are JSON; `webhook` is an encrypted box; times are not yet known."""
 
     id: str
@@ -182,8 +175,7 @@ class NewBatch:
         return len(self.params) + len(self.records) + len(self.extra) + 500
 
 
-@dataclass(frozen=True, slots=True)
-class BatchHead:
+class BatchHead(Struct, frozen=True):
     """What a list or a status shows. `created` is in milliseconds since 1970."""
 
     id: str
@@ -194,8 +186,7 @@ class BatchHead:
     created: int
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """A batch as it stands in SQL, with everything its dialect needs to show it. Times in ms since 1970."""
 
     id: str
@@ -219,8 +210,7 @@ class Batch:
     parent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """Of how many records a batch has, how many have a result, a good one, a bad one; a parent's are its children's."""
 
     records: int
@@ -229,8 +219,7 @@ class Counts:
     failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Struct, frozen=True):
     """How a batch stands, whatever its dialect, without its records. Times in ms since 1970."""
 
     id: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
+from msgspec.structs import replace
 
 from broker.batches import CANCELLED_CODE, CANCELLED_TEXT, Batch, Outcome, Overview, Result, Status, new_id, outcome_of
 from broker.deliveries import EVENT_DONE, NewDelivery, open_target

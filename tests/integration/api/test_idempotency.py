@@ -10,6 +10,7 @@ from hashlib import sha256
 
 import httpx
 import pytest
+from msgspec import structs
 from sqlalchemy import select, update
 
 from broker.batches import IdempotencyKey, Status
@@ -115,7 +116,7 @@ async def test_key_of_another_dialect_is_refused(broker: Broker) -> None:
     assert (again.id, again.records, again.created) == (batch.id, batch.records, batch.created)
     assert (again.base_url, again.status) == ("https://broker.example", Status.DONE)
     with pytest.raises(Conflict, match="was used with another body"):
-        await accept(replace(submission, dialect="another"), workspace, "https://broker.example", key)
+        await accept(structs.replace(submission, dialect="another"), workspace, "https://broker.example", key)
     assert await kept(broker) == (1, 0)
 
 
@@ -126,7 +127,7 @@ async def test_repetition_is_answered_though_its_type_is_no_longer_installed(bro
     bare = replace(broker.web.accept, registry=Registry({}))
     assert (await bare(submission, broker.tenant.workspace, "https://broker.example", key)).id == batch.id
     with pytest.raises(Invalid):
-        await bare(submission, broker.tenant.workspace, "https://broker.example", replace(key, name="b"))
+        await bare(submission, broker.tenant.workspace, "https://broker.example", structs.replace(key, name="b"))
 
 
 async def test_key_is_free_again_after_a_day(broker: Broker) -> None:

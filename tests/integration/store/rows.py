@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+from msgspec import structs
 from sqlalchemy import Connection, text
 
 from broker.batches import NewBatch, Outcome, Record, Result, new_id
@@ -53,7 +54,7 @@ def new_batch(workspace: str, **changes: Any) -> NewBatch:
         size=1,
         base_url="https://broker.example",
     )
-    return replace(batch, **changes)
+    return structs.replace(batch, **changes)
 
 
 async def accept(database: Database, workspace: str, count: int = 1, **changes: Any) -> list[str]:

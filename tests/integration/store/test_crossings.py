@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 import pytest
+from msgspec import structs
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -82,7 +82,7 @@ async def half_good(database: Database, workspace_id: str) -> str:
     """The id of a batch that ended long ago; its first record has an output, its second failed."""
     (id,) = await accept(database, workspace_id, size=2)
     (claimed,) = await claim(database)
-    good = replace(result(0), facts={"_output_url_full": {OUTPUT: "a.png"}})
+    good = structs.replace(result(0), facts={"_output_url_full": {OUTPUT: "a.png"}})
     assert await database.writer.write(finish_batches, finish(claimed, good, result(1, code=500)))
     await back_date(database, id, 4 * DAY)
     await database.writer.write(take_turn, Turn(Kind.OUTPUTS, 0))
