@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from broker.api import delivery, docs, endpoint, health, media, openapi, own, secret, webhook_test, ximilar
 from broker.api.auth import Authenticator
+from broker.api.intake import Intake
 from broker.bootstrap.web import Web
 from broker.errors import BrokerError, MethodNotAllowed, NotFound
 
@@ -34,6 +35,7 @@ def create_app(web: Web) -> Starlette:
     app.router.redirect_slashes = False
     app.state.web = web
     app.state.authenticator = Authenticator(web.core.database)
+    app.state.intake = Intake(web.core.settings.max_body_bytes)
     app.state.probe = health.Probe(web)
     app.state.openapi = cache(partial(openapi.document, web.core.registry))
     return app

@@ -7,7 +7,10 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -15,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from broker.api.intake import SMALL, Intake, Share
 from broker.batches import IdempotencyKey
 from broker.bootstrap.web import Web
 from broker.errors import Invalid, MethodNotAllowed, TooLarge, Unavailable, UnsupportedMediaType
@@ -25,8 +29,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 MAX_KEY = 255
 ONLY_ONCE = "It may come only once."
-WORK_ON_LOOP = 256 * 1024
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY}}}")
+_ONE_BY_ONE = ThreadPoolExecutor(1, thread_name_prefix="large-body")
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 
@@ -65,11 +69,17 @@ def json_answer(body: bytes, status_code: int = 200, headers: Mapping[str, str] 
     return Response(body, status_code, headers, media_type="application/json")
 
 
-async def read_json_body(request: Request) -> bytes:
-    """The raw JSON body. Raises UnsupportedMediaType, and TooLarge as soon as the limit is passed."""
+def share_of(request: Request, workspace: str) -> Share:
+    """What this request's body may hold of the workspace's room; to be entered for as long as there is a body."""
+    intake: Intake = request.app.state.intake
+    return intake.share(workspace)
+
+
+async def read_json_body(request: Request, share: Share) -> bytes:
+    """The raw JSON body. Raises UnsupportedMediaType, TooLarge as soon as the limit is passed, likewise Unavailable."""
     _check_encoding(request)
     _check_media_type(request)
-    return await read_body(request, web_of(request).core.settings.max_body_bytes)
+    return await read_body(request, web_of(request).core.settings.max_body_bytes, share)
 
 
 async def read_optional_json_body(request: Request, cap: int) -> bytes:
@@ -94,21 +104,44 @@ def _check_media_type(request: Request) -> None:
         raise UnsupportedMediaType()
 
 
-async def read_body(request: Request, cap: int) -> bytes:
-    """The raw body. Raises TooLarge as soon as `cap` bytes are passed, and Invalid when it ends early."""
+async def read_body(request: Request, cap: int, share: Share | None = None) -> bytes:
+    """The raw body. Raises TooLarge as soon as `cap` bytes are passed, and Invalid when it ends early.
+
+    Of a large one, `share` holds the bytes that it says it has, before they are read, or else those that come.
+    """
     declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared) > cap:
+    length = int(declared) if declared.isascii() and declared.isdigit() else 0
+    if length > cap:
         raise TooLarge()
-    parts, size = [], 0
+    if share is not None and length > SMALL:
+        await _hold(request, share, length)
+    body, size = BytesIO(), 0
     try:
         async for part in request.stream():
             size += len(part)
             if size > cap:
                 raise TooLarge()
-            parts.append(part)
+            if size > SMALL and share is not None:
+                await _hold(request, share, size)
+            body.write(part)
     except ClientDisconnect as error:
         raise Invalid("The body ended early.") from error
-    return b"".join(parts)
+    return body.getvalue()
+
+
+async def _hold(request: Request, share: Share, size: int) -> None:
+    """Raises Unavailable where there is no room, once the rest has been read away unless the client waits for a word.
+
+    What comes when an answer has been given, uvicorn takes as fast as it comes, which holds up all others.
+    """
+    try:
+        share.hold(size)
+    except Unavailable:
+        if "expect" not in request.headers:
+            with suppress(ClientDisconnect):
+                async for _ in request.stream():
+                    pass
+        raise
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -134,8 +167,13 @@ async def _left(request: Request) -> None:
 
 
 async def in_thread_if_large(work: Callable[[bytes], T], raw: bytes) -> T:
-    """What `work` makes of a body; of a large one on a thread, so that the loop goes on."""
-    return await asyncio.to_thread(work, raw) if len(raw) > WORK_ON_LOOP else work(raw)
+    """What `work` makes of a body; of a large one on a thread, so that the loop goes on.
+
+    One after the other: threads would fight the loop for Python's global lock, and each have its copies in memory.
+    """
+    if len(raw) <= SMALL:
+        return work(raw)
+    return await asyncio.get_running_loop().run_in_executor(_ONE_BY_ONE, work, raw)
 
 
 async def idempotency_key(request: Request, raw: bytes) -> IdempotencyKey | None:

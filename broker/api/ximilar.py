@@ -18,14 +18,17 @@ from broker.api.http import (
     json_answer,
     read_json_body,
     resource,
+    share_of,
     web_of,
 )
 from broker.api.parameters import asked_page, choice, known_query, neighbours
+from broker.batches import Batch
 from broker.dialects.ximilar import codec
 from broker.dialects.ximilar.submission import NAME, parse_submission
 from broker.dialects.ximilar.wire import MAX_PAGE_SIZE, PAGE_SIZE, TYPES
 from broker.errors import BrokerError, Invalid
 from broker.store.batches import Filter
+from broker.store.workspaces import Token
 
 ROOT = "/account/v2/request"
 MAX_WAIT = 60.0
@@ -43,14 +46,19 @@ def routes() -> list[Route]:
 
 async def submit(request: Request) -> Response:
     """Accept a batch: 201 once it is committed."""
-    web = web_of(request)
     token = await caller(request, "submit")
-    raw = await read_json_body(request)
+    with share_of(request, token.workspaces[0]) as share:
+        raw = await read_json_body(request, share)
+        batch = await _accept(request, token, raw)
+    return json_answer(codec.render_accepted(batch), 201)
+
+
+async def _accept(request: Request, token: Token, raw: bytes) -> Batch:
+    web = web_of(request)
     key = await idempotency_key(request, raw)
     submission = await in_thread_if_large(partial(parse_submission, check_url=web.core.check_url), raw)
     workspace = workspace_of(token, submission.workspace)
-    batch = await web.accept(submission, workspace, base_url(request), key)
-    return json_answer(codec.render_accepted(batch), 201)
+    return await web.accept(submission, workspace, base_url(request), key)
 
 
 async def list_requests(request: Request) -> Response:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from broker.api.app import create_app
 from broker.bootstrap.web import open_web
-from broker.cli.processes import address_of, begin, freeze, listen, run_to_its_end
+from broker.cli.processes import address_of, begin, freeze, keep_little_memory, listen, run_to_its_end
 from broker.cli.signals import on_stop
 from broker.settings import Settings
 
@@ -28,6 +28,7 @@ def web(
 ) -> None:
     """Serve the API."""
     settings = begin(**_given(host=host, port=port))
+    keep_little_memory()
     run_to_its_end(_serve(settings, listen_fd))
 
 
