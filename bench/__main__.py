@@ -9,10 +9,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from bench import accept, end_to_end, pickup
+from bench import accept, end_to_end, large, pickup
 from bench.figures import Figure, rows
 
-BENCHES: Sequence[Callable[[], Sequence[Figure]]] = (accept.figures, pickup.figures, end_to_end.figures)
+BENCHES: Sequence[Callable[[], Sequence[Figure]]] = (accept.figures, pickup.figures, end_to_end.figures, large.figures)
 
 
 def main() -> int:
