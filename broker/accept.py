@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from broker.admission import Admission
 from broker.batches import (
@@ -93,14 +94,16 @@ class Accept:
         pinned = await self._pin(spec, params, workspace)
         await self.admission.admit(workspace)
         id = new_id()
-        records = await self._store_inputs(submission.records, workspace, id)
+        blobs = await self._store_inputs(submission.records, workspace, id)
+        records = tuple([_record(draft, blobs.get(place)) for place, draft in enumerate(submission.records)])
+        shown = params.model_dump(mode="json", by_alias=True)
         row = NewBatch(
             id=id,
             workspace=workspace,
             dialect=submission.dialect,
             type=spec.type,
             endpoint=endpoint,
-            params=params.model_dump_json(by_alias=True),
+            params=to_json(shown).decode(),
             records=dump_records(records),
             extra=submission.extra,
             size=len(records),
@@ -115,7 +118,7 @@ class Accept:
             return None
         self.nudger.ring([(spec.type, id)])
         log.debug("batch.accepted", batch=id, type=spec.type, endpoint=endpoint, records=len(records))
-        return _accepted(row, params.model_dump(mode="json", by_alias=True), records, created)
+        return _accepted(row, shown, records, created)
 
     async def _forget(self, records: tuple[Record, ...], workspace: str) -> None:
         """Undo what was done for a batch that is not stored. A blob that cannot be removed is found as an orphan."""
@@ -149,23 +152,20 @@ class Accept:
             pins.append(Pin(ref.kind, ref.id, version))
         return tuple(pins)
 
-    async def _store_inputs(self, drafts: tuple[Draft, ...], workspace: str, batch: str) -> tuple[Record, ...]:
-        """Pictures that were sent along go to the blob store first, so that no row ever refers to a missing one."""
-        keys = {
-            place: input_key(workspace, batch, place) for place, draft in enumerate(drafts) if draft.data is not None
-        }
+    async def _store_inputs(self, drafts: tuple[Draft, ...], workspace: str, batch: str) -> Mapping[int, str]:
+        """The keys of pictures that were sent along, by their places.
+
+        They go to the blob store first, so that no row ever refers to a missing one.
+        """
+        data = {place: draft.data for place, draft in enumerate(drafts) if draft.data is not None}
+        keys = {place: input_key(workspace, batch, place) for place in data}
         if keys:
-            await asyncio.gather(*(self.blobs.put(key, drafts[place].data or b"") for place, key in keys.items()))
-        return tuple(
-            Record(
-                id=draft.id or new_id(),
-                url=draft.url,
-                blob=keys.get(place),
-                id_given=draft.id is not None,
-                fields=draft.fields,
-            )
-            for place, draft in enumerate(drafts)
-        )
+            await asyncio.gather(*(self.blobs.put(key, data[place]) for place, key in keys.items()))
+        return keys
+
+
+def _record(draft: Draft, blob: str | None) -> Record:
+    return Record(draft.id or new_id(), draft.url, blob, draft.id is not None, draft.fields)
 
 
 def _checked(model: type[Params], params: Mapping[str, Any]) -> Params:

@@ -11,6 +11,8 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
+from pydantic_core import to_json
+
 from broker.batches import Webhook
 from broker.endpoints import Call, Endpoint, Kind
 from broker.errors import Invalid
@@ -154,7 +156,7 @@ def drain_seconds(timeout: float) -> float:
 def seal_target(vault: Vault, webhook: Webhook) -> bytes:
     """Where a delivery goes, as it is stored: URL and headers may both hold the customer's secrets."""
     target = {"url": webhook.url, "headers": dict(webhook.headers)}
-    return vault.seal(Purpose.WEBHOOK_TARGET, json.dumps(target).encode())
+    return vault.seal(Purpose.WEBHOOK_TARGET, to_json(target))
 
 
 def open_target(vault: Vault, box: bytes) -> Webhook:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -13,16 +14,30 @@ from broker.store.database import Database
 from broker.store.workspaces import Token, token_by_hash
 
 FRESH_SECONDS = 5.0
+RENEW_SECONDS = 4.0
 MAX_REMEMBERED = 10_000
 SCHEMES = frozenset({"token", "bearer", "jwt"})
 
 
 @dataclass(slots=True)
+class _Known:
+    """What the database said of a token, and when it was asked, by the authenticator's clock."""
+
+    token: Token | None
+    asked: float
+    renewing: bool = False
+
+
+@dataclass(slots=True)
 class Authenticator:
-    """Looks tokens up by their hash; an answer, good or bad, is remembered for a few seconds."""
+    """Looks tokens up by their hash; an answer, good or bad, is remembered for FRESH_SECONDS.
+
+    In the last of them one request asks anew while the others go by the old answer, or all would ask at once.
+    """
 
     database: Database
-    _known: dict[str, tuple[float, Token | None]] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+    _known: dict[str, _Known] = field(default_factory=dict)
 
     async def caller(self, request: Request, scope: str) -> Token:
         """The token of a request that may do `scope`. Raises Unauthenticated, Forbidden."""
@@ -37,14 +52,17 @@ class Authenticator:
         return token
 
     async def _token(self, hash: str) -> Token | None:
-        until, token = self._known.get(hash, (0.0, None))
-        if time.monotonic() < until:
-            return token
+        now = self.clock()
+        known = self._known.get(hash)
+        if known is not None:
+            if now < known.asked + (FRESH_SECONDS if known.renewing else RENEW_SECONDS):
+                return known.token
+            known.renewing = True
         async with self.database.reading() as connection:
             token = await token_by_hash(connection, hash)
         if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
-        self._known[hash] = (time.monotonic() + FRESH_SECONDS, token)
+        self._known[hash] = _Known(token, now)
         return token
 
 

@@ -23,13 +23,14 @@ _SQLITE = frozenset(
 
 def is_outage(error: BaseException) -> bool:
     """Whether the database as a whole failed, so that the same write or read may succeed later."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, sqlite3.Error):
+        code: int = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        return code & 0xFF in _SQLITE
     if not isinstance(error, DBAPIError):
         return isinstance(error, OSError | TimeoutError | PendingRollbackError | ResourceClosedError)
     if error.connection_invalidated:
         return True
-    if isinstance(error.orig, sqlite3.Error):
-        code: int = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-        return code & 0xFF in _SQLITE
     state = getattr(error.orig, "sqlstate", None)
     return state.startswith(_POSTGRESQL) if state else isinstance(error, InterfaceError)
 

@@ -75,7 +75,7 @@ def load_records(text: str) -> tuple[Record, ...]:
 
 def dump_pins(pins: tuple[Pin, ...]) -> str:
     """Pins as the JSON of their one column."""
-    return json.dumps([[pin.kind, pin.id, pin.version] for pin in pins])
+    return json.dumps([[pin.kind, pin.id, pin.version] for pin in pins]) if pins else "[]"
 
 
 def load_pins(text: str) -> tuple[Pin, ...]:

@@ -16,7 +16,6 @@ from typing import Any
 import structlog
 from sqlalchemy import URL, create_engine, event
 from sqlalchemy.engine import Connection, Engine, RootTransaction
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from broker.errors import Misconfigured
@@ -83,7 +82,7 @@ class SqliteSession:
             return None
         try:
             return self._connection.begin()
-        except DBAPIError:  # a stranger writes without the lock; the thread waits for it, or tells what else it is
+        except sqlite3.Error:  # a stranger writes without the lock; the thread waits for it, or tells what else it is
             fcntl.flock(self._lock, fcntl.LOCK_UN)
             return None
 
@@ -189,7 +188,7 @@ def _writing_engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _raw(connection).execute("BEGIN IMMEDIATE")
 
     return engine
 

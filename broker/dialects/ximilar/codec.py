@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
@@ -74,12 +75,12 @@ class ErrorAnswer:
 
 def render_accepted(batch: Batch) -> bytes:
     """The answer to a POST. `request` shows what was sent, so a made `_id` is not in it yet."""
-    return b'{"id":%b,"request":%b,"type":%b,"status":"CREATED","created":%b,"workspace":%b}' % (
-        to_json(batch.id),
+    return b'{"id":"%b","request":%b,"type":%b,"status":"CREATED","created":"%b","workspace":"%b"}' % (
+        batch.id.encode(),
         _request(batch, all_ids=False),
         to_json(batch.type),
-        to_json(utc_time(batch.created)),
-        to_json(batch.workspace),
+        utc_time(batch.created).encode(),
+        batch.workspace.encode(),
     )
 
 
@@ -165,6 +166,7 @@ def _done(record: Record, result: Result) -> dict[str, Any]:
     return {**_sent(record, show_id=True), **result.facts, "_status": status}
 
 
+@lru_cache(maxsize=1024)
 def utc_time(milliseconds: int) -> str:
     """UTC with microseconds and Z, as the vendor writes it."""
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
