@@ -57,6 +57,8 @@ async def test_a_large_post_beyond_the_room_must_wait_and_others_are_served(brok
         assert third == "HTTP/1.1 503 Service Unavailable"
         answer = await posted(broker)
         assert (answer.status_code, answer.headers["retry-after"], answer.json()) == (503, "1", BUSY)
+        answer = await broker.http.post(ROOT, content=in_parts(LARGE), headers=JSON)
+        assert (answer.status_code, answer.json()) == (503, BUSY)
         assert (await broker.http.post(ROOT, json=LINKS)).status_code == 201
         answer = await broker.http.post(ROOT, json=LARGE, headers={"Authorization": f"Token {other.token}"})
         assert answer.status_code == 201
