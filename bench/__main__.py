@@ -9,10 +9,16 @@ import traceback
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from bench import accept, end_to_end, large, pickup
+from bench import accept, crossings, end_to_end, large, pickup
 from bench.figures import Figure, rows
 
-BENCHES: Sequence[Callable[[], Sequence[Figure]]] = (accept.figures, pickup.figures, end_to_end.figures, large.figures)
+BENCHES: Sequence[Callable[[], Sequence[Figure]]] = (
+    accept.figures,
+    pickup.figures,
+    end_to_end.figures,
+    large.figures,
+    crossings.figures,
+)
 
 
 def main() -> int:
