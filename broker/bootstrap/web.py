@@ -16,7 +16,7 @@ from broker.delete import Delete
 from broker.delivery_query import DeliveryQuery
 from broker.enable import Enable
 from broker.endpoint_query import EndpointQuery
-from broker.net.guard import guarded_client
+from broker.net.client import post_client
 from broker.pause import Pause
 from broker.ping import AT_ONCE, Ping
 from broker.query import Query
@@ -89,7 +89,7 @@ async def open_web(settings: Settings) -> AsyncIterator[Web]:
 
 @asynccontextmanager
 async def _open_ping(core: Core, answers: Answers) -> AsyncIterator[Ping]:
-    async with guarded_client(core.policy, connections=AT_ONCE) as client:
+    async with post_client(core.policy, connections=AT_ONCE) as client:
         keys = SigningSecrets(core.database, core.vault)
         poster = Poster(core.vault, keys, client, core.settings.webhook_timeout)
         yield Ping(poster, answers, core.check_url)

@@ -20,7 +20,7 @@ from broker.complete import Complete
 from broker.deliveries import drain_seconds
 from broker.errors import Misconfigured
 from broker.media.fetch import Fetcher
-from broker.net.guard import guarded_client
+from broker.net.client import post_client
 from broker.settings import Settings
 from broker.store.database import open_session
 from broker.webhooks.lanes import SLOTS
@@ -77,8 +77,7 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
             pause=settings.fetch_pause,
         )
         stack.push_async_callback(fetcher.aclose)
-        client = guarded_client(core.policy, connections=SLOTS)
-        stack.push_async_callback(client.aclose)
+        client = await stack.enter_async_context(post_client(core.policy, connections=SLOTS))
         sender = Sender(
             core.database,
             core.vault,

@@ -33,7 +33,7 @@ _UNREACHABLE = {errno.EHOSTUNREACH, errno.ENETUNREACH}
 
 
 def why_not_connected(error: BaseException) -> str:
-    """The words for what made a client of the guard raise httpx's ConnectError."""
+    """The words for what made a client of the guard raise a ConnectError."""
     return next((words for cause in _causes(error) if (words := _words(cause))), CONNECTION_FAILED)
 
 

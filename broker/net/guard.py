@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from broker.net.stream import GuardedStream
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Iterable, Iterator
-    from contextlib import AsyncExitStack
 
     from broker.net.addresses import Policy
 
@@ -105,7 +104,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             extensions=request.extensions,
         )
         with _httpx_errors():
-            answer, use = await self._pool.send(sent)
+            answer, use = await self._send(sent)
         if isinstance(stream := answer.extensions["network_stream"], GuardedStream):
             stream.head_ended()
         return _Response(answer.status, headers=answer.headers, stream=_Body(answer, use), extensions=answer.extensions)
@@ -113,6 +112,14 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         await self._pool.aclose()
         self._backend.close()
+
+    async def _send(self, request: httpcore.Request) -> tuple[httpcore.Response, AsyncExitStack]:
+        """The answer, and what must be closed to end it: until then it has its connection and counts."""
+        async with AsyncExitStack() as use:
+            connection = await use.enter_async_context(self._pool.using(request.url.origin))
+            answer = await connection.handle_async_request(request)
+            use.push_async_callback(answer.aclose)
+            return answer, use.pop_all()
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):

@@ -7,48 +7,55 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
-from contextlib import AsyncExitStack
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import httpcore
 
-Connect: TypeAlias = Callable[[httpcore.Origin], httpcore.AsyncHTTPConnection]
-"""A connection to be, opened by its first request."""
+
+class Connection(Protocol):
+    """Opened by its first request. is_idle: it may serve another. has_expired: it could not."""
+
+    def is_idle(self) -> bool: ...
+
+    def has_expired(self) -> bool: ...
+
+    async def aclose(self) -> None: ...
+
+
+C = TypeVar("C", bound=Connection)
+Connect: TypeAlias = Callable[[httpcore.Origin], C]
+"""A connection to be."""
 Site: TypeAlias = tuple[bytes, bytes, int]
 """Scheme, host and port."""
 
 
-class Pool:
+class Pool(Generic[C]):
     """Serves as many requests at once as it may have `connections`, half as many of which stay open unused.
 
     keep: seconds after which an unused one is closed; where there are too many, the longest unused is, before.
     """
 
-    def __init__(self, connect: Connect, connections: int, keep: float) -> None:
+    def __init__(self, connect: Connect[C], connections: int, keep: float) -> None:
         self._connect = connect
         self._places = asyncio.Semaphore(connections)
         self._most_unused = connections // 2
         self._keep = keep
-        self._used: set[httpcore.AsyncHTTPConnection] = set()
-        self._unused: OrderedDict[httpcore.AsyncHTTPConnection, tuple[Site, float]] = OrderedDict()
-        self._unused_of: defaultdict[Site, list[httpcore.AsyncHTTPConnection]] = defaultdict(list)
+        self._used: set[C] = set()
+        self._unused: OrderedDict[C, tuple[Site, float]] = OrderedDict()
+        self._unused_of: defaultdict[Site, list[C]] = defaultdict(list)
         self._expiry: asyncio.Task[None] | None = None
 
-    async def send(self, request: httpcore.Request) -> tuple[httpcore.Response, AsyncExitStack]:
-        """The answer, and what must be closed to end it: until then it has its connection and counts.
-
-        Raises httpcore's errors and whatever opening the connection raises.
-        """
-        origin = request.url.origin
-        async with AsyncExitStack() as use:
-            await self._places.acquire()
-            use.callback(self._places.release)
+    @asynccontextmanager
+    async def using(self, origin: httpcore.Origin) -> AsyncIterator[C]:
+        """A connection for one request, which must be at its end by then to serve another."""
+        async with self._places:
             connection = await self._take(origin)
-            use.push_async_callback(self._give_back, connection, _site(origin))
-            answer = await connection.handle_async_request(request)
-            use.push_async_callback(answer.aclose)
-            return answer, use.pop_all()
+            try:
+                yield connection
+            finally:
+                await self._give_back(connection, _site(origin))
 
     async def aclose(self) -> None:
         """Close every connection there is. One that is still being made goes on until its request is cancelled."""
@@ -59,7 +66,7 @@ class Pool:
         for connection in tuple(self._used):
             await connection.aclose()
 
-    async def _take(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
+    async def _take(self, origin: httpcore.Origin) -> C:
         connection = self._latest_unused(_site(origin))
         while connection and connection.has_expired():
             await connection.aclose()
@@ -68,7 +75,7 @@ class Pool:
         self._used.add(connection)
         return connection
 
-    async def _give_back(self, connection: httpcore.AsyncHTTPConnection, site: Site) -> None:
+    async def _give_back(self, connection: C, site: Site) -> None:
         self._used.remove(connection)
         if not connection.is_idle() or connection.has_expired():
             await connection.aclose()
@@ -94,7 +101,7 @@ class Pool:
         self._forget(connection, site)
         await connection.aclose()
 
-    def _latest_unused(self, site: Site) -> httpcore.AsyncHTTPConnection | None:
+    def _latest_unused(self, site: Site) -> C | None:
         if site not in self._unused_of:
             return None
         connection = self._unused_of[site][-1]
@@ -102,7 +109,7 @@ class Pool:
         self._forget(connection, site)
         return connection
 
-    def _forget(self, connection: httpcore.AsyncHTTPConnection, site: Site) -> None:
+    def _forget(self, connection: C, site: Site) -> None:
         self._unused_of[site].remove(connection)
         if not self._unused_of[site]:
             del self._unused_of[site]

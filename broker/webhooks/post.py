@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import httpx
+import httpcore
 import structlog
 
 from broker.deliveries import DueDelivery, Verdict, open_target, verdict
 from broker.errors import AddressRefused, Unavailable
-from broker.net.body import read_up_to
+from broker.net.client import PostClient
 from broker.net.failures import CONNECTION_LOST, why_not_connected
 from broker.secrets import Vault
 from broker.webhooks.keys import SigningSecrets
@@ -61,7 +61,7 @@ class Poster:
 
     vault: Vault
     keys: SigningSecrets
-    client: httpx.AsyncClient
+    client: PostClient
     timeout: float
 
     async def post(self, delivery: DueDelivery, until: float) -> Answer:
@@ -95,23 +95,21 @@ class Poster:
                 return await self._exchange(url, {**_foreign(headers, ours), **ours}, body)
         except AddressRefused:
             return Answer(error=REFUSED)
-        except httpx.PoolTimeout:  # it waited for something of ours
+        except httpcore.PoolTimeout:  # it waited for something of ours
             return Answer(error=NOT_SENT, unsent=True)
-        except (TimeoutError, httpx.TimeoutException):
+        except (TimeoutError, httpcore.TimeoutException):
             return Answer(error=TIMED_OUT)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return Answer(
-                error=_name(error), connection_died=isinstance(error, httpx.NetworkError | httpx.ProtocolError)
-            )
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            return Answer(error=_name(error), connection_died=True)
 
     async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
-        async with self.client.stream("POST", url, headers=headers, content=body) as response:
-            return Answer(
-                response.status_code,
-                body=await read_up_to(response, RESPONSE_BYTES),
-                wish=response.headers.get("webhook-delivery", ""),
-                retry_after=response.headers.get("retry-after", ""),
-            )
+        reply = await self.client.post(url, headers, body, RESPONSE_BYTES)
+        return Answer(
+            reply.status_code,
+            body=reply.body,
+            wish=reply.headers.get("webhook-delivery", ""),
+            retry_after=reply.headers.get("retry-after", ""),
+        )
 
 
 def _foreign(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
@@ -121,11 +119,11 @@ def _foreign(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, st
 
 def _name(error: Exception) -> str:
     """A few words for a transport error; its own text may hold addresses."""
-    if isinstance(error, httpx.ConnectError):
+    if isinstance(error, httpcore.ConnectError):
         return why_not_connected(error)
-    names = {
-        httpx.ReadError: CONNECTION_LOST,
-        httpx.WriteError: CONNECTION_LOST,
-        httpx.RemoteProtocolError: "invalid answer",
+    names: dict[type[Exception], str] = {
+        httpcore.ReadError: CONNECTION_LOST,
+        httpcore.WriteError: CONNECTION_LOST,
+        httpcore.RemoteProtocolError: "invalid answer",
     }
     return next((text for kind, text in names.items() if isinstance(error, kind)), NOT_SENT)

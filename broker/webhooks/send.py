@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-import httpx
 import structlog
 
 from broker.deliveries import (
@@ -26,6 +25,7 @@ from broker.deliveries import (
 )
 from broker.endpoints import Call
 from broker.errors import Unavailable
+from broker.net.client import PostClient
 from broker.secrets import Purpose, Vault
 from broker.store.attempts import Report, record_attempts
 from broker.store.database import Database
@@ -54,7 +54,7 @@ class Sender:
 
     database: Database
     vault: Vault
-    client: httpx.AsyncClient
+    client: PostClient
     schedule: Sequence[float]
     timeout: float
     notices: Notices | None = None

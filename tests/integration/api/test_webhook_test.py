@@ -16,7 +16,7 @@ from sqlalchemy import select
 from standardwebhooks import Webhook as StandardWebhook
 
 from broker.batches import new_id
-from broker.net.guard import guarded_client
+from broker.net.client import post_client
 from broker.ping import AT_ONCE, EACH, Ping
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 from broker.webhooks.answers import Answers
@@ -162,7 +162,7 @@ async def test_private_address_is_refused_for_good_and_nowhere_named(
     """A name says nothing of its address before it is looked up, so this is no bad request."""
     broker = await start_broker(allow_networks=("10.9.8.7/32",))
     core = broker.core
-    async with guarded_client(core.policy, resolver=lambda host, port: ["127.0.0.1"]) as client:
+    async with post_client(core.policy, resolver=lambda host, port: ["127.0.0.1"]) as client:
         ping = Ping(
             Poster(core.vault, SigningSecrets(core.database, core.vault), client, 20), Answers(), core.check_url
         )

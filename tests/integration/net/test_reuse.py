@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
+from broker.net.client import post_client
 from broker.net.guard import guarded_client
 from tests.integration.net.authority import Authority
 from tests.integration.net.servers import reply
@@ -22,11 +25,35 @@ KEEP = {"Connection": "keep-alive"}
 ANSWER, UNASKED = reply(200, b"asked", KEEP), reply(200, b"unasked", KEEP)
 
 
+Ask: TypeAlias = Callable[[str], Awaitable[bytes]]
+
+
+@asynccontextmanager
+async def getting(*given: Any, **options: Any) -> AsyncIterator[Ask]:
+    async with guarded_client(*given, **options) as client:
+
+        async def ask(url: str) -> bytes:
+            return (await client.get(url)).content
+
+        yield ask
+
+
+@asynccontextmanager
+async def posting(*given: Any, **options: Any) -> AsyncIterator[Ask]:
+    async with post_client(*given, **options) as client:
+
+        async def ask(url: str) -> bytes:
+            return (await client.post(url, {}, b"", 100)).body
+
+        yield ask
+
+
+@pytest.mark.parametrize("asking", [getting, posting])
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("more", [UNASKED, UNASKED[:20]], ids=["whole", "part"])
 @pytest.mark.parametrize("comes", ["together", "behind", "later"])
 async def test_an_answer_that_nobody_asked_for_is_not_the_next_one_s(
-    only_site: Policy, tmp_path: Path, comes: str, more: bytes, *, tls: bool
+    only_site: Policy, tmp_path: Path, comes: str, more: bytes, asking: Any, *, tls: bool
 ) -> None:
     authority, read, said = Authority(), asyncio.Event(), asyncio.Event()
 
@@ -43,17 +70,14 @@ async def test_an_answer_that_nobody_asked_for_is_not_the_next_one_s(
             writer.write(chatter)
             said.set()
 
-    async with (
-        Trap(chatters).listen(authority.server(HOST, tmp_path) if tls else None) as trap,
-        guarded_client(only_site, resolver=lambda host, port: ["127.0.0.1"], ssl_context=authority.trust()) as client,
-    ):
-        site = trap.site(HOST)
-        answers = [(await client.get(site + target)).content for target in ("/first", "/chatter")]
-        if comes == "later":
-            said.clear()
-            read.set()
-            await said.wait()
-        answers.append((await client.get(site + "/next")).content)
-        await client.aclose()
+    async with Trap(chatters).listen(authority.server(HOST, tmp_path) if tls else None) as trap:
+        trust, site = authority.trust(), trap.site(HOST)
+        async with asking(only_site, resolver=lambda host, port: ["127.0.0.1"], ssl_context=trust) as ask:
+            answers = [await ask(site + target) for target in ("/first", "/chatter")]
+            if comes == "later":
+                said.clear()
+                read.set()
+                await said.wait()
+            answers.append(await ask(site + "/next"))
         await trap.left()
     assert (answers, trap.connections) == ([b"asked"] * 3, 2)

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import select, update
 
+from broker.net.client import post_client
 from broker.net.connect import LOOKUPS_A_DOMAIN
-from broker.net.guard import guarded_client
 from broker.webhooks.send import Sender
 from tests.integration.net.stalling import Stalling
 from tests.integration.owed import DELIVERIES, ENDPOINTS, attempt_rows, delivery_row, owe
@@ -22,9 +22,9 @@ async def test_a_try_whose_name_had_no_turn_takes_no_step_of_the_schedule_and_bl
     core, resolver = broker.core, Stalling()
     port = urlsplit(receiver.url()).port
     urls = [f"http://{label}.evil.test:{port}/" for label in range(LOOKUPS_A_DOMAIN)]
-    async with guarded_client(core.policy, resolver=resolver) as client:
+    async with post_client(core.policy, resolver=resolver) as client:
         only_once = Sender(core.database, core.vault, client, (0,), timeout=20)
-        async with resolver.stalled(map(client.get, urls)):
+        async with resolver.stalled(client.post(url, {}, b"", 1) for url in urls):
             await owe(broker, url=f"http://hooks.evil.test:{port}/")
             sending = asyncio.create_task(only_once.run())
             await until(lambda: _tried(broker))

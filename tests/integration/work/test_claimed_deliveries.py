@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from weakref import WeakSet
 
-from broker.net.guard import guarded_client
+from broker.net.client import post_client
 from broker.store import postgresql, sqlite
 from broker.store.database import open_database
 from broker.store.writer import PATIENCE
@@ -47,7 +47,7 @@ async def test_who_is_held_up_until_its_claim_is_nearly_over_sends_nothing(
 ) -> None:
     """Stopped, or waiting for the secrets that it signs with. What it claimed is sent by the next who claims it."""
     core, theirs = broker.core, open_database(database_url, tmp_path)
-    async with guarded_client(core.policy) as client, AsyncExitStack() as readers:
+    async with post_client(core.policy) as client, AsyncExitStack() as readers:
         for _ in range({"sqlite": sqlite.READERS, "postgresql": postgresql.READERS}[theirs.engine.dialect.name]):
             await readers.enter_async_context(theirs.reading())
         late = Sender(theirs, core.vault, client, (0, 0, 0), timeout=0.2, lease_margin=0.3)
@@ -75,7 +75,7 @@ async def test_a_sender_that_stops_sees_to_it_that_answers_which_came_are_record
 ) -> None:
     """The database is away for longer than it waits for the answers that have not come. It keeps no try that ended."""
     core = broker.core
-    async with guarded_client(core.policy) as client, AsyncExitStack() as lock, Trap(waits()).listen() as silent:
+    async with post_client(core.policy) as client, AsyncExitStack() as lock, Trap(waits()).listen() as silent:
         sender = Sender(core.database, core.vault, client, (0, 3600), timeout=20)
         (hanging,) = await owe(broker, url=silent.url())
         (answered,) = await owe(broker, url=receiver.url())

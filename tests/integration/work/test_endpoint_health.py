@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import func, select, update
 
 from broker.store.tables import DeliveryRow, EndpointRow, table
-from broker.webhooks.send import Sender
-from tests.integration.net.servers import reply, stall
-from tests.integration.owed import attempt_rows, owe
+from tests.integration.net.servers import reply
 from tests.integration.receiver import Receiver
 from tests.integration.running import Broker, StartWorker, Worker, in_base64, photograph, until
 
@@ -123,24 +119,3 @@ async def test_what_is_held_back_behind_an_open_breaker_is_sent_as_soon_as_its_e
     await admin.http.post(f"{PATH}/{failing['id']}/enable")
     await receiver.posted(5)
     await standing(admin, state="healthy", breaker="closed", pending=0)
-
-
-async def test_waiting_for_a_connection_of_ours_is_not_the_receiver_s_fault(admin: Broker, receiver: Receiver) -> None:
-    receiver.answers = [stall]
-    core, one = admin.core, httpx.Limits(max_connections=1)
-    async with httpx.AsyncClient(
-        limits=one, timeout=httpx.Timeout(20, pool=0.05), trust_env=False, verify=False
-    ) as client:
-        hanging = asyncio.create_task(client.get(receiver.url()))
-        await receiver.posted()
-        await owe(admin, url=receiver.url())
-        sending = asyncio.create_task(Sender(core.database, core.vault, client, (0, 3600), timeout=20).run())
-
-        async def tried() -> bool:
-            return [error for *_, error in await attempt_rows(admin)] == ["could not be sent"]
-
-        await until(tried)
-        for task in (sending, hanging):
-            task.cancel()
-        await asyncio.gather(sending, hanging, return_exceptions=True)
-    assert (await endpoint(admin))["failures"] == 0
