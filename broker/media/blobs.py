@@ -22,6 +22,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from broker.disk import flush_folder
 from broker.errors import Misconfigured, NotFound, Unavailable
 from broker.media.folder import put_durably, remove_drafts, remove_numbered, remove_tree, walk_batches
+from broker.media.reads import FolderReads
 from broker.threads import in_thread
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Blobs:
     def __init__(self, store: ObjectStore, folder: Path | None) -> None:
         self._store = store
         self._folder = folder
+        self._reads = FolderReads(folder) if folder is not None else None
 
     @property
     def folder(self) -> Path | None:
@@ -58,6 +60,8 @@ class Blobs:
     async def get(self, key: str) -> bytes:
         """A blob's bytes. Raises NotFound when there is none, which a folder that is away does not tell."""
         try:
+            if self._reads is not None:
+                return await self._reads.get(key)
             found = await obstore.get_async(self._store, key)
             return bytes(await found.bytes_async())
         except FileNotFoundError as error:
