@@ -8,14 +8,25 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, Select, bindparam, literal, select, union_all, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    literal,
+    literal_column,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Batch, Result, Status
 from broker.store.clock import db_now
 from broker.store.leases import Lease
-from broker.store.rows import batch_of, results_by_batch
+from broker.store.rows import batch_of, columns_of_batch, results_by_batch
 from broker.store.tables import BatchRow, WorkspaceRow, table
 
 _batches, _workspaces = table(BatchRow), table(WorkspaceRow)
@@ -71,6 +82,10 @@ class Claimed:
     makes_room: bool = False
 
 
+_RANK = columns_of_batch("rank", "id")
+_MARKS = columns_of_batch("id", "lease_seq", "crashes")
+
+
 def claim_batches(connection: Connection, orders: Sequence[ClaimOrder]) -> list[Claimed]:
     """CREATED -> PROCESSING for the first due batches by rank; raises each one's `lease_seq` by one.
 
@@ -104,9 +119,12 @@ def _claim_fresh(connection: Connection, order: ClaimOrder) -> tuple[Claim, ...]
 
 
 def _claims(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[Claim, ...]:
-    earlier = results_by_batch(connection, [row.id for row in rows if row.lease_seq > 1])
-    rows = sorted(rows, key=lambda row: (row.rank, row.id))
-    return tuple(Claim(batch_of(row), tuple(earlier[row.id]), row.crashes > 0) for row in rows)
+    rows = sorted(rows, key=_RANK)
+    marks = [_MARKS(row) for row in rows]
+    earlier = results_by_batch(connection, [id for id, seq, _ in marks if seq > 1])
+    return tuple(
+        Claim(batch_of(row), tuple(earlier[id]), crashes > 0) for row, (id, _, crashes) in zip(rows, marks, strict=True)
+    )
 
 
 def _types(order: ClaimOrder) -> dict[str, str]:
@@ -127,13 +145,16 @@ _CLAIM_ONE = update(_batches).where(_batches.c.id == bindparam("batch")).values(
 
 @lru_cache
 def _crashed_statement(types: int) -> Select[Any]:
-    """The first batch with crashes that has been due for `patience` ms; its row is locked."""
+    """The first batch with crashes that has been due for `patience` ms; its row is locked.
+
+    By the index of such batches, which are few: told the type as it stands, SQLite would search all of that type.
+    """
     return (
         select(_batches.c.id)
         .where(
             _created,
             _batches.c.crashes > literal(0, literal_execute=True),
-            _batches.c.type.in_([bindparam(f"type_{place}") for place in range(types)]),
+            _batches.c.type.concat(literal_column("''")).in_([bindparam(f"type_{place}") for place in range(types)]),
             _batches.c.due <= db_now() - bindparam("patience", type_=BigInteger),
             _batches.c.workspace_id.not_in(_paused),
         )

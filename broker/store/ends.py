@@ -18,6 +18,7 @@ from broker.store.children import count_down, is_complete, load_family, lock_bat
 from broker.store.clock import read_clock
 from broker.store.deliveries import insert_deliveries
 from broker.store.given import given
+from broker.store.group import brief
 from broker.store.leases import Lease, lock_held
 from broker.store.overviews import overviews_of
 from broker.store.results import insert_results
@@ -70,6 +71,7 @@ class Cancelled:
     complete: str | None = None
 
 
+@brief
 def finish_batches(connection: Connection, finishes: Sequence[Finish]) -> list[Ended | None]:
     """PROCESSING -> DONE with results and delivery, all or nothing; None where the lease was lost: nothing changed."""
     lock_batches(connection, {finish.parent for finish in finishes if finish.parent})
@@ -117,15 +119,15 @@ def _end(connection: Connection, finishes: Sequence[Finish], *, fence: int) -> d
     rows = [[finish.lease.batch, finish.lease.seq, finish.outcome, finish.combined] for finish in finishes]
     statement = _end_statement(connection.dialect.name)
     values = {"given": json.dumps(rows), "fence": fence, "now": read_clock(connection)}
-    done = {row.id: row for row in connection.execute(statement, values)}
+    done: dict[str, str | None] = {row[0]: row[1] for row in connection.execute(statement, values)}
     kept = [finish for finish in finishes if finish.lease.batch in done]
     insert_results(
         connection,
         [(Lease(f.lease.batch, f.lease.seq + fence), f.run, result) for f in kept for result in f.results],
     )
     insert_deliveries(connection, [finish.delivery for finish in kept if finish.delivery])
-    complete = count_down(connection, Counter(row.parent_id for row in done.values() if row.parent_id is not None))
-    return {id: Ended(row.parent_id if row.parent_id in complete else None) for id, row in done.items()}
+    complete = count_down(connection, Counter(parent for parent in done.values() if parent is not None))
+    return {id: Ended(parent if parent in complete else None) for id, parent in done.items()}
 
 
 @lru_cache

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, Select, bindparam, exists, literal, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -25,8 +25,7 @@ LEASED = (
 """What a batch is whose `lease_seq` is a lease: a parent that waits for its children is PROCESSING without one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """The right to write about a batch: its id and the fencing number of the claim."""
 
     batch: str
@@ -55,12 +54,11 @@ def extend_leases(connection: Connection, beats: Sequence[Beat]) -> list[frozens
     held = []
     lock_held(connection, [lease for beat in beats for lease in beat.leases])
     for beat in beats:
-        pairs = [[lease.batch, lease.seq] for lease in beat.leases]
         rows = connection.execute(
             _extend_statement(connection.dialect.name),
-            {"given": json.dumps(pairs), "lease_ms": beat.lease_ms, "owner": beat.owner},
+            {"given": json.dumps(beat.leases), "lease_ms": beat.lease_ms, "owner": beat.owner},
         )
-        held.append(frozenset(Lease(row.id, row.lease_seq) for row in rows))
+        held.append(frozenset(Lease(*row) for row in rows))
     return held
 
 
@@ -99,9 +97,8 @@ def return_strays(connection: Connection, orders: Sequence[Strays]) -> list[list
 
 
 def _return_strays(connection: Connection, order: Strays) -> list[tuple[str, str]]:
-    rows = json.dumps([[lease.batch, lease.seq] for lease in order.known])
     statement = _strays_statement(connection.dialect.name)
-    values = {"given": rows, "owner": order.owner, "left": order.lease_ms - order.age_ms}
+    values = {"given": json.dumps(order.known), "owner": order.owner, "left": order.lease_ms - order.age_ms}
     return [(row.type, row.id) for row in connection.execute(statement, values)]
 
 
@@ -155,10 +152,10 @@ def _give_back_statement(dialect: str) -> ReturningUpdate[Any]:
 
 def lock_held(connection: Connection, leases: Sequence[Lease]) -> frozenset[Lease]:
     """Lock the rows of leases in id order; returns the leases that are still held."""
-    pairs = sorted({(lease.batch, lease.seq) for lease in leases})
+    pairs = sorted(set(leases))
     statement = _held_statement(connection.dialect.name)
     rows = connection.execute(statement, {"given": json.dumps(pairs)})
-    return frozenset(Lease(row.id, row.lease_seq) for row in rows)
+    return frozenset(Lease(*row) for row in rows)
 
 
 @lru_cache

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Dialect, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.batches import Result, Status
 from broker.store.clock import read_clock
+from broker.store.driver import driver_text
 from broker.store.leases import Lease, lock_held
 from broker.store.rows import result_of
 from broker.store.tables import BatchRow, ResultRow, table
@@ -41,24 +43,30 @@ def insert_results(connection: Connection, results: Sequence[tuple[Lease, int, R
     if not results:
         return
     now = read_clock(connection)
-    flavour = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(
-        flavour.insert(_results).on_conflict_do_nothing(),
-        [
-            {
-                "batch_id": lease.batch,
-                "position": result.index,
-                "run": run,
-                "lease_seq": lease.seq,
-                "code": result.code,
-                "text": result.text,
-                "request_id": result.request_id,
-                "facts": json.dumps(result.facts, ensure_ascii=False),
-                "finished": now,
-            }
-            for lease, run, result in results
-        ],
-    )
+    values = [
+        (
+            lease.batch,
+            result.index,
+            run,
+            lease.seq,
+            result.code,
+            result.text,
+            result.request_id,
+            json.dumps(result.facts, ensure_ascii=False),
+            now,
+        )
+        for lease, run, result in results
+    ]
+    connection.exec_driver_sql(_insert_text(connection.dialect), values)
+
+
+_GIVEN = "batch_id position run lease_seq code text request_id facts finished".split()
+
+
+@lru_cache
+def _insert_text(dialect: Dialect) -> str:
+    flavour = postgresql if dialect.name == "postgresql" else sqlite
+    return driver_text(flavour.insert(_results).on_conflict_do_nothing(), dialect, _GIVEN)
 
 
 async def results_of(connection: AsyncConnection, batch: str) -> list[Result]:

@@ -5,39 +5,47 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, Row, select
 
 from broker.batches import Batch, Outcome, Pin, Record, Result, Status
-from broker.store.tables import ResultRow, table
+from broker.store.tables import BatchRow, ResultRow, table
 
 _results = table(ResultRow)
+_COLUMNS = table(BatchRow).c.keys()
+
+
+def columns_of_batch(*names: str) -> itemgetter[Any]:
+    """Takes these out of a row that begins with all columns of `batches`: by its name, each costs a microsecond."""
+    return itemgetter(*map(_COLUMNS.index, names))
 
 
 def batch_of(row: Row[Any]) -> Batch:
-    """A row of `batches`, whole."""
+    """A row that begins with all columns of `batches`."""
+    found = dict(zip(_COLUMNS, row, strict=False))
     return Batch(
-        id=row.id,
-        workspace=row.workspace_id,
-        dialect=row.dialect,
-        type=row.type,
-        endpoint=row.endpoint,
-        params=json.loads(row.params),
-        records=load_records(row.records),
-        extra=row.extra,
-        base_url=row.base_url,
-        status=Status(row.status),
-        outcome=Outcome(row.outcome) if row.outcome else None,
-        run=row.run,
-        lease_seq=row.lease_seq,
-        created=row.created,
-        modified=row.modified,
-        pinned=load_pins(row.pinned),
-        webhook=row.webhook,
-        external_id=row.external_id,
-        parent=row.parent_id,
+        id=found["id"],
+        workspace=found["workspace_id"],
+        dialect=found["dialect"],
+        type=found["type"],
+        endpoint=found["endpoint"],
+        params=from_json(found["params"]),
+        records=load_records(found["records"]),
+        extra=found["extra"],
+        base_url=found["base_url"],
+        status=Status(found["status"]),
+        outcome=Outcome(found["outcome"]) if found["outcome"] else None,
+        run=found["run"],
+        lease_seq=found["lease_seq"],
+        created=found["created"],
+        modified=found["modified"],
+        pinned=load_pins(found["pinned"]),
+        webhook=found["webhook"],
+        external_id=found["external_id"],
+        parent=found["parent_id"],
     )
 
 
@@ -70,7 +78,7 @@ def dump_records(records: tuple[Record, ...]) -> str:
 
 def load_records(text: str) -> tuple[Record, ...]:
     """The inverse of `dump_records`."""
-    return tuple(Record(**item) for item in json.loads(text))
+    return tuple(Record(**item) for item in from_json(text))
 
 
 def dump_pins(pins: tuple[Pin, ...]) -> str:
@@ -80,7 +88,7 @@ def dump_pins(pins: tuple[Pin, ...]) -> str:
 
 def load_pins(text: str) -> tuple[Pin, ...]:
     """The inverse of `dump_pins`."""
-    return tuple(Pin(kind, id, version) for kind, id, version in json.loads(text))
+    return tuple(Pin(kind, id, version) for kind, id, version in from_json(text))
 
 
 def _dump(record: Record) -> dict[str, Any]:

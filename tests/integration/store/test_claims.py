@@ -9,11 +9,12 @@ import pytest
 
 from broker.batches import Status, new_id
 from broker.store.batches import find_batch
-from broker.store.claims import Claim
+from broker.store.claims import Claim, ClaimOrder, claim_batches
 from broker.store.database import Database, open_database
 from broker.store.leases import GiveBack, give_back_batches
 from broker.store.results import Checkpoint, checkpoint_results
 from broker.store.workspaces import NewWorkspace, insert_workspaces
+from tests.integration.store.ended import plans_of
 from tests.integration.store.rows import EXPIRED, MINUTE, TYPE, accept, claim, execute, rescue, result, select
 
 
@@ -71,6 +72,12 @@ async def test_a_claim_carries_the_batch_and_its_lease(database: Database, works
     assert MINUTE - 1000 < stored[0][1] <= MINUTE
     async with database.reading() as connection:
         assert await find_batch(connection, id) == claimed.batch
+
+
+async def test_looking_for_a_batch_that_needs_care_searches_no_others(database: Database, workspace_id: str) -> None:
+    await accept(database, workspace_id, 100)
+    plans = await plans_of(database, claim_batches, ClaimOrder("worker", (TYPE, "flow"), 1, MINUTE))
+    assert "ix_batches_crashed" in plans
 
 
 async def test_a_paused_workspace_is_not_claimed_but_others_are(database: Database, workspace_id: str) -> None:
