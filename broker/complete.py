@@ -136,16 +136,17 @@ class Complete:
             run=batch.run,
             outcome=outcome,
             results=tuple(fresh),
-            delivery=self._delivery(replace(batch, status=Status.DONE, outcome=outcome), results),
+            delivery=self._delivery(batch, outcome, results),
             combined=combined,
             parent=batch.parent,
         )
 
-    def _delivery(self, batch: Batch, results: Sequence[Result]) -> NewDelivery | None:
+    def _delivery(self, batch: Batch, outcome: Outcome, results: Sequence[Result]) -> NewDelivery | None:
         if batch.webhook is None:
             return None
         url = open_target(self.vault, batch.webhook).url
-        body = EVENTS[batch.dialect](batch, [self.links.resolve(batch, result) for result in results])
+        done = replace(batch, status=Status.DONE, outcome=outcome)
+        body = EVENTS[batch.dialect](done, [self.links.resolve(batch, result) for result in results])
         return NewDelivery(
             id=new_id(),
             batch=batch.id,

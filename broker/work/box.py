@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,8 +26,7 @@ RunInside: TypeAlias = "Callable[[RecordBox, str, str, bytes, Mapping[str, Any]]
 class RecordBox:
     """The `Box` of one record, or of one handler that runs inside another one's record.
 
-    room: where the worker's temporary files are. folder: where this record's are, once somebody asked for them; most
-    never do. clock: of the handler that has this box, once it is called.
+    room: where the worker's temporary files are. clock: of the handler that has this box, once it is called.
     """
 
     batch: str
@@ -37,12 +36,16 @@ class RecordBox:
     room: Path
     outer: RecordBox | None = None
     clock: Clock | None = None
-    folder: Path = field(init=False)
+    _number: int = field(init=False, default_factory=count(1).__next__)
+    _has_folder: bool = False
     _over: bool = False
     _inner: list[RecordBox] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.folder = self.room / secrets.token_hex(8)
+    @property
+    def folder(self) -> Path:
+        """Where this record's temporary files are, once somebody asked for that; most never do."""
+        self._has_folder = True
+        return self.room / str(self._number)
 
     @property
     def cancelled(self) -> bool:
@@ -52,8 +55,9 @@ class RecordBox:
     def scratch(self) -> Path:
         if self.cancelled:  # what is made now would never be removed
             raise RecordError(499, "cancelled")
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        return self.folder
+        folder = self.folder
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     def progress(self, fraction: float) -> None:
         log.debug("record.progress", batch=self.batch, record=self.record.id, fraction=round(fraction, 2))
@@ -85,4 +89,5 @@ class RecordBox:
         self.end()
         for inner in self._inner:
             inner.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._has_folder:
+            shutil.rmtree(self.folder, ignore_errors=True)

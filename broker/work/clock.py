@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from enum import Enum, auto
 
 
@@ -26,7 +25,7 @@ class Clock:
         self.over: asyncio.Future[None] = self._loop.create_future()
         self._ends_in = seconds
         self._outer = outer
-        self._inner: Counter[State] = Counter()
+        self._inner: dict[State, int] = {}
         self._state = State.WAITING
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -54,8 +53,8 @@ class Clock:
         """The clock of a handler inside this one has begun to wait, to work, or was left."""
         if before is not None:
             self._inner[before] -= 1
-        self._inner[now] += 1
-        waits = self._inner[State.WAITING] > 0 and self._inner[State.WORKING] == 0
+        self._inner[now] = self._inner.get(now, 0) + 1
+        waits = self._inner.get(State.WAITING, 0) > 0 and self._inner.get(State.WORKING, 0) == 0
         self._enter(State.WAITING if waits else State.WORKING)
 
     def _enter(self, state: State) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import structlog
 from pydantic import ValidationError
@@ -21,7 +21,7 @@ from broker.work.isolate import Children, Errand, number
 from broker.work.messages import Combine, RunRecord, Task
 from broker.work.references import Paths, References
 from broker.work.turns import Turns
-from handlers.contract import Config, Facts, Handler, Params, Record, RecordError, Spec
+from handlers.contract import Combining, Config, Facts, Handler, Params, Record, RecordError, Spec
 from handlers.registry import Registry, load_handler
 
 GRACE = 5.0
@@ -115,18 +115,20 @@ class Crew:
             return await self._on_loop(caller, run(box.record, params, box))
         return await self._in_turn(caller, partial(_on_thread, caller, partial(run, box.record, params, box)))
 
-    async def combine(self, type: str, batch: str, facts: Sequence[Facts]) -> Facts | None:
-        """What the handler says about all records of a batch together, None if nothing. Raises like `call`."""
+    def combines(self, type: str) -> bool:
+        """Whether the handler says something about all records of a batch together."""
+        if self.specs[type].isolate:
+            return self._children.combines(type)
+        return hasattr(self._handlers[type], "combine")
+
+    async def combine(self, type: str, batch: str, facts: Sequence[Facts]) -> Facts:
+        """What a handler that combines says about all records of a batch together. Raises like `call`."""
         spec = self.specs[type]
         caller = Caller(spec, batch, None, Clock(spec.time_limit), _nothing)
         if spec.isolate:
-            if not self._children.combines(type):
-                return None
             return await self._in_turn(caller, partial(self._isolated, caller, Combine(number(), facts), _nothing))
-        combine = getattr(self._handlers[type], "combine", None)
-        if combine is None:
-            return None
-        return await self._in_turn(caller, partial(_on_thread, caller, partial(combine, facts)))
+        handler = cast("Combining", self._handlers[type])
+        return await self._in_turn(caller, partial(_on_thread, caller, partial(handler.combine, facts)))
 
     def close(self) -> None:
         """End isolated processes. Threads are left: one that hangs must not keep the process."""

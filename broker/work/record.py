@@ -6,7 +6,7 @@ import asyncio
 import errno
 import json
 import secrets
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,13 +42,17 @@ class Inputs:
 
     def __init__(self, blobs: Blobs, fetcher: Fetcher, references: References, records: Sequence[Record]) -> None:
         self.references = references
-        self._wanted = Counter(record.source for record in records)
+        self._wanted: defaultdict[tuple[str | None, str | None], int] = defaultdict(int)
+        for record in records:
+            self._wanted[record.source] += 1
         self._blobs = blobs
         self._fetcher = fetcher
         self._tasks: dict[tuple[str | None, str | None], asyncio.Task[bytes]] = {}
 
     async def get(self, record: Record) -> bytes:
         """The bytes of a record's picture. Raises RecordError, Unavailable."""
+        if self._wanted[record.source] == 1 and record.source not in self._tasks:
+            return await self._load(record)
         task = self._tasks.get(record.source)
         if task is None:
             task = self._tasks[record.source] = asyncio.create_task(self._load(record))
@@ -182,7 +186,8 @@ def _outputs(value: Any) -> Iterator[Output]:
 
 def check_storable(facts: Facts) -> None:
     """Raises TypeError or ValueError for facts that are no JSON or hold what a database text or an answer cannot."""
-    if "\\u0000" in json.dumps(facts, allow_nan=False):
+    text = json.dumps(facts, ensure_ascii=False, allow_nan=False)
+    if "\\u0000" in text:
         raise ValueError("a fact holds NUL")
-    json.dumps(facts, ensure_ascii=False).encode()
+    text.encode()  # refuses lone surrogates
     to_json(facts)  # refuses nesting that json still takes

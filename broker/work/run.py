@@ -107,6 +107,9 @@ class Run:
         async def run(place: int) -> None:
             checkpointer.add(await self.run_record(claim.batch, place, inputs))
 
+        if len(places) == 1:  # needs no task of its own
+            await run(places[0])
+            return
         try:
             async with asyncio.TaskGroup() as group:
                 for place in places:
@@ -126,11 +129,12 @@ class Run:
 
     async def _combine(self, batch: Batch, results: Sequence[Result]) -> str | None:
         """What the handler says about the good records together, as JSON; an error in it costs no record its result."""
+        crew = self.run_record.crew
+        if not crew.combines(batch.type):
+            return None
         facts = [dict(result.facts) for result in sorted(results, key=lambda result: result.index) if result.ok]
         try:
-            combined = await self.run_record.crew.combine(batch.type, batch.id, facts)
-            if combined is None:
-                return None
+            combined = await crew.combine(batch.type, batch.id, facts)
             check_storable(combined)
         except Exception:
             log.exception("batch.combine_failed", batch=batch.id)

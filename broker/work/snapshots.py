@@ -65,6 +65,9 @@ class Snapshots:
         except Exception:  # a type's own code; no record has begun that could have it as its result
             log.exception("batch.references_failed", batch=batch.id, type=batch.type)
             wanted = []
+        if not wanted:
+            yield {}
+            return
         async with self._all(batch.workspace, wanted) as paths:
             yield paths
 
