@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[1]
 TYPES = ROOT / "bench" / "types"
 DIY_WEB = (sys.executable, "-m", "bench.diy.web")
 DIY_WORKER = (sys.executable, "-m", "bench.diy.worker")
+WITH_TYPES = {"PYTHONPATH": f"{ROOT}{os.pathsep}{TYPES}", "BROKER_LOG_LEVEL": "error"}
 WORKSPACE = "bench"
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 START_SECONDS = STOP_SECONDS = 30.0
@@ -80,7 +81,7 @@ def bare() -> Iterator[int]:
 @contextmanager
 def broker(data_dir: Path, database_url: str) -> Iterator[tuple[int, str]]:
     """The port of a `broker web` with an embedded Valkey and no worker, and a token for it. Empty URL: SQLite."""
-    with _installation(data_dir, database_url) as (environment, _):
+    with installation(data_dir, database_url) as (environment, _):
         token = _command(environment, "token", "create", "--workspace", WORKSPACE)
         with _serving(WEB, environment) as port:
             yield port, token
@@ -91,10 +92,9 @@ def fleet(
     data_dir: Path, database_url: str, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[tuple[str, str, EmbeddedValkey]]:
     """The URL of a `broker web` beside one `broker worker` that knows the bench's types, a token, and their Valkey."""
-    with _installation(data_dir, database_url) as (environment, valkey):
+    with installation(data_dir, database_url) as (environment, valkey):
         token = _command(environment, "token", "create", "--workspace", WORKSPACE)
-        with_type = environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{TYPES}", "BROKER_LOG_LEVEL": "error", **settings}
-        with _serving(WEB, with_type) as port, _running((*BROKER, "worker"), with_type):
+        with _serving(WEB, {**environment, **WITH_TYPES, **settings}) as port, worker(environment, **settings):
             yield f"http://127.0.0.1:{port}", token, valkey
 
 
@@ -114,7 +114,7 @@ def do_it_yourself(folder: Path) -> Iterator[DoItYourself]:
         # uvicorn by itself ends by the signal that stopped it
         with (
             _serving(DIY_WEB, environment, (0, -signal.SIGTERM)) as port,
-            _running(DIY_WORKER, environment) as worker,
+            running(DIY_WORKER, environment) as worker,
         ):
             yield DoItYourself(port, token, worker)
     finally:
@@ -122,7 +122,14 @@ def do_it_yourself(folder: Path) -> Iterator[DoItYourself]:
 
 
 @contextmanager
-def _installation(data_dir: Path, database_url: str) -> Iterator[tuple[dict[str, str], EmbeddedValkey]]:
+def worker(environment: Mapping[str, str], **settings: str) -> Iterator[None]:
+    """A `broker worker` that knows the types of benches; settings: `BROKER_*`."""
+    with running((*BROKER, "worker"), {**environment, **WITH_TYPES, **settings}):
+        yield
+
+
+@contextmanager
+def installation(data_dir: Path, database_url: str) -> Iterator[tuple[dict[str, str], EmbeddedValkey]]:
     """The environment of processes that share a new database with a workspace, and their Valkey, which runs."""
     data_dir.mkdir(mode=0o700)
     valkey = EmbeddedValkey(data_dir)
@@ -229,13 +236,13 @@ def _serving(command: Sequence[str], environment: Mapping[str, str], ends: Colle
         with listen("127.0.0.1", 0) as listening:
             descriptor = listening.fileno()
             port = int(listening.getsockname()[1])
-            stack.enter_context(_running([*command, str(descriptor)], environment, (descriptor,), ends))
+            stack.enter_context(running([*command, str(descriptor)], environment, (descriptor,), ends))
         httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=START_SECONDS, trust_env=False, verify=False)
         yield port
 
 
 @contextmanager
-def _running(
+def running(
     command: Sequence[str],
     environment: Mapping[str, str],
     pass_fds: Collection[int] = (),

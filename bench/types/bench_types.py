@@ -1,10 +1,11 @@
-"""Types whose records take no time; one of them notes when it was begun.
+"""Types whose records take no time, of which one notes when it was begun, and one whose records take 20 ms of CPU.
 
 Lies here as pip leaves a package; on PYTHONPATH the broker finds its types.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from handlers.contract import Params, Spec
 
 if TYPE_CHECKING:
     from handlers.contract import Box, Config, Facts, Record
+
+BUSY_SECONDS = 0.02
 
 
 class NoParams(Params):
@@ -43,6 +46,20 @@ class Noted(Nothing):
         return {}
 
 
+class Busy:
+    """Computes on a thread, mostly without Python's global lock, as those do that work on pictures."""
+
+    def setup(self, config: Config) -> None:
+        """Something to compute on."""
+        self._data = bytes(256 * 1024)
+
+    def run(self, record: Record, params: NoParams, box: Box) -> Facts:
+        end = time.thread_time() + BUSY_SECONDS
+        while time.thread_time() < end:
+            hashlib.sha256(self._data)
+        return {"process": os.getpid()}
+
+
 SPEC = Spec(
     type="nothing",
     endpoints={"nothing": NoParams},
@@ -56,4 +73,11 @@ NOTED = Spec(
     default_endpoint="noted",
     handler="bench_types:Noted",
     summary="Notes when it was called.",
+)
+BUSY = Spec(
+    type="busy",
+    endpoints={"busy": NoParams},
+    default_endpoint="busy",
+    handler="bench_types:Busy",
+    summary="Takes 20 ms of CPU.",
 )
