@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.errors import TooManyQueued, Unavailable
-from broker.store.batches import count_open
 from broker.store.database import Database
+from broker.store.tallies import count_open
 
 FRESH_SECONDS = 1.0
 RETRY_AFTER = 5
@@ -62,7 +62,7 @@ class Admission:
 
     async def _count(self, workspace: str) -> int:
         async with self.database.reading() as connection:
-            return await count_open(connection, workspace, self.max_queued)
+            return await count_open(connection, workspace)
 
     def is_short_of_disk(self) -> bool:
         """Whether there is less free disk than POSTs need. Raises Unavailable when a folder cannot be looked at."""

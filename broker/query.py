@@ -9,10 +9,11 @@ from typing import TypeVar
 from broker.batches import Batch, BatchHead, Overview, Record, Result, Status, is_id
 from broker.errors import NotFound, Unavailable
 from broker.media.links import Links
-from broker.store.batches import Filter, count_batches, find_batch, find_head, list_batches
+from broker.store.batches import find_batch, find_head, list_batches
 from broker.store.database import Database
-from broker.store.overviews import OverviewFilter, count_overviews, find_overview, list_overviews
+from broker.store.overviews import find_overview, list_overviews
 from broker.store.results import results_of, results_of_run
+from broker.store.tallies import BatchFilter
 
 LOOKS = 5
 
@@ -44,12 +45,12 @@ class Query:
         async with self.database.reading() as connection:
             return _seen(await find_head(connection, _canonical(id)), dialect, workspaces).status
 
-    async def page(self, which: Filter, number: int, size: int) -> tuple[int, list[BatchHead]]:
+    async def page(self, which: BatchFilter, number: int, size: int) -> tuple[int, list[BatchHead]]:
         """(how many there are, page `number` from 1). Raises NotFound past the end; page 1 is always there."""
         async with self.database.reading() as connection:
-            count = await count_batches(connection, which)
-            check_page(number, size, count)
-            return count, await list_batches(connection, which, (number - 1) * size, size)
+            count, found = await list_batches(connection, which, (number - 1) * size, size)
+        check_page(number, size, count)
+        return count, found
 
     async def overview(self, id: str, workspaces: Collection[str]) -> Overview:
         """How a batch stands, found by its UUID or its dialect's own id. Raises NotFound."""
@@ -70,12 +71,12 @@ class Query:
             results = await results_of(connection, batch.id)
         return [(batch.records[result.index], result) for result in results]
 
-    async def overviews(self, which: OverviewFilter, number: int, size: int) -> tuple[int, list[Overview]]:
+    async def overviews(self, which: BatchFilter, number: int, size: int) -> tuple[int, list[Overview]]:
         """(how many there are, page `number` from 1), newest first over all dialects. Raises as `page` does."""
         async with self.database.reading() as connection:
-            count = await count_overviews(connection, which)
-            check_page(number, size, count)
-            return count, await list_overviews(connection, which, (number - 1) * size, size)
+            count, found = await list_overviews(connection, which, (number - 1) * size, size)
+        check_page(number, size, count)
+        return count, found
 
 
 def _canonical(id: str) -> str:

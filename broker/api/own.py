@@ -26,7 +26,7 @@ from broker.batches import Outcome, Overview, Status
 from broker.bootstrap.web import Web
 from broker.dialects.registry import EVENTS
 from broker.dialects.ximilar.wire import TYPES
-from broker.store.overviews import OverviewFilter
+from broker.store.tallies import BatchFilter
 
 _SINGLE = ("page", "page_size")
 _LISTS = ("status", "type", "dialect", "outcome", "workspace")
@@ -55,7 +55,7 @@ async def list_batches(request: Request) -> Response:
     token = await caller(request, "read")
     web, query = web_of(request), own_query(request, _SINGLE, _LISTS)
     number, size = asked_page(query, PAGE_SIZE, MAX_PAGE_SIZE)
-    which = OverviewFilter(
+    which = BatchFilter(
         workspaces=asked_workspaces(token, query.getlist("workspace")),
         statuses=choices_of(query, "status", list(Status)),
         types=choices_of(query, "type", {*TYPES, *web.core.registry}),

@@ -27,7 +27,7 @@ from broker.dialects.ximilar import codec
 from broker.dialects.ximilar.submission import NAME, parse_submission
 from broker.dialects.ximilar.wire import MAX_PAGE_SIZE, PAGE_SIZE, TYPES
 from broker.errors import BrokerError, Invalid
-from broker.store.batches import Filter
+from broker.store.tallies import BatchFilter
 from broker.store.workspaces import Token
 
 ROOT = "/account/v2/request"
@@ -66,10 +66,11 @@ async def list_requests(request: Request) -> Response:
     token = await caller(request, "read")
     query = known_query(request, _FILTERS)
     number, size = asked_page(query, PAGE_SIZE, MAX_PAGE_SIZE)
-    which = Filter(
-        workspace=workspace_of(token, query.get("workspace")),
-        dialect=NAME,
-        type=choice(query, "type", {*TYPES, *web_of(request).core.registry}),
+    type = choice(query, "type", {*TYPES, *web_of(request).core.registry})
+    which = BatchFilter(
+        workspaces=(workspace_of(token, query.get("workspace")),),
+        dialects=(NAME,),
+        types=(type,) if type else None,
         statuses=codec.STATUSES[word] if (word := choice(query, "status", codec.STATUSES)) else None,
     )
     count, heads = await web_of(request).query.page(which, number, size)

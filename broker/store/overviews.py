@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, Select, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.batches import Counts, Outcome, Overview, Status, is_id
+from broker.store.pages import read_page
 from broker.store.tables import BatchRow, ResultRow, table
+from broker.store.tallies import BatchFilter
 
 _batches, _results = table(BatchRow), table(ResultRow)
 _children = _batches.alias("children")
-
-
-@dataclass(frozen=True, slots=True)
-class OverviewFilter:
-    """Which batches a list shows: of these workspaces, never children; None = any."""
-
-    workspaces: tuple[str, ...]
-    statuses: tuple[Status, ...] | None = None
-    types: tuple[str, ...] | None = None
-    dialects: tuple[str, ...] | None = None
-    outcomes: tuple[Outcome, ...] | None = None
 
 
 def overviews_of(connection: Connection, ids: Sequence[str]) -> dict[str, Overview]:
@@ -40,25 +30,12 @@ async def find_overview(connection: AsyncConnection, name: str, workspaces: Sequ
     return _overview(row) if row else None
 
 
-async def list_overviews(connection: AsyncConnection, which: OverviewFilter, offset: int, limit: int) -> list[Overview]:
-    """Batches of `which`, newest first."""
-    statement = _LOOK.where(*_conditions(which)).order_by(_batches.c.id.desc()).offset(offset).limit(limit)
-    return [_overview(row) for row in await connection.execute(statement)]
-
-
-async def count_overviews(connection: AsyncConnection, which: OverviewFilter) -> int:
-    """How many batches `which` has."""
-    return int(await connection.scalar(select(func.count()).select_from(_batches).where(*_conditions(which))) or 0)
-
-
-def _conditions(which: OverviewFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [
-        _batches.c.workspace_id.in_(which.workspaces),
-        _batches.c.parent_id.is_(None),
-    ]
-    columns = {"status": which.statuses, "type": which.types, "dialect": which.dialects, "outcome": which.outcomes}
-    conditions += [_batches.c[name].in_(values) for name, values in columns.items() if values is not None]
-    return conditions
+async def list_overviews(
+    connection: AsyncConnection, which: BatchFilter, offset: int, limit: int
+) -> tuple[int, list[Overview]]:
+    """(how many batches `which` has, those from `offset` on, the newest first); 0 and none where none is there."""
+    count, rows = await read_page(connection, _LOOK, which, offset, limit)
+    return count, [_overview(row) for row in rows]
 
 
 def _of_parents(total: ScalarSelect[Any]) -> ColumnElement[int]:

@@ -7,20 +7,26 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Connection,
     Dialect,
     ForeignKeyConstraint,
     Index,
+    Integer,
     LargeBinary,
+    MetaData,
     String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    event,
     text,
 )
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.types import TypeEngine
 from sqlmodel import Field, SQLModel
+
+from broker.store import tally_triggers
 
 
 class Id(TypeDecorator[str]):
@@ -33,6 +39,9 @@ class Id(TypeDecorator[str]):
         native: TypeEngine[Any] = UUID(as_uuid=False) if dialect.name == "postgresql" else String(36)
         return dialect.type_descriptor(native)
 
+
+SEQUENCE = BigInteger().with_variant(Integer(), "sqlite")
+"""A number that the database gives to each new row; on SQLite that of the row itself."""
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -110,6 +119,7 @@ class TokenGrantRow(SQLModel, table=True):
 class BatchRow(SQLModel, table=True):
     """One accepted POST. `params`, `records`, `pinned` and `extra` are JSON; times are ms of `db_now()`.
 
+    seq: its place in lists, in the order of acceptance.
     rank: what claims order by. due: not claimed before. lease_*: a worker's claim; `lease_seq` is the fencing number.
     crashes, suspect: how many workers it took down, and the record that was announced; doubts: leases of that one which
     ended while nobody watched. combined: what the
@@ -124,7 +134,6 @@ class BatchRow(SQLModel, table=True):
         CheckConstraint("(status = 'DONE') = (outcome IS NOT NULL)", name="outcome"),
         _partial("ix_batches_claim", "type", "rank", "id", where="status = 'CREATED'"),
         _partial("ix_batches_lease", "lease_until", where="status = 'PROCESSING' AND lease_until IS NOT NULL"),
-        _partial("ix_batches_open", "workspace_id", "status", where="status <> 'DONE'"),
         _partial("uq_batches_external", "external_id", "dialect", where="external_id IS NOT NULL", unique=True),
         _partial("uq_batches_child", "parent_id", "ordinal", where="parent_id IS NOT NULL", unique=True),
         _partial(
@@ -138,11 +147,11 @@ class BatchRow(SQLModel, table=True):
         _partial("ix_batches_crashed", "rank", "id", where="status = 'CREATED' AND crashes > 0"),
         _partial("ix_batches_ended", "finished", "id", where="status = 'DONE'"),
         _partial("ix_batches_complete", "id", where="status = 'PROCESSING' AND pending = 0"),
-        Index("ix_batches_list", "workspace_id", "dialect", "id"),
-        Index("ix_batches_all", "workspace_id", "id"),
+        _partial("ix_batches_list", "workspace_id", "seq", "dialect", "type", where="parent_id IS NULL"),
     )
 
-    id: str = Field(primary_key=True, sa_type=Id)
+    seq: int | None = Field(default=None, primary_key=True, sa_type=SEQUENCE)
+    id: str = Field(unique=True, sa_type=Id)
     workspace_id: str = Field(foreign_key="workspaces.id", sa_type=Id)
     dialect: str = Field(sa_type=Text)
     external_id: str | None = Field(default=None, sa_type=Text)
@@ -178,6 +187,34 @@ class BatchRow(SQLModel, table=True):
     created: int = Field(sa_type=BigInteger)
     modified: int = Field(sa_type=BigInteger)
     finished: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class TallyRow(SQLModel, table=True):
+    """How many batches of a kind are in each state, within a stretch of `seq`. Triggers keep it: tally_triggers.py.
+
+    stretch: `seq` without its last STRETCH_BITS bits. child: whether they have parents. part: 0, or the number of a
+    change that is not added up yet, whose counts may be less than nothing.
+    """
+
+    __tablename__ = "tallies"
+    __table_args__: ClassVar[Any] = (
+        _partial("ix_tallies_parts", "part", where="part > 0"),
+        {"sqlite_with_rowid": False},
+    )
+
+    workspace_id: str = Field(primary_key=True, sa_type=Id)
+    stretch: int = Field(primary_key=True, sa_type=BigInteger)
+    dialect: str = Field(primary_key=True, sa_type=Text)
+    type: str = Field(primary_key=True, sa_type=Text)
+    child: bool = Field(primary_key=True)
+    part: int = Field(primary_key=True, sa_type=BigInteger)
+    created: int = Field(sa_type=BigInteger)
+    processing: int = Field(sa_type=BigInteger)
+    paused: int = Field(sa_type=BigInteger)
+    succeeded: int = Field(sa_type=BigInteger)
+    partial: int = Field(sa_type=BigInteger)
+    failed: int = Field(sa_type=BigInteger)
+    cancelled: int = Field(sa_type=BigInteger)
 
 
 class DocumentRow(SQLModel, table=True):
@@ -346,6 +383,18 @@ class AttemptRow(SQLModel, table=True):
 
 
 METADATA = SQLModel.metadata
+
+
+@event.listens_for(METADATA, "after_create")
+def _create_triggers(_metadata: MetaData, connection: Connection, **_options: Any) -> None:
+    for statement in tally_triggers.CREATE[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
+
+
+@event.listens_for(METADATA, "after_drop")
+def _drop_what_is_left(_metadata: MetaData, connection: Connection, **_options: Any) -> None:
+    for statement in tally_triggers.DROP[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
 
 
 def table(model: type[SQLModel]) -> Table:

@@ -13,6 +13,7 @@ from broker.queue.nudge import Nudger
 from broker.store.claims import overdue_batches
 from broker.store.crashes import Rescued, RescueOrder, rescue_batches
 from broker.store.database import Database
+from broker.store.tallies import fold_tallies
 
 SECONDS = 1.0
 RESCUES = 100
@@ -48,8 +49,8 @@ class Sweep:
                 log.warning("sweep.failed")
 
     async def once(self) -> None:
-        """Free leases that are over, complete parents, and nudge for batches that are due but were not claimed."""
-        rescued = await self._rescue()
+        """Free leases that are over, complete parents, add up tallies, nudge for batches that are due but unclaimed."""
+        rescued, _ = await asyncio.gather(self._rescue(), self._database.writer.write(fold_tallies, None))
         self._behind = await self._complete.finish_parents(self._behind)
         async with self._database.reading() as connection:
             overdue = await overdue_batches(connection, OVERDUE_MS, RESCUES)

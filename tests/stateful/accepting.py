@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, TypeAlias
 
 from hypothesis import strategies as st
+from msgspec import structs
 
 from broker.batches import IdempotencyKey, NewBatch, Record, Status, new_id
 from broker.store.batches import insert_batches
@@ -42,7 +43,7 @@ class Accepting:
         batch = new_batch(workspace, self.type, size, sent_along=self.sent_along)
         body = hashlib.sha256(repr(self).encode()).digest()
         key = None if self.key is None else IdempotencyKey(self.key, body)
-        return Act(insert_batches, replace(batch, webhook=self.hook, key=key), accepted)
+        return Act(insert_batches, structs.replace(batch, webhook=self.hook, key=key), accepted)
 
 
 def new_batch(workspace: str, type: str, size: int, *, sent_along: bool = False) -> NewBatch:

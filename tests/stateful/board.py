@@ -24,6 +24,7 @@ from broker.store.tables import (
     WorkspaceRow,
     table,
 )
+from tests.tallied import Kind, miscounted
 
 T = TypeVar("T", bound="StoredRow")
 
@@ -157,8 +158,9 @@ StoredRow: TypeAlias = StoredBatch | StoredResult | StoredDelivery | StoredEndpo
 class Board:
     """A state of the database at `now`, in ms of `db_now()`; tables by their keys.
 
-    cursors: of chores. paused: workspaces. then: what the step that begins here came to, for what an operation may do
-    or leave without telling. crowded: others hold locks meanwhile, so that whoever claims may pass over any row.
+    cursors: of chores. paused: workspaces. miscounted: where the tallies of batches are wrong. then: what the step that
+    begins here came to, for what an operation may do or leave without telling. crowded: others hold locks meanwhile, so
+    that whoever claims may pass over any row.
     """
 
     now: int
@@ -169,6 +171,7 @@ class Board:
     attempts: dict[tuple[str, int], StoredAttempt]
     cursors: dict[str, str | None]
     paused: frozenset[str]
+    miscounted: dict[Kind, dict[str, int]]
     then: Board | None = None
     crowded: bool = False
 
@@ -271,6 +274,7 @@ def _read_board(connection: Connection) -> Board:
         attempts={row.key: row for row in _read(connection, StoredAttempt, table(AttemptRow))},
         cursors={row.name: row.cursor for row in frame},
         paused=frozenset(row.id for row in frame if row.paused),
+        miscounted=miscounted(connection),
     )
 
 

@@ -30,6 +30,7 @@ MOVES_OF_PARENTS = {(Status.PROCESSING, Status.PAUSED), (Status.PAUSED, Status.P
 
 def check_state(board: Board) -> None:
     """Raises Broken for a state that must never be seen."""
+    demand(not board.miscounted, "tallies that are wrong", board.miscounted)
     for batch in board.batches.values():
         _check_lease(batch)
         _check_family(board, batch)

@@ -39,6 +39,7 @@ HARMS = {
     "due no more": "UPDATE deliveries SET due = NULL",
     "due after its end": "UPDATE deliveries SET state = 'delivered', finished = due",
     "held for ever": "UPDATE deliveries SET held = due, due = NULL",
+    "counted twice": "UPDATE tallies SET created = created + 1 WHERE part = 0 OR created > 0",
     "child forgotten": "UPDATE batches SET pending = 1 WHERE status = 'DONE'",
 }
 

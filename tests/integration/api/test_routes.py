@@ -80,7 +80,7 @@ async def test_id_is_found_in_any_case(broker: Broker) -> None:
 async def test_batch_of_another_dialect_is_not_there(broker: Broker) -> None:
     accepted = await broker.post(BODY)
     (row,) = await broker.store.rows(table(BatchRow).select())
-    other = row._asdict() | {"id": new_id(), "dialect": "slashed"}
+    other = row._asdict() | {"seq": row.seq + 1, "id": new_id(), "dialect": "slashed"}
     await broker.store.change(insert(table(BatchRow)).values(**other))
     assert (await broker.http.get(f"{ROOT}/{other['id']}")).status_code == 404
     assert (await broker.http.get(f"{ROOT}/{other['id']}/status")).status_code == 404

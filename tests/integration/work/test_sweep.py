@@ -106,6 +106,12 @@ async def test_a_sweep_that_begins_frees_nothing_before_it_has_watched_for_a_who
     assert await scene.freed(after=1)
 
 
+async def test_a_sweep_adds_up_what_statements_told_the_tallies(scene: Scene) -> None:
+    await scene.leave_behind()
+    await scene.sweep.once()
+    assert await select(scene.database, "SELECT part, created, processing FROM tallies") == [(0, 0, 1)]
+
+
 async def test_a_look_that_comes_late_frees_nothing_and_begins_the_watch_anew(scene: Scene) -> None:
     """The workers may have been kept from the database as well, so they get a whole lease to come back."""
     await scene.sweep.once()

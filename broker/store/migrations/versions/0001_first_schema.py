@@ -4,11 +4,14 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import UUID
 
+from broker.store import tally_triggers
+
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
 
+SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 ID = sa.String(36).with_variant(UUID(as_uuid=False), "postgresql")
 
 
@@ -39,6 +42,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "batches",
+        sa.Column("seq", SEQUENCE, nullable=False),
         sa.Column("id", ID, nullable=False),
         sa.Column("workspace_id", ID, nullable=False),
         sa.Column("dialect", sa.Text(), nullable=False),
@@ -79,7 +83,8 @@ def upgrade() -> None:
         sa.CheckConstraint("status IN ('CREATED', 'PROCESSING', 'PAUSED', 'DONE')", name=op.f("ck_batches_status")),
         sa.ForeignKeyConstraint(["parent_id"], ["batches.id"], name=op.f("fk_batches_parent_id")),
         sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_batches_workspace_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_batches")),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_batches")),
+        sa.UniqueConstraint("id", name=op.f("uq_batches_id")),
     )
     op.create_index(
         "ix_batches_claim",
@@ -97,7 +102,6 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'PROCESSING' AND lease_until IS NOT NULL"),
         postgresql_where=sa.text("status = 'PROCESSING' AND lease_until IS NOT NULL"),
     )
-    op.create_index("ix_batches_all", "batches", ["workspace_id", "id"], unique=False)
     op.create_index(
         "ix_batches_keyed",
         "batches",
@@ -130,14 +134,13 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'DONE'"),
         postgresql_where=sa.text("status = 'DONE'"),
     )
-    op.create_index("ix_batches_list", "batches", ["workspace_id", "dialect", "id"], unique=False)
     op.create_index(
-        "ix_batches_open",
+        "ix_batches_list",
         "batches",
-        ["workspace_id", "status"],
+        ["workspace_id", "seq", "dialect", "type"],
         unique=False,
-        sqlite_where=sa.text("status <> 'DONE'"),
-        postgresql_where=sa.text("status <> 'DONE'"),
+        sqlite_where=sa.text("parent_id IS NULL"),
+        postgresql_where=sa.text("parent_id IS NULL"),
     )
     op.create_index(
         "uq_batches_child",
@@ -163,6 +166,36 @@ def upgrade() -> None:
         sqlite_where=sa.text("idempotency_key IS NOT NULL"),
         postgresql_where=sa.text("idempotency_key IS NOT NULL"),
     )
+    op.create_table(
+        "tallies",
+        sa.Column("workspace_id", ID, nullable=False),
+        sa.Column("stretch", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("dialect", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("child", sa.Boolean(), nullable=False),
+        sa.Column("part", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("processing", sa.BigInteger(), nullable=False),
+        sa.Column("paused", sa.BigInteger(), nullable=False),
+        sa.Column("succeeded", sa.BigInteger(), nullable=False),
+        sa.Column("partial", sa.BigInteger(), nullable=False),
+        sa.Column("failed", sa.BigInteger(), nullable=False),
+        sa.Column("cancelled", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            *("workspace_id", "stretch", "dialect", "type", "child", "part"), name=op.f("pk_tallies")
+        ),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_tallies_parts",
+        "tallies",
+        ["part"],
+        unique=False,
+        sqlite_where=sa.text("part > 0"),
+        postgresql_where=sa.text("part > 0"),
+    )
+    for statement in tally_triggers.CREATE[op.get_bind().dialect.name]:
+        op.execute(statement)
     op.create_table(
         "tokens",
         sa.Column("id", ID, nullable=False),
@@ -383,6 +416,9 @@ def downgrade() -> None:
     op.drop_table("endpoints")
     op.drop_table("tokens")
     op.drop_table("batches")
+    op.drop_table("tallies")
+    for statement in tally_triggers.DROP[op.get_bind().dialect.name]:
+        op.execute(statement)
     op.drop_table("documents")
     op.drop_table("workspaces")
     op.drop_table("instance_facts")
