@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from bench import accept, crossings, drain, end_to_end, large, pickup, scaling
+from bench import accept, crossings, drain, end_to_end, large, memory, pickup, picture, scaling
 from bench.figures import Figure, rows
 
 BENCHES: Sequence[Callable[[], Sequence[Figure]]] = (
@@ -18,6 +18,8 @@ BENCHES: Sequence[Callable[[], Sequence[Figure]]] = (
     end_to_end.figures,
     large.figures,
     crossings.figures,
+    picture.figures,
+    memory.figures,
     drain.figures,
     scaling.figures,
 )
