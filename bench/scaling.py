@@ -95,7 +95,7 @@ async def _drain(place: Place, batches: int, workers: int) -> Drain:
             stack.enter_context(servers.worker(place.environment, **settings))
         await settle(place)
     found = await ends(place, ids)
-    return Drain(rate(_together(found, workers)), _least_part(found, workers), _overtaken(found) / (SLOTS * workers))
+    return Drain(rate(_together(found, workers)), least_part(found, workers), overtaken(found) / (SLOTS * workers))
 
 
 def _together(found: Sequence[End], workers: int) -> list[End]:
@@ -109,7 +109,8 @@ def _together(found: Sequence[End], workers: int) -> list[End]:
     return [end for end in found if end.finished >= max(first.values())]
 
 
-def _least_part(found: Sequence[End], workers: int) -> float:
+def least_part(found: Sequence[End], workers: int) -> float:
+    """Of the worker that ran least while all were there: its batches, over what would be fair."""
     together = _together(found, workers)
     return min(Counter(map(_worker, together)).values()) * workers / len(together)
 
@@ -119,7 +120,7 @@ def _worker(end: End) -> int:
     return int(json.loads(end.facts)["process"])
 
 
-def _overtaken(found: Sequence[End]) -> int:
+def overtaken(found: Sequence[End]) -> int:
     """How many younger batches ended before a batch, at most. found: the oldest first."""
     younger: list[int] = []
     most = 0
