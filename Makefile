@@ -7,7 +7,7 @@ JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 # Where a machine forbids it, each of the hundreds of processes that tests start compiles the broker anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test torture torture-proof stateful check format lock bench bench-webhooks bench-nudges clean
+.PHONY: help install demo test torture torture-proof stateful plans check format lock bench bench-webhooks bench-nudges clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -34,6 +34,9 @@ torture: $(READY) ## kill, stop, cut and fill everything under load, on SQLite, 
 EXAMPLES ?= 1000
 stateful: $(READY) ## interleave all that can happen to batches at random, on the real store: EXAMPLES=1000
 	STATEFUL_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q -n 0 -o faulthandler_timeout=0 tests/stateful
+
+plans: $(READY) ## look how both databases find what claims, sweeps and lists read, among a million batches
+	PLANS_ROWS=1000000 $(BIN)/pytest -q -n 0 -o faulthandler_timeout=0 tests/integration/store/test_plans.py
 
 torture-proof: $(READY) ## show that the torture finds what is broken, and only that
 	$(BIN)/pytest -q -n 0 tests/torture/proof.py

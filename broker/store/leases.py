@@ -105,7 +105,7 @@ def _return_strays(connection: Connection, order: Strays) -> list[tuple[str, str
 @lru_cache
 def _strays_statement(dialect: str) -> ReturningUpdate[Any]:
     known = given(dialect, id=Id, seq=BigInteger)
-    strays = (
+    strays = (  # in no order, which would let SQLite read all by their ids; SKIP LOCKED waits for nobody anyway
         select(_batches.c.id)
         .where(
             _batches.c.status == literal(Status.PROCESSING.value, literal_execute=True),
@@ -113,7 +113,6 @@ def _strays_statement(dialect: str) -> ReturningUpdate[Any]:
             _batches.c.lease_until < db_now() + bindparam("left", type_=BigInteger),
             ~exists().where(known.c.id == _batches.c.id, known.c.seq == _batches.c.lease_seq),
         )
-        .order_by(_batches.c.id)
         .with_for_update(skip_locked=True, of=_batches)
     )
     return (

@@ -1,0 +1,193 @@
+"""No claim and no sweep reads what is over: each access is by an index of live rows, or by the ids of some rows.
+
+`make plans` asks at a million rows; here it is a few thousand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bench.rows_in_sql import CHUNK, fill
+from broker.batches import Status
+from broker.store.batches import list_batches
+from broker.store.children import complete_parent_ids
+from broker.store.claims import Careful, ClaimOrder, claim_batches, overdue_batches
+from broker.store.crashes import Announcement, Crash, RescueOrder, announce_records, count_crashes, rescue_batches
+from broker.store.database import Database
+from broker.store.deliveries import DueOrder, claim_deliveries
+from broker.store.ends import finish_batches
+from broker.store.keys import forget_keys
+from broker.store.leases import (
+    Beat,
+    GiveBack,
+    Strays,
+    extend_leases,
+    give_back_batches,
+    return_strays,
+)
+from broker.store.tables import METADATA
+from broker.store.tallies import BatchFilter
+from broker.store.unserved import unserved_types
+from tests.integration.store.accesses import Access, accesses
+from tests.integration.store.ended import recorded
+from tests.integration.store.rows import (
+    EXPIRED,
+    FOR_EVER,
+    MINUTE,
+    TYPE,
+    Rooms,
+    accept,
+    claim,
+    delivery,
+    endpoint,
+    execute,
+    finish,
+    owe,
+    result,
+)
+
+Step: TypeAlias = Callable[[Connection], Any]
+Read: TypeAlias = Callable[[AsyncConnection], Awaitable[Any]]
+ROWS = int(os.environ.get("PLANS_ROWS", "3000"))
+ENOUGH = 100_000
+TABLES = {"batches", "deliveries", "results", "attempts", "parent", "child", "children"}
+LIVE = {
+    "ix_batches_claim",
+    "ix_batches_crashed",
+    "ix_batches_lease",
+    "ix_batches_complete",
+    "ix_batches_keyed",
+    "ix_deliveries_due",
+    "ix_deliveries_held",
+    "ix_deliveries_asked",
+    "ix_deliveries_owed",
+}
+READS: dict[str, Read] = {
+    "overdue": lambda connection: overdue_batches(connection, 0, 100),
+    "complete parents": lambda connection: complete_parent_ids(connection, 100, None),
+    "unserved": lambda connection: unserved_types(connection, 0),
+}
+
+
+_DELIVERED = """
+    INSERT INTO deliveries (
+        id, workspace_id, batch_id, run, event, endpoint, target, body, state, attempts, step, hurried, manual,
+        lease_seq, created, finished
+    )
+    SELECT id, workspace_id, id, 1, 'done', :endpoint, :box, :box, 'delivered', 1, 1, false, false, 1, created, finished
+    FROM batches WHERE created >= :first AND created < :end AND status = 'DONE'
+"""
+
+
+@pytest.fixture
+async def full(database: Database, database_url: str, workspace_id: str, tmp_path: Path) -> Database:
+    """Most batches are over, and their webhooks delivered."""
+    await fill(tmp_path, database_url, "default", ROWS, 10)
+    await owe(database, workspace_id, 2)
+    for first in range(0, ROWS, CHUNK):
+        values = {"endpoint": endpoint(workspace_id).id, "box": b"box", "first": first, "end": first + CHUNK}
+        await execute(database, _DELIVERED, **values)
+    await execute(database, "ANALYZE")
+    return database
+
+
+def explained(connection: Connection, steps: Sequence[Step]) -> list[list[Access]]:
+    return [_explained(connection, step) for step in steps]
+
+
+def _hold_back(connection: Connection) -> None:
+    """PostgreSQL takes every given list for 100 rows, for which it reads a small table as a whole."""
+    if connection.dialect.name == "postgresql" and ROWS < ENOUGH:
+        for way in ("seqscan", "mergejoin", "hashjoin"):
+            connection.exec_driver_sql(f"SET enable_{way} = off")
+
+
+def _explained(connection: Connection, step: Step) -> list[Access]:
+    _hold_back(connection)
+    with recorded(connection) as seen:
+        step(connection)
+    return accesses(connection, seen)
+
+
+def assert_reads_what_is_live(name: str, found: Sequence[Access]) -> None:
+    assert found, name
+    for access in found:
+        by_id = re.search(r"\bid ?(=|IN)|rowid=|batch_id ?=|parent_id ?=|delivery_id ?=", access.condition)
+        assert access.table not in TABLES or access.index in LIVE or by_id, (name, access)
+
+
+def test_indexes_of_what_is_live_are_partial() -> None:
+    indexes = {str(index.name): index for table in METADATA.tables.values() for index in table.indexes}
+    assert [name for name in LIVE if indexes[name].dialect_options["postgresql"]["where"] is None] == []
+
+
+async def test_nothing_reads_what_is_over(full: Database, workspace_id: str) -> None:
+    """One test, as it takes a minute to fill a database."""
+    await check_claims_and_ends(full, workspace_id)
+    await check_sweeps(full, workspace_id)
+    for offset in (0, ROWS // 20):
+        await check_page(full, workspace_id, offset)
+
+
+async def check_claims_and_ends(full: Database, workspace_id: str) -> None:
+    await accept(full, workspace_id, 5)
+    claims = await claim(full, 5)
+    lease, pair = claims[0].lease, claims[:2]
+    order = ClaimOrder("worker", (TYPE, "flow"), 10, MINUTE)
+    steps: dict[str, Step] = {
+        "claim": lambda connection: claim_batches(connection, [order]),
+        "claim, careful last": lambda connection: claim_batches(connection, [replace(order, careful=Careful.LAST)]),
+        "extend": lambda connection: extend_leases(connection, [Beat("worker", (lease,), MINUTE)]),
+        "strays": lambda connection: return_strays(connection, [Strays("worker", (lease,), MINUTE, 0)]),
+        "announce": lambda connection: announce_records(connection, [Announcement(lease, 0)]),
+        "give back": lambda connection: give_back_batches(connection, [GiveBack(claims[2].lease)]),
+        "crash": lambda connection: count_crashes(connection, [Crash(claims[3].lease, 0, 3)]),
+        "finish": lambda connection: finish_batches(
+            connection, [finish(one, result(), owed=delivery(one)) for one in pair]
+        ),
+        "send": lambda connection: claim_deliveries(connection, [DueOrder(10, MINUTE, Rooms())]),
+    }
+    for name, step in steps.items():
+        assert_reads_what_is_live(name, await full.writer.write(explained, step))
+
+
+async def check_sweeps(full: Database, workspace_id: str) -> None:
+    await accept(full, workspace_id, 2)
+    await claim(full, 2, lease_ms=EXPIRED)
+    steps: dict[str, Step] = {
+        "rescue": lambda connection: rescue_batches(connection, [RescueOrder(100, 0, 0, FOR_EVER, 3)]),
+        "forget keys": lambda connection: forget_keys(connection, [100]),
+    }
+    for name, step in steps.items():
+        assert_reads_what_is_live(name, await full.writer.write(explained, step))
+    for name, read in READS.items():
+        async with full.reading() as connection:
+            assert_reads_what_is_live(name, await looked_at(connection, read))
+
+
+async def looked_at(connection: AsyncConnection, read: Read) -> list[Access]:
+    await connection.run_sync(_hold_back)
+    assert connection.sync_connection is not None
+    with recorded(connection.sync_connection) as seen:
+        await read(connection)
+    return await connection.run_sync(accesses, seen)
+
+
+async def check_page(full: Database, workspace_id: str, offset: int) -> None:
+    which = BatchFilter((workspace_id,), dialects=("ximilar",), statuses=(Status.DONE,))
+    async with full.reading() as connection:
+        found = await looked_at(connection, lambda connection: list_batches(connection, which, offset, 20))
+    read = [access for access in found if access.table == "batches"]
+    assert read
+    for access in read:
+        bounded = re.search(r"seq ?>.*seq ?<|rowid=|\bseq =", access.condition)
+        assert bounded, access
