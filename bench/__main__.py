@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from bench import accept, crossings, drain, end_to_end, large, memory, pickup, picture, scaling
+from bench import accept, crossings, drain, end_to_end, large, lists, memory, pickup, picture, scaling
 from bench.figures import Figure, rows
 
 BENCHES: Sequence[Callable[[], Sequence[Figure]]] = (
@@ -22,6 +22,7 @@ BENCHES: Sequence[Callable[[], Sequence[Figure]]] = (
     memory.figures,
     drain.figures,
     scaling.figures,
+    lists.figures,
 )
 
 

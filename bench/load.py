@@ -41,14 +41,14 @@ def measure(port: int, request: bytes, connections: int, seconds: float) -> Samp
 
 
 @dataclass(eq=False, slots=True)
-class _Client:
+class Client:
     """One connection and the answer that it waits for."""
 
     connection: socket.socket
     sent: float = 0.0
     answer: bytearray = field(default_factory=bytearray)
 
-    def post(self, request: bytes, now: float) -> None:
+    def send(self, request: bytes, now: float) -> None:
         self.answer.clear()
         self.sent = now
         self.connection.sendall(request)
@@ -69,7 +69,7 @@ class _Client:
 
 def _load(port: int, request: bytes, connections: int, seconds: float) -> Sample:
     selector = selectors.DefaultSelector()
-    clients = [_Client(socket.create_connection(("127.0.0.1", port))) for _ in range(connections)]
+    clients = [Client(socket.create_connection(("127.0.0.1", port))) for _ in range(connections)]
     for client in clients:
         client.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         selector.register(client.connection, selectors.EVENT_READ, client)
@@ -77,7 +77,7 @@ def _load(port: int, request: bytes, connections: int, seconds: float) -> Sample
     times: list[float] = []
     accepted = in_time = 0
     for client in clients:
-        client.post(request, time.perf_counter())
+        client.send(request, time.perf_counter())
     waiting = connections
     while waiting:
         ready = selector.select(STOP_SECONDS)
@@ -92,7 +92,7 @@ def _load(port: int, request: bytes, connections: int, seconds: float) -> Sample
             accepted += client.answer.startswith(CREATED)
             if now < end:
                 in_time += 1
-                client.post(request, now)
+                client.send(request, now)
             else:
                 waiting -= 1
     times.sort()
