@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, Boolean, Connection, Row, Text, bindparam, case, func, or_, update
+from sqlalchemy import BigInteger, Boolean, Connection, Row, Text, bindparam, case, func, or_, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.deliveries import AttemptResult, NewDelivery, State
 from broker.endpoints import Event, Kind, events
 from broker.store.clock import db_now, read_clock
 from broker.store.deliveries import OWED, insert_deliveries
 from broker.store.endpoints import Change, note_calls
-from broker.store.tables import AttemptRow, DeliveryRow, table
+from broker.store.given import given
+from broker.store.tables import AttemptRow, DeliveryRow, Id, table
 
 _deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
 _GIVEN_UP = {State.EXHAUSTED: Kind.EXHAUSTED, State.REFUSED: Kind.REFUSED}
@@ -38,7 +42,7 @@ class Recorded:
 def record_attempts(connection: Connection, reports: Sequence[Report]) -> list[Recorded]:
     """Complete attempts, move their deliveries on, judge their endpoints; what is to be told is owed from then on."""
     results = [report.result for report in reports]
-    settled = [_settle(connection, result) for result in results]  # locks deliveries first, as their removal does
+    settled = _settle(connection, results)  # locks deliveries first, as their removal does
     connection.execute(_END, [_ended(result) for result in results])
     changes = _judge(connection, results, settled)
     now = read_clock(connection)
@@ -48,16 +52,15 @@ def record_attempts(connection: Connection, reports: Sequence[Report]) -> list[R
     return [Recorded(row is not None, some) for row, some in zip(settled, told, strict=True)]
 
 
-def _settle(connection: Connection, result: AttemptResult) -> Row[Any] | None:
-    values = {
-        "delivery": result.delivery,
-        "seq": result.lease_seq,
-        "new_state": result.state,
-        "pause_ms": result.pause_ms,
-        "hurry": result.hurry,
-        "free": result.hurry or result.unsent,
-    }
-    return connection.execute(_SETTLE, values).first()
+def _settle(connection: Connection, results: Sequence[AttemptResult]) -> list[Row[Any] | None]:
+    """The rows that have moved on, in the results' order; None where the lease was lost, or what came twice."""
+    moves: dict[tuple[str, int], list[Any]] = {}
+    for one in results:
+        move = [one.delivery, one.lease_seq, one.state, one.pause_ms, one.hurry, one.hurry or one.unsent]
+        moves.setdefault((one.delivery, one.lease_seq), move)
+    rows = connection.execute(_settle_statement(connection.dialect.name), {"given": json.dumps([*moves.values()])})
+    settled = {(row.id, row.lease_seq): row for row in rows}
+    return [settled.pop((one.delivery, one.lease_seq), None) for one in results]
 
 
 def _judge(
@@ -111,28 +114,31 @@ def _ended(result: AttemptResult) -> dict[str, Any]:
     }
 
 
-_held_lease = (_deliveries.c.id == bindparam("delivery"), _deliveries.c.lease_seq == bindparam("seq"))
-_next_state: BindParameter[str] = bindparam("new_state", type_=Text)
-_paused = db_now() + bindparam("pause_ms", type_=BigInteger)
-_SETTLE = (
-    update(_deliveries)
-    .where(*_held_lease, OWED)
-    .values(
-        state=_next_state,
-        step=_deliveries.c.step - case((bindparam("free", type_=Boolean), 1), else_=0),
-        hurried=or_(_deliveries.c.hurried, bindparam("hurry", type_=Boolean)),
-        manual=False,
-        held=None,  # a try that outlasted its lease may find its delivery held back meanwhile
-        due=case((_next_state == State.PENDING, func.coalesce(_deliveries.c.scheduled, _paused))),
-        scheduled=None,
-        finished=case(
-            (_next_state == State.PENDING, None),
-            (_next_state == _deliveries.c.state, _deliveries.c.finished),
-            else_=db_now(),
-        ),
+@lru_cache
+def _settle_statement(dialect: str) -> ReturningUpdate[Any]:
+    mine = given(dialect, id=Id, seq=BigInteger, state=Text, pause_ms=BigInteger, hurry=Boolean, free=Boolean)
+    paused = db_now() + mine.c.pause_ms
+    return (
+        update(_deliveries)
+        .where(_deliveries.c.id == mine.c.id, _deliveries.c.lease_seq == mine.c.seq, OWED)
+        .values(
+            state=mine.c.state,
+            step=_deliveries.c.step - case((mine.c.free, 1), else_=0),
+            hurried=or_(_deliveries.c.hurried, mine.c.hurry),
+            manual=False,
+            held=None,  # a try that outlasted its lease may find its delivery held back meanwhile
+            due=case((mine.c.state == State.PENDING, func.coalesce(_deliveries.c.scheduled, paused))),
+            scheduled=None,
+            finished=case(
+                (mine.c.state == State.PENDING, None),
+                (mine.c.state == _deliveries.c.state, _deliveries.c.finished),
+                else_=db_now(),
+            ),
+        )
+        .returning(_deliveries.c.id, _deliveries.c.lease_seq, _deliveries.c.workspace_id, _deliveries.c.batch_id)
     )
-    .returning(_deliveries.c.workspace_id, _deliveries.c.batch_id)
-)
+
+
 _END = (
     update(_attempts)
     .where(_attempts.c.delivery_id == bindparam("delivery"), _attempts.c.number == bindparam("attempt"))

@@ -133,7 +133,8 @@ async def test_a_superseded_delivery_stays_so_whatever_its_last_try_brought(
 async def test_an_outcome_that_is_recorded_twice_counts_once(database: Database, workspace_id: str) -> None:
     await owe(database, workspace_id)
     (due,) = await claim_due(database)
-    assert await settle(database, attempt_result(due), attempt_result(due)) == [True, False]
+    assert await settle(database, attempt_result(due), attempt_result(due, State.REFUSED)) == [True, False]
+    assert await select(database, "SELECT state FROM deliveries") == [("delivered",)]
     before = await everything(database)
     assert await settle(database, attempt_result(due, status_code=200)) == [False]
     assert await everything(database) == before
