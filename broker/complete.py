@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 from msgspec.structs import replace
 
 from broker.batches import CANCELLED_CODE, CANCELLED_TEXT, Batch, Outcome, Overview, Result, Status, new_id, outcome_of
-from broker.deliveries import EVENT_DONE, NewDelivery, open_target
+from broker.deliveries import EVENT_DONE, DueDelivery, NewDelivery, open_target
 from broker.dialects.registry import EVENTS
 from broker.endpoints import endpoint_of
 from broker.errors import Unavailable
@@ -18,7 +20,7 @@ from broker.queue.bell import DoneBell
 from broker.secrets import Vault
 from broker.store.children import complete_parent_ids
 from broker.store.database import Database
-from broker.store.ends import EndOrder, Finish, cancel_batches, complete_parents, finish_batches
+from broker.store.ends import Ended, EndOrder, Finish, cancel_batches, complete_parents, finish_batches
 from broker.store.leases import Lease
 
 PARENTS = 10
@@ -26,15 +28,28 @@ PARENTS = 10
 log = structlog.get_logger()
 
 
+class Outbox(Protocol):
+    """Who sends webhooks in this process."""
+
+    def offer(self, delivery: NewDelivery) -> NewDelivery:
+        """The delivery, to be begun by its birth if there is room for it; must be followed by `owed`."""
+
+    def owed(self, delivery: NewDelivery, begun: DueDelivery | None) -> None:
+        """It is written down, and begun or not; or nothing of it is known."""
+
+    def wake(self) -> None:
+        """Some delivery may be due."""
+
+
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """The use case. `on_delivery` is told when a webhook is owed, so that a sender in this process need not look."""
+    """The use case. `outbox` is told when a webhook is owed, so that a sender in this process need not look."""
 
     database: Database
     vault: Vault
     links: Links
     bell: DoneBell
-    on_delivery: Callable[[], None] | None = None
+    outbox: Outbox | None = None
 
     async def __call__(
         self, batch: Batch, stored: Sequence[Result], fresh: Sequence[Result], combined: str | None = None
@@ -47,15 +62,29 @@ class Complete:
         finish = self._finish(batch, stored, fresh, outcome, combined)
         delivery = finish.delivery
         weight = 500 + 1000 * len(fresh) + (len(delivery.body) if delivery else 0)
-        ended = await self.database.writer.write(finish_batches, finish, weight=weight)
+        ended = await self._end(finish, weight)
         if ended is None:
             log.warning("batch.stale", batch=batch.id, lease_seq=batch.lease_seq)
             return False
-        self._announce([batch.id], owed=delivery is not None)
+        self.bell.announce_done([batch.id])
         records = len(batch.records)
         log.info("batch.done", batch=batch.id, type=batch.type, outcome=outcome, records=records, run=batch.run)
         await self._complete_soon(ended.complete)
         return True
+
+    async def _end(self, finish: Finish, weight: int) -> Ended | None:
+        """None where the lease was lost."""
+        delivery = finish.delivery
+        if delivery is None or self.outbox is None:
+            return await self.database.writer.write(finish_batches, finish, weight=weight)
+        offered, begun = self.outbox.offer(delivery), None
+        try:
+            offering = dataclasses.replace(finish, delivery=offered)
+            ended = await self.database.writer.write(finish_batches, offering, weight=weight)
+            begun = ended.begun if ended else None
+            return ended
+        finally:
+            self.outbox.owed(delivery, begun)
 
     async def cancel(self, id: str) -> Overview | None:
         """End a batch now, and a parent's open children; one that is DONE stays as it is. None: there is none.
@@ -66,7 +95,7 @@ class Complete:
         if cancelled is None:
             return None
         if cancelled.ended:
-            self._announce(cancelled.ended, owed=True)
+            self._announce(cancelled.ended)
             log.info("batch.cancelled", batch=id, run=cancelled.overview.run, children=len(cancelled.ended) - 1)
         await self._complete_soon(cancelled.complete)
         return cancelled.overview
@@ -102,12 +131,12 @@ class Complete:
             log.exception("parent.failed", batch=parent)
             return
         if done:
-            self._announce([parent], owed=True)
+            self._announce([parent])
             log.info("parent.done", batch=parent)
 
-    def _announce(self, ids: Sequence[str], *, owed: bool) -> None:
-        if owed and self.on_delivery:
-            self.on_delivery()
+    def _announce(self, ids: Sequence[str]) -> None:
+        if self.outbox is not None:
+            self.outbox.wake()
         self.bell.announce_done(ids)
 
     def _cancelled(self, batch: Batch, stored: Sequence[Result]) -> Finish:

@@ -85,7 +85,8 @@ class Verdict(StrEnum):
 class NewDelivery:
     """A webhook to be owed from the moment its batch is DONE. `target` is an encrypted box; `body` the exact bytes.
 
-    batch: None for what is told to the service's operator.
+    batch: None for what is told to the service's operator. claim_ms: its first try is claimed by its birth, for so
+    long, by who owes it; None where it is due for whoever claims it.
     """
 
     id: str
@@ -96,6 +97,7 @@ class NewDelivery:
     endpoint: Endpoint
     target: bytes
     body: bytes
+    claim_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

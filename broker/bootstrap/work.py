@@ -91,7 +91,7 @@ async def open_work(settings: Settings, types: Sequence[str] = ()) -> AsyncItera
         heartbeat = Heartbeat(session, owner, settings.lease_seconds)
         await heartbeat.start()
         stack.push_async_callback(heartbeat.aclose)
-        complete = Complete(core.database, core.vault, core.links, core.bell, sender.wake)
+        complete = Complete(core.database, core.vault, core.links, core.bell, sender)
         work = Work(
             core=core,
             types=chosen,

@@ -14,9 +14,10 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from broker.deliveries import AttemptResult, NewDelivery, State
 from broker.endpoints import Event, Kind, events
 from broker.store.clock import db_now, read_clock
-from broker.store.deliveries import OWED, insert_deliveries
+from broker.store.deliveries import OWED
 from broker.store.endpoints import Change, note_calls
 from broker.store.given import given
+from broker.store.owed import insert_deliveries
 from broker.store.tables import AttemptRow, DeliveryRow, Id, table
 
 _deliveries, _attempts = table(DeliveryRow), table(AttemptRow)

@@ -1,4 +1,4 @@
-"""Queries about webhooks that are owed: write them down, and claim what is due and has room at its endpoint."""
+"""Queries that claim webhooks that are owed: what is due and has room at its endpoint."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from sqlalchemy import (
     update,
 )
 
-from broker.deliveries import DueDelivery, NewDelivery, State
+from broker.deliveries import DueDelivery, State
 from broker.endpoints import Health
 from broker.store.clock import db_now, read_clock
-from broker.store.endpoints import insert_endpoints
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 
 LOOK = 200
@@ -69,20 +68,13 @@ class DueOrder:
 class Claimed:
     """more: the claim did not get to the end of what is due, so another should follow at once.
 
-    Not where nothing could be moved: that would be so again.
+    Not where nothing could be moved: that would be so again. waits: some is held, for which the next end of a try may
+    make room.
     """
 
     deliveries: tuple[DueDelivery, ...]
     more: bool
-
-
-def insert_deliveries(connection: Connection, deliveries: Sequence[NewDelivery]) -> None:
-    """Owe webhooks from now on, at once."""
-    if not deliveries:
-        return
-    insert_endpoints(connection, [delivery.endpoint for delivery in deliveries])
-    now = read_clock(connection)
-    connection.execute(insert(_deliveries), [_new_row(delivery, now) for delivery in deliveries])
+    waits: bool
 
 
 def claim_deliveries(connection: Connection, orders: Sequence[DueOrder]) -> list[Claimed]:
@@ -108,6 +100,7 @@ class _Claim:
         self._hold: list[Any] = []
         self._stop: list[str] = []
         self._probed: list[str] = []
+        self._waits = False
 
     def claim(self) -> Claimed:
         self._take_up_asked()
@@ -119,7 +112,7 @@ class _Claim:
             more = self._take_due()
         moved = self._write()
         begun = tuple(self._begin())
-        return Claimed(begun, more and (moved or bool(begun)))
+        return Claimed(begun, more and (moved or bool(begun)), self._waits or bool(self._hold))
 
     def _take_up_asked(self) -> None:
         """What a person asked for passes an open breaker too when it is held back, as soon as there is room."""
@@ -135,7 +128,9 @@ class _Claim:
 
     def _take_up_held(self) -> None:
         emptied = []
+        holding = 0
         for endpoint in self._holding():
+            holding += 1
             disabled = endpoint.state == Health.DISABLED
             room = LOOK if disabled else self._room(endpoint)
             if endpoint.open_until is not None and not disabled:
@@ -152,6 +147,7 @@ class _Claim:
                 self._admit(row.id, endpoint.id, endpoint.origin, endpoint.workspace_id)
             if rows and endpoint.open_until is not None:
                 self._probed.append(endpoint.id)
+        self._waits = holding > len(emptied)
         if emptied:
             self._connection.execute(_EMPTIED.where(_endpoints.c.id.in_(emptied)))
 
@@ -318,27 +314,6 @@ _CLAIM = (
     .returning(_deliveries)
 )
 _BEGIN = insert(_attempts).values(started=db_now())
-
-
-def _new_row(delivery: NewDelivery, now: int) -> dict[str, Any]:
-    return {
-        "id": delivery.id,
-        "workspace_id": delivery.workspace,
-        "batch_id": delivery.batch,
-        "run": delivery.run,
-        "event": delivery.event,
-        "endpoint": delivery.endpoint.id,
-        "target": delivery.target,
-        "body": delivery.body,
-        "state": State.PENDING,
-        "attempts": 0,
-        "step": 0,
-        "hurried": False,
-        "manual": False,
-        "due": now,
-        "lease_seq": 0,
-        "created": now,
-    }
 
 
 def _due_delivery(row: Any, origin: str) -> DueDelivery:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +28,22 @@ class Change:
     now: Condition
 
 
-def insert_endpoints(connection: Connection, endpoints: Collection[Endpoint]) -> None:
-    """Write down those that are new, as healthy. None of them is forgotten before this transaction ends."""
+def insert_endpoints(connection: Connection, endpoints: Collection[Endpoint]) -> AbstractSet[str]:
+    """Write down those that are new, as healthy. None of them is forgotten before this transaction ends.
+
+    Returns the ids of those that are open: not disabled, no breaker, and nothing is held back there.
+    """
     wanted = {endpoint.id: endpoint for endpoint in endpoints}
-    known = set(connection.scalars(_KEEP.where(_endpoints.c.id.in_(wanted))))
-    new = [wanted[id] for id in sorted(wanted.keys() - known)]
+    known = {row.id: row for row in connection.execute(_KEEP, {"ids": list(wanted)})}
+    _insert(connection, [wanted[id] for id in sorted(wanted.keys() - known.keys())])
+    return {id for id in wanted if id not in known or _is_open(known[id])}
+
+
+def _is_open(row: Any) -> bool:
+    return row.state != Health.DISABLED and row.open_until is None and not row.holding
+
+
+def _insert(connection: Connection, new: Sequence[Endpoint]) -> None:
     if not new:
         return
     flavour = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -110,8 +122,7 @@ def condition_of(row: Row[Any]) -> Condition:
 
 
 def _rows(connection: Connection, ids: Collection[str], *, lock: bool) -> Mapping[str, Row[Any]]:
-    statement = select(_endpoints).where(_endpoints.c.id.in_(ids)).order_by(_endpoints.c.id)
-    return {row.id: row for row in connection.execute(statement.with_for_update(key_share=True) if lock else statement)}
+    return {row.id: row for row in connection.execute(_LOCKED if lock else _FOUND, {"ids": list(ids)})}
 
 
 def _values(condition: Condition) -> dict[str, Any]:
@@ -126,7 +137,14 @@ def _values(condition: Condition) -> dict[str, Any]:
     }
 
 
-_KEEP = select(_endpoints.c.id).order_by(_endpoints.c.id).with_for_update(read=True, key_share=True)
+_FOUND = select(_endpoints).where(_endpoints.c.id.in_(bindparam("ids", expanding=True))).order_by(_endpoints.c.id)
+_LOCKED = _FOUND.with_for_update(key_share=True)
+_KEEP = (
+    select(_endpoints.c.id, _endpoints.c.state, _endpoints.c.open_until, _endpoints.c.holding)
+    .where(_endpoints.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(_endpoints.c.id)
+    .with_for_update(read=True, key_share=True)
+)
 _JUDGE = (
     update(_endpoints)
     .where(_endpoints.c.id == bindparam("endpoint"))

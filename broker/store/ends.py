@@ -13,14 +13,14 @@ from sqlalchemy import BigInteger, Connection, Text, bindparam, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Batch, Outcome, Overview, Result, Status
-from broker.deliveries import NewDelivery
+from broker.deliveries import DueDelivery, NewDelivery
 from broker.store.children import count_down, is_complete, load_family, lock_batches, lock_families, open_children
 from broker.store.clock import read_clock
-from broker.store.deliveries import insert_deliveries
 from broker.store.given import given
 from broker.store.group import brief
 from broker.store.leases import Lease, lock_held
 from broker.store.overviews import overviews_of
+from broker.store.owed import insert_deliveries
 from broker.store.results import insert_results
 from broker.store.tables import BatchRow, Id, table
 
@@ -49,9 +49,10 @@ MakeFinish: TypeAlias = Callable[[Batch, Sequence[Result]], Finish]
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A batch became DONE. complete: its parent, if that waits for nothing else now."""
+    """A batch became DONE. complete: its parent, if that waits for nothing else now. begun: its delivery, if it is."""
 
     complete: str | None = None
+    begun: DueDelivery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +126,10 @@ def _end(connection: Connection, finishes: Sequence[Finish], *, fence: int) -> d
         connection,
         [(Lease(f.lease.batch, f.lease.seq + fence), f.run, result) for f in kept for result in f.results],
     )
-    insert_deliveries(connection, [finish.delivery for finish in kept if finish.delivery])
+    owed = insert_deliveries(connection, [finish.delivery for finish in kept if finish.delivery])
+    begun = {delivery.batch: delivery for delivery in owed}
     complete = count_down(connection, Counter(parent for parent in done.values() if parent is not None))
-    return {id: Ended(parent if parent in complete else None) for id, parent in done.items()}
+    return {id: Ended(parent if parent in complete else None, begun.get(id)) for id, parent in done.items()}
 
 
 @lru_cache

@@ -20,6 +20,9 @@ ORIGIN_SLOTS = 128
 UNPROVEN = 0.5
 """The share of either that endpoints may take whose latest try had no answer, or whose lane is 1 wide for another."""
 WIDEST = 16
+AHEAD = 3 * WIDEST
+"""Tries that may wait in this process for their turn at an endpoint whose lane is as wide as any, which is to say that
+its answers come within a second."""
 REMEMBERED = 5000
 
 K = TypeVar("K")
@@ -44,7 +47,8 @@ class Usher:
 
     def room(self, endpoint: str, origin: str, workspace: str) -> int:
         shares = (self._share(pool, size, workspace) for pool, size in self._pools(endpoint, origin))
-        return min(self._width(endpoint) - self.tries[endpoint], *shares)
+        width = self._width(endpoint)
+        return min((width + AHEAD if width == WIDEST else width) - self.tries[endpoint], *shares)
 
     def admit(self, endpoint: str, origin: str, workspace: str) -> None:
         self.count(endpoint, origin, workspace, 1)
@@ -92,8 +96,25 @@ class Lanes:
     def usher(self) -> Usher:
         return replace(self._now.fresh(), widths=self._widths.copy())
 
+    def offer(self, endpoint: str, origin: str, workspace: str) -> bool:
+        """Whether a try that nobody has claimed may begin; if so, it has begun.
+
+        Half of the slots are left to claims.
+        """
+        if self.free <= SLOTS // 2 or self._now.room(endpoint, origin, workspace) < 1:
+            return False
+        self.begin(endpoint, origin, workspace)
+        return True
+
+    def width(self, endpoint: str) -> int:
+        return self._widths.get(endpoint, 1)
+
     def begin(self, endpoint: str, origin: str, workspace: str) -> None:
         self._now.admit(endpoint, origin, workspace)
+
+    def withdraw(self, endpoint: str, origin: str, workspace: str) -> None:
+        """It did not begin after all."""
+        self._now.count(endpoint, origin, workspace, -1)
 
     def end(self, endpoint: str, origin: str, workspace: str, answer: tuple[int, float] | None) -> None:
         """answer: its HTTP status, and after how many seconds it came; None for no answer."""

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -15,6 +15,7 @@ from broker.deliveries import (
     LEAST_PAUSE,
     AttemptResult,
     DueDelivery,
+    NewDelivery,
     Slowdown,
     State,
     Verdict,
@@ -35,6 +36,7 @@ from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.lanes import Lanes
 from broker.webhooks.notices import Notices
 from broker.webhooks.post import NOT_SENT, REFUSED, TIMED_OUT, Answer, Poster, TooLate
+from broker.webhooks.turns import Turns
 
 LOOK_SECONDS = 1.0
 LEASE_MARGIN = 10.0
@@ -61,6 +63,9 @@ class Sender:
     lease_margin: float = LEASE_MARGIN
     _poster: Poster = field(init=False)
     _lanes: Lanes = field(default_factory=Lanes)
+    _turns: Turns = field(init=False)
+    _offered: dict[str, float] = field(default_factory=dict)
+    _waits: bool = False
     _due_first: bool = False
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: set[asyncio.Task[None]] = field(default_factory=set)
@@ -69,18 +74,39 @@ class Sender:
 
     def __post_init__(self) -> None:
         keys = SigningSecrets(self.database, self.vault)
+        self._turns = Turns(self._lanes.width)
         self._poster = Poster(self.vault, keys, self.client, self.timeout)
 
     def wake(self) -> None:
         """A delivery may be due."""
         self._wake.set()
 
+    def offer(self, delivery: NewDelivery) -> NewDelivery:
+        """The delivery, to be begun by its birth if there is room for it; must be followed by `owed`."""
+        if not self._lanes.offer(delivery.endpoint.id, delivery.endpoint.origin, delivery.workspace):
+            return delivery
+        lease = lease_ms(self.timeout, self.lease_margin)
+        self._offered[delivery.id] = time.monotonic() + lease / 1000
+        return replace(delivery, claim_ms=lease)
+
+    def owed(self, delivery: NewDelivery, begun: DueDelivery | None) -> None:
+        """Send it if it is begun; if not, what was offered to it is free again, and it may be due."""
+        until = self._offered.pop(delivery.id, None)
+        if until is not None and begun is not None:
+            self._send(begun, until)
+            return
+        if until is not None:
+            self._lanes.withdraw(delivery.endpoint.id, delivery.endpoint.origin, delivery.workspace)
+        self.wake()
+
     async def run(self) -> None:
         """Send what is due until cancelled; look once a second without being woken."""
         while True:
             self._wake.clear()
-            if (free := self._lanes.free) and await self._start(free):
+            free = self._lanes.free
+            if free and await self._start(free):
                 continue
+            self._waits = self._waits or not free
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._wake.wait()
@@ -115,12 +141,13 @@ class Sender:
         except Unavailable:
             log.warning("delivery.claim_failed")
             return False
+        self._waits = claimed.waits
         for delivery in claimed.deliveries:
-            self._begin(delivery, until)
+            self._lanes.begin(delivery.endpoint, delivery.origin, delivery.workspace)
+            self._send(delivery, until)
         return claimed.more
 
-    def _begin(self, delivery: DueDelivery, until: float) -> None:
-        self._lanes.begin(delivery.endpoint, delivery.origin, delivery.workspace)
+    def _send(self, delivery: DueDelivery, until: float) -> None:
         task = asyncio.create_task(self._deliver(delivery, until), name=f"delivery {delivery.id}")
         self._sending.add(task)
         task.add_done_callback(self._ended)
@@ -128,18 +155,17 @@ class Sender:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
         self._recording.discard(task)
-        self._wake.set()
+        if self._waits:
+            self._wake.set()
         if not task.cancelled() and (error := task.exception()):
             log.error("delivery.crashed", task=task.get_name(), exc_info=error)
 
     async def _deliver(self, delivery: DueDelivery, until: float) -> None:
-        started = time.monotonic()
         answered: tuple[int, float] | None = None
         try:
-            answer = await self._poster.post(delivery, until)
+            answer, seconds = await self._post(delivery, until)
             if task := asyncio.current_task():
                 self._recording.add(task)
-            seconds = time.monotonic() - started
             answered = None if answer.status_code is None else (answer.status_code, seconds)
             result = self._judge(delivery, answer, int(seconds * 1000))
             await self._record_until(until, result)
@@ -151,6 +177,8 @@ class Sender:
             return
         finally:
             self._lanes.end(delivery.endpoint, delivery.origin, delivery.workspace, answered)
+        if result.state is State.PENDING and not result.pause_ms:
+            self.wake()
         log.info(
             "delivery.attempted",
             delivery=delivery.id,
@@ -161,6 +189,18 @@ class Sender:
             error=answer.error,
             ms=result.duration_ms,
         )
+
+    async def _post(self, delivery: DueDelivery, until: float) -> tuple[Answer, float]:
+        """What came of a try, and after how many seconds. Raises as `Poster.post` does."""
+        try:
+            await self._turns.take(delivery.endpoint)
+        except TimeoutError:
+            return Answer(error=NOT_SENT, unsent=True), 0.0
+        started = time.monotonic()
+        try:
+            return await self._poster.post(delivery, until), time.monotonic() - started
+        finally:
+            self._turns.give_back(delivery.endpoint)
 
     async def _record_until(self, until: float, result: AttemptResult) -> None:
         """Again and again while nobody else may send it, as what is not recorded is sent twice. Raises Unavailable."""

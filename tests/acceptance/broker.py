@@ -40,6 +40,12 @@ class Api:
     def post(self, **body: Any) -> httpx.Response:
         return httpx.post(self.url + ROOT, json=body, headers=self._headers, timeout=90, trust_env=False, verify=False)
 
+    def cancel(self, id: str) -> None:
+        answer = httpx.post(
+            f"{self.url}/api/batches/{id}/cancel", headers=self._headers, timeout=90, trust_env=False, verify=False
+        )
+        assert answer.status_code == 200
+
     def submit(self, records: Sequence[dict[str, Any]] | None = None, **body: Any) -> str:
         """The id of a new batch, of one small picture for the upscaler unless told otherwise."""
         default = {"type": "upscaler", "records": records or [{"_base64": as_base64()}]}

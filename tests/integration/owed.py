@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, select, update
 from broker.batches import Webhook, new_id
 from broker.deliveries import EVENT_DONE, NewDelivery, seal_target
 from broker.endpoints import endpoint_id, endpoint_of
-from broker.store.deliveries import insert_deliveries
+from broker.store.owed import insert_deliveries
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 from tests.integration.running import Broker
 

@@ -17,8 +17,8 @@ from broker.batches import new_id
 from broker.deliveries import NewDelivery
 from broker.media.blobs import open_blobs
 from broker.store.database import Database, open_database
-from broker.store.deliveries import insert_deliveries
 from broker.store.group import Operation
+from broker.store.owed import insert_deliveries
 from broker.store.unneeded import forget_endpoints
 from broker.work.retention import CHUNK, Retention
 from tests.integration.running import Broker, StartWorker

@@ -16,6 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from broker.bootstrap.work import open_work
+from broker.deliveries import DueDelivery, NewDelivery
 from broker.store.claims import Claim
 from broker.store.database import Database, open_database, open_session
 from broker.store.leases import GiveBack
@@ -323,15 +324,22 @@ async def test_a_beat_between_a_commit_and_the_end_of_its_run_finds_no_lost_leas
         await database.aclose()
         return int(until)
 
-    def two_beats_later() -> None:
+    class TwoBeatsLater:
         """Holds the event loop, where the run would end; the second beat surely began after the commit."""
-        for _ in range(2):
-            before = run_aside(lease_until())
-            while run_aside(lease_until()) == before:
-                time.sleep(0.01)
+
+        def offer(self, delivery: NewDelivery) -> NewDelivery:
+            return delivery
+
+        def owed(self, delivery: NewDelivery, begun: DueDelivery | None) -> None:
+            for _ in range(2):
+                before = run_aside(lease_until())
+                while run_aside(lease_until()) == before:
+                    time.sleep(0.01)
+
+        def wake(self) -> None: ...
 
     async with open_work(settings_for(tmp_path, database_url, lease_seconds=4, worker_threads=2)) as work:
-        run = replace(work.run, complete=replace(work.run.complete, on_delivery=two_beats_later))
+        run = replace(work.run, complete=replace(work.run.complete, outbox=TwoBeatsLater()))
         claims = await work.claim(work.types, 2)
         runs = [asyncio.create_task(run(claim)) for claim in claims]
         await broker.done(ending["id"])

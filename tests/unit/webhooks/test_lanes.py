@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from broker.webhooks.lanes import ORIGIN_SLOTS, REMEMBERED, SLOTS, UNPROVEN, WIDEST, Lanes, Usher
+from broker.webhooks.lanes import AHEAD, ORIGIN_SLOTS, REMEMBERED, SLOTS, UNPROVEN, WIDEST, Lanes, Usher
 
+REACH = WIDEST + AHEAD
+"""What a lane that is as wide as any takes: those under way, and those that wait for their turn."""
 MINE, OTHERS = "mine", "others"
 UNPROVEN_SLOTS, UNPROVEN_ORIGIN_SLOTS = int(UNPROVEN * SLOTS), int(UNPROVEN * ORIGIN_SLOTS)
 
@@ -29,7 +31,7 @@ def begin(lanes: Lanes, count: int, name: str, origin: str | None = None, *, of:
         lanes.begin(f"{name}-{number}", origin or f"{name}-{number}", of)
 
 
-@pytest.mark.parametrize(("answers", "wide"), [(0, 1), (1, 2), (2, 4), (3, 8), (4, WIDEST), (9, WIDEST)])
+@pytest.mark.parametrize(("answers", "wide"), [(0, 1), (1, 2), (2, 4), (3, 8), (4, REACH), (9, REACH)])
 def test_an_endpoint_has_one_try_at_first_and_twice_as_many_with_each_answer(answers: int, wide: int) -> None:
     lanes = Lanes()
     answer(lanes, "a", answers)
@@ -52,7 +54,7 @@ def test_an_endpoint_that_is_busy_has_half_as_many_with_each_such_answer(status_
     for _ in range(5):
         answer(lanes, "a", status_code=status_code)
         widths.append(room(lanes, "a"))
-    assert widths == [16, 8, 4, 2, 1, 1]
+    assert widths == [REACH, 8, 4, 2, 1, 1]
 
 
 @pytest.mark.parametrize("status_code", [204, 301, 404, 500])
@@ -62,7 +64,7 @@ def test_any_other_answer_earns_room_however_it_is_meant(status_code: int) -> No
     assert room(lanes, "a") == 2
 
 
-@pytest.mark.parametrize(("seconds", "wide"), [(1.0, 16), (1.5, 10), (3.0, 5), (5.0, 3), (8.1, 1), (19.0, 1)])
+@pytest.mark.parametrize(("seconds", "wide"), [(1.0, REACH), (1.5, 10), (3.0, 5), (5.0, 3), (8.1, 1), (19.0, 1)])
 def test_an_endpoint_whose_answers_take_long_has_the_fewer_tries(seconds: float, wide: int) -> None:
     lanes = Lanes()
     answer(lanes, "a", 6, after=seconds)
@@ -77,7 +79,7 @@ def test_what_is_being_sent_takes_up_room_until_it_ends() -> None:
         lanes.begin("a", "a", MINE)
     for _ in range(5):
         lanes.end("a", "a", MINE, (200, 0.1))
-    assert (room(lanes, "a"), lanes.free) == (WIDEST, SLOTS)
+    assert (room(lanes, "a"), lanes.free) == (REACH, SLOTS)
     assert lanes.usher() == Usher({"a": WIDEST})
 
 
@@ -165,7 +167,7 @@ def test_a_workspace_gets_no_more_while_it_has_more_than_the_others_leave_it_by_
     begin(lanes, UNPROVEN_SLOTS // 2, "hangs")
     begin(lanes, 10, "another", of=OTHERS)
     lanes.end("hangs-0", "hangs-0", MINE, None)
-    assert (room(lanes, "new"), room(lanes, "new", of=OTHERS), room(lanes, "good")) == (-4, 1, WIDEST)
+    assert (room(lanes, "new"), room(lanes, "new", of=OTHERS), room(lanes, "good")) == (-4, 1, REACH)
 
 
 def test_one_workspace_more_finds_room_until_all_is_taken() -> None:
@@ -210,3 +212,14 @@ def test_an_endpoint_in_use_is_remembered_however_long_it_has_not_ended_a_try() 
     lanes.end("busy", "busy", MINE, (200, 0.1))
     assert (room(lanes, "busy"), room(lanes, "0")) == (8, 1)
     assert lanes.free == SLOTS
+
+
+def test_what_is_offered_begins_where_there_is_room_and_leaves_half_of_the_slots_to_claims() -> None:
+    lanes = Lanes()
+    assert (lanes.offer("a", "a", MINE), lanes.offer("a", "a", MINE)) == (True, False)
+    lanes.withdraw("a", "a", MINE)
+    assert lanes.offer("a", "a", MINE)
+    for number in range(SLOTS // 2 - 2):
+        answer(lanes, f"others-{number}")
+    begin(lanes, SLOTS // 2 - 2, "others", of=OTHERS)
+    assert (lanes.offer("b", "b", MINE), lanes.offer("c", "c", MINE), room(lanes, "c", of=MINE)) == (True, False, 1)
