@@ -1,6 +1,6 @@
 """The HTTP client for webhooks: POSTs over connections that are kept, only where the guard lets them lead.
 
-It does what httpx over httpcore does, as far as a webhook needs it, at a tenth of the cost.
+It does what httpx over httpcore does, as far as a webhook needs it, at less than a tenth of the cost.
 """
 
 from __future__ import annotations
