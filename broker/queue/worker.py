@@ -47,8 +47,8 @@ class BatchWorker(Worker, Generic[Claimed]):
     `slots` bounds batches and other arq jobs together. Claims never overlap, and none is made for want of a bell
     alone: after a full claim the next follows as soon as a slot is free, likewise after one of which `more` says that
     the next end may make room for more, and an idle worker claims every `idle_seconds`. Other jobs of its queues run
-    through arq's own code. To be constructed on the running loop; `async_run` returns after `stop`, when everything has
-    ended and is closed.
+    through arq's own code, with its hooks. To be constructed on the running loop; `async_run` returns after `stop`,
+    when everything has ended and is closed.
     """
 
     def __init__(
@@ -65,6 +65,9 @@ class BatchWorker(Worker, Generic[Claimed]):
         functions: Sequence[Function | WorkerCoroutine] = (),
         on_startup: StartupShutdown | None = None,
         on_shutdown: StartupShutdown | None = None,
+        on_job_start: StartupShutdown | None = None,
+        on_job_end: StartupShutdown | None = None,
+        after_job_end: StartupShutdown | None = None,
         ctx: dict[Any, Any] | None = None,
     ) -> None:
         self.types = tuple(types)
@@ -78,6 +81,9 @@ class BatchWorker(Worker, Generic[Claimed]):
             handle_signals=False,
             on_startup=on_startup,
             on_shutdown=on_shutdown,
+            on_job_start=on_job_start,
+            on_job_end=on_job_end,
+            after_job_end=after_job_end,
             max_jobs=slots,
             ctx=ctx,
             job_serializer=encode_job,

@@ -18,7 +18,7 @@ from broker.queue.worker import BatchWorker
 from tests.integration.queue.ledger import PATIENCE, TYPE, Batch, Ledger, until, until_holds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from arq import ArqRedis
 
@@ -76,6 +76,23 @@ async def test_a_stock_job_is_run_in_each_queue(stock: ArqRedis, start_worker: S
         assert info is not None
         assert info.queue_name == queue
         assert await stock.zcard(queue) == 0
+
+
+async def test_a_stock_job_has_the_hooks_of_arq(stock: ArqRedis, start_worker: StartWorker) -> None:
+    heard: list[tuple[str, str]] = []
+
+    def hook(name: str) -> Callable[[dict[str, Any]], Awaitable[None]]:
+        async def hear(ctx: dict[str, Any]) -> None:
+            heard.append((name, ctx["job_id"]))
+
+        return hear
+
+    hooks: dict[str, Any] = {name: hook(name) for name in ("on_job_start", "on_job_end", "after_job_end")}
+    await start_worker(Ledger(), functions=[add], idle_seconds=0.05, **hooks)
+    job = await stock.enqueue_job("add", 1, 2, _queue_name=QUEUE)
+    assert job is not None
+    await until(lambda: len(heard) == 3)
+    assert heard == [(name, job.job_id) for name in hooks]
 
 
 async def test_a_nudge_of_a_stock_client_is_understood(stock: ArqRedis, start_worker: StartWorker) -> None:
