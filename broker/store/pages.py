@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, select
+from sqlalchemy import Row, Select, bindparam, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.store.tables import BatchRow, table
@@ -32,7 +32,7 @@ async def read_page(
         return 0, []
     names = tuple(name for name, values in _FILTERS.items() if getattr(which, values) is not None)
     values = {"workspace_id": which.workspaces, **{name: getattr(which, _FILTERS[name]) for name in names}}
-    statement = _within_statement(look, names)
+    statement = _within_statement(look, names, connection.dialect.name)
     rows: list[Row[Any]] = []
     skip = offset - stretches[0].before
     for newest, oldest in await _spans(connection, which.workspaces, [stretch.number for stretch in stretches]):
@@ -54,8 +54,12 @@ async def _spans(
 
 
 @cache
-def _within_statement(look: Select[Any], names: Sequence[str]) -> Select[Any]:
-    """The rows that are skipped are skipped in the index, where that is enough to know them."""
+def _within_statement(look: Select[Any], names: Sequence[str], dialect: str) -> Select[Any]:
+    """The rows that are skipped are skipped in the index, where that is enough to know them.
+
+    PostgreSQL, if the key gave the order, would walk all workspaces' rows by it to have few of one without a sort.
+    """
+    place = _batches.c.seq + literal_column("0") if dialect == "postgresql" else _batches.c.seq
     wanted = (
         select(_batches.c.seq)
         .where(
@@ -64,7 +68,7 @@ def _within_statement(look: Select[Any], names: Sequence[str]) -> Select[Any]:
             _batches.c.parent_id.is_(None),
             *(_batches.c[name].in_(bindparam(name, expanding=True)) for name in ("workspace_id", *names)),
         )
-        .order_by(_batches.c.seq.desc())
+        .order_by(place.desc())
         .limit(bindparam("limit"))
         .offset(bindparam("skip"))
     )
