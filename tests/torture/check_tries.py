@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from broker.deliveries import State
-from tests.torture.check_webhooks import DELIVERY_LEASE_MS, by_id
+from tests.torture.check_webhooks import DELIVERY_LEASE_MS, ROUNDING_MS, by_id
 from tests.torture.customer import Mood
 from tests.torture.evidence import AttemptSeen, Evidence
 from tests.torture.violations import Violation, Word
 
-ROUNDING_MS = 5
 THANKS = (Mood.GOOD, Mood.SLOW, Mood.LATE)
 """LATE comes in time for a sender that was stopped meanwhile: its clock may look at the answer first."""
 

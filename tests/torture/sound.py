@@ -9,6 +9,8 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
+from msgspec import structs
+
 from broker.batches import Outcome, Result, Status
 from broker.deliveries import EVENT_DONE, State
 from broker.media.links import stored
@@ -100,7 +102,7 @@ def sound_evidence(folder: Path) -> Evidence:
 
 def with_record(place: int, **values: Any) -> Spoil:
     return lambda sound: replace(
-        sound, results={ID: [replace(r, **values) if r.index == place else r for r in RESULTS]}
+        sound, results={ID: [structs.replace(r, **values) if r.index == place else r for r in RESULTS]}
     )
 
 
