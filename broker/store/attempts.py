@@ -14,11 +14,12 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from broker.deliveries import AttemptResult, NewDelivery, State
 from broker.endpoints import Event, Kind, events
 from broker.store.clock import db_now, read_clock
+from broker.store.columns import Id
 from broker.store.deliveries import OWED
 from broker.store.endpoints import Change, note_calls
 from broker.store.given import given
 from broker.store.owed import insert_deliveries
-from broker.store.tables import AttemptRow, DeliveryRow, Id, table
+from broker.store.tables import AttemptRow, DeliveryRow, table
 
 _deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
 _GIVEN_UP = {State.EXHAUSTED: Kind.EXHAUSTED, State.REFUSED: Kind.REFUSED}

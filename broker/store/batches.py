@@ -26,12 +26,13 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from broker.batches import Batch, BatchHead, IdempotencyKey, NewBatch, Status
 from broker.store.clock import read_clock
+from broker.store.columns import Id
 from broker.store.given import given
 from broker.store.group import brief
 from broker.store.pages import read_page
 from broker.store.rank import fresh_rank
 from broker.store.rows import batch_of, dump_pins
-from broker.store.tables import BatchRow, Id, table
+from broker.store.tables import BatchRow, table
 from broker.store.tallies import BatchFilter
 
 _batches = table(BatchRow)

@@ -20,11 +20,12 @@ from sqlalchemy.sql.dml import ReturningUpdate, Update
 
 from broker.batches import Batch, NewBatch, Result, Status, first_id
 from broker.store.batches import insert_batches
+from broker.store.columns import Id
 from broker.store.given import given
 from broker.store.leases import Lease, lock_held
 from broker.store.rank import child_rank
 from broker.store.rows import batch_of, results_by_batch
-from broker.store.tables import BatchRow, Id, table
+from broker.store.tables import BatchRow, table
 
 _batches = table(BatchRow)
 

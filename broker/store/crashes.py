@@ -25,10 +25,11 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Result, Status, new_id
 from broker.store.clock import db_now, read_clock
+from broker.store.columns import Id
 from broker.store.given import given
 from broker.store.leases import LEASED, Lease, lock_held
 from broker.store.results import insert_results
-from broker.store.tables import BatchRow, Id, ResultRow, table
+from broker.store.tables import BatchRow, ResultRow, table
 
 GIVEN_UP_CODE = 500
 MAX_DOUBTS = 10

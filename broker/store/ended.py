@@ -10,7 +10,8 @@ from sqlalchemy import BigInteger, ColumnElement, FromClause, Row, Select, and_,
 
 from broker.batches import Status
 from broker.store.clock import moment
-from broker.store.tables import BatchRow, Id, table
+from broker.store.columns import Id
+from broker.store.tables import BatchRow, table
 
 _batches = table(BatchRow)
 DONE = literal(Status.DONE.value, literal_execute=True)

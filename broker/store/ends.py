@@ -16,13 +16,14 @@ from broker.batches import Batch, Outcome, Overview, Result, Status
 from broker.deliveries import DueDelivery, NewDelivery
 from broker.store.children import count_down, is_complete, load_family, lock_batches, lock_families, open_children
 from broker.store.clock import read_clock
+from broker.store.columns import Id
 from broker.store.given import given
 from broker.store.group import brief
 from broker.store.leases import Lease, lock_held
 from broker.store.overviews import overviews_of
 from broker.store.owed import insert_deliveries
 from broker.store.results import insert_results
-from broker.store.tables import BatchRow, Id, table
+from broker.store.tables import BatchRow, table
 
 _batches = table(BatchRow)
 

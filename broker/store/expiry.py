@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.store.clock import db_now, read_clock
+from broker.store.columns import Id
 from broker.store.ended import DONE, Gone, Place, gone, is_over, next_ended, walk
 from broker.store.given import given
 from broker.store.rows import load_records
-from broker.store.tables import BatchRow, ChoreRow, Id, table
+from broker.store.tables import BatchRow, ChoreRow, table
 
 _batches, _chores = table(BatchRow), table(ChoreRow)
 

@@ -13,8 +13,9 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Status
 from broker.store.clock import db_now
+from broker.store.columns import Id
 from broker.store.given import given
-from broker.store.tables import BatchRow, Id, WorkspaceRow, table
+from broker.store.tables import BatchRow, WorkspaceRow, table
 
 _batches, _workspaces = table(BatchRow), table(WorkspaceRow)
 

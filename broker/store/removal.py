@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Delete, Select, delete, select
 
+from broker.store.columns import Id
 from broker.store.given import given
-from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, Id, ResultRow, table
+from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, ResultRow, table
 
 _batches, _results = table(BatchRow), table(ResultRow)
 _deliveries, _attempts = table(DeliveryRow), table(AttemptRow)

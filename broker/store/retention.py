@@ -11,11 +11,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from broker.store.columns import Id
 from broker.store.deliveries import OWED
 from broker.store.ended import Gone, Place, gone, is_over, next_ended, walk
 from broker.store.given import given
 from broker.store.removal import remove_rows
-from broker.store.tables import BatchRow, DeliveryRow, Id, table
+from broker.store.tables import BatchRow, DeliveryRow, table
 
 _batches, _deliveries = table(BatchRow), table(DeliveryRow)
 _parent, _child = _batches.alias("parent"), _batches.alias("child")

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, inspect, text
 from broker.errors import Misconfigured
 from broker.store.database import Database
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest step in `migrations/`."""
 
 

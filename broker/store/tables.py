@@ -8,40 +8,20 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Connection,
-    Dialect,
     ForeignKeyConstraint,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     event,
     text,
 )
-from sqlalchemy.dialects.postgresql import UUID
-from sqlalchemy.types import TypeEngine
 from sqlmodel import Field, SQLModel
 
 from broker.store import tally_triggers
-
-
-class Id(TypeDecorator[str]):
-    """A canonical UUID text: CHAR on SQLite, native on PostgreSQL."""
-
-    impl = String(36)
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        native: TypeEngine[Any] = UUID(as_uuid=False) if dialect.name == "postgresql" else String(36)
-        return dialect.type_descriptor(native)
-
-
-SEQUENCE = BigInteger().with_variant(Integer(), "sqlite")
-"""A number that the database gives to each new row; on SQLite that of the row itself."""
+from broker.store.columns import SEQUENCE, Id
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
