@@ -31,7 +31,7 @@ def die_with(parent: int) -> None:
 
 def main() -> None:
     die_with(int(sys.argv[1]))
-    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 - no shell is what is wanted
+    os.execv(sys.argv[2], sys.argv[2:])
 
 
 if __name__ == "__main__":
