@@ -22,11 +22,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from broker.batches import Batch, BatchHead, IdempotencyKey, NewBatch, Status
 from broker.store.clock import read_clock
 from broker.store.columns import Id
+from broker.store.driver import driver_text
 from broker.store.given import given
 from broker.store.group import brief
 from broker.store.pages import read_page
@@ -98,7 +98,7 @@ _FIXED = {"status": f"'{Status.CREATED}'", "run": "1", "lease_seq": "0", "crashe
 
 @lru_cache
 def _insert_text(dialect: Dialect) -> str:
-    return _driver_text(insert(_batches), dialect)
+    return _text_of(insert(_batches), dialect)
 
 
 @lru_cache
@@ -108,14 +108,11 @@ def _insert_keyed_text(dialect: Dialect) -> str:
     statement = flavour.insert(_batches).on_conflict_do_nothing(
         index_elements=taken, index_where=_batches.c.idempotency_key.is_not(None)
     )
-    return _driver_text(statement, dialect, "idempotency_key", "body_hash")
+    return _text_of(statement, dialect, "idempotency_key", "body_hash")
 
 
-def _driver_text(statement: Insert, dialect: Dialect, *key: str) -> str:
-    """An INSERT in the driver's own words: it takes tuples as they are, which is three times as fast as Core.
-
-    They are rows; on PostgreSQL columns, as arrays.
-    """
+def _text_of(statement: Insert, dialect: Dialect, *key: str) -> str:
+    """An INSERT in the driver's own words, with a parameter a column; on PostgreSQL each is an array of all rows'."""
     columns = [*_GIVEN, "rank", "due", *key, "created", "modified"]
     fixed: dict[str, ColumnElement[Any]] = {name: literal_column(value) for name, value in _FIXED.items()}
     if dialect.name == "postgresql":
@@ -124,10 +121,7 @@ def _driver_text(statement: Insert, dialect: Dialect, *key: str) -> str:
         whole = statement.from_select([*columns, *fixed], select(*rows.c, *fixed.values()))
     else:
         whole = statement.inline().values(fixed)
-    compiled = whole.compile(dialect=dialect, column_keys=columns)
-    assert isinstance(compiled, SQLCompiler)
-    assert compiled.positiontup == columns, compiled.positiontup
-    return str(compiled)
+    return driver_text(whole, dialect, columns)
 
 
 @lru_cache

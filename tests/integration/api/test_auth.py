@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,8 @@ from broker.api.auth import FRESH_SECONDS, RENEW_SECONDS, Authenticator
 from broker.batches import new_id
 from broker.errors import Unauthenticated
 from broker.secrets import token_hash
-from broker.store.database import Database, open_database
+from broker.store.database import Database
 from broker.store.workspaces import NewToken, insert_tokens, revoke_tokens
-from tests.integration.store.rows import new_workspace
 
 TOKEN = "a" * 40
 
@@ -33,16 +31,8 @@ class Clock:
 
 
 @pytest.fixture
-async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]:
-    database = open_database(database_url, tmp_path)
-    yield database
-    await database.aclose()
-
-
-@pytest.fixture
-async def token_id(database: Database) -> str:
-    workspace = await new_workspace(database)
-    token = NewToken(new_id(), workspace, "name", token_hash(TOKEN), "aaaa", frozenset({"submit"}))
+async def token_id(database: Database, workspace_id: str) -> str:
+    token = NewToken(new_id(), workspace_id, "name", token_hash(TOKEN), "aaaa", frozenset({"submit"}))
     await database.writer.write(insert_tokens, token)
     return token.id
 
