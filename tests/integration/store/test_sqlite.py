@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from broker.batches import new_id
 from broker.errors import Misconfigured, Unavailable
@@ -308,6 +310,14 @@ async def test_brief_work_is_done_on_the_event_loop_unless_somebody_else_writes(
     assert await write != threading.get_ident()
     assert await sqlite.writer.write(threads, None) == threading.get_ident()
     assert await sqlite.writer.write(threads, None, weight=BRIEF_BYTES + 1) != threading.get_ident()
+
+
+async def test_brief_work_that_fails_keeps_nobody_waiting(sqlite: Database, file: Path, workspace: str) -> None:
+    (taken,) = await accept(sqlite, workspace)
+    with pytest.raises(SQLAlchemyError):
+        await sqlite.writer.write(insert_batches, structs.replace(new_batch(workspace), id=taken))
+    with file.with_name(file.name + ".lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 async def test_brief_work_that_is_cancelled_amid_its_commit_is_stored_and_keeps_nobody_waiting(
