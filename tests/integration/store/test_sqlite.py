@@ -326,9 +326,14 @@ async def test_brief_work_that_is_cancelled_amid_its_commit_is_stored_and_keeps_
     session = open_session(sqlite_url, tmp_path)
     await session.transact(lambda _connection: [])  # connects
     batch = new_batch(workspace)
-    committing = asyncio.ensure_future(session.transact(lambda on: insert_batches(on, [batch]), brief=True))
-    await asyncio.sleep(0)
-    committing.cancel()
+
+    def insert_and_cancel(on: Connection) -> list[Any]:
+        committing.cancel()
+        return insert_batches(on, [batch])
+
+    committing = asyncio.ensure_future(session.transact(insert_and_cancel, brief=True))
+    with pytest.raises(asyncio.CancelledError):
+        await committing
     assert len(await accept(sqlite, workspace)) == 1
     assert batch.id in await stored(sqlite)
     await session.close()
