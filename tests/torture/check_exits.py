@@ -27,8 +27,8 @@ def _is_legal(exit: Exit, evidence: Evidence) -> bool:
         return exit.asked is signal.SIGTERM
     if exit.status in (KILLED, RECYCLED) and exit.pid in evidence.harmed:
         return True
-    if exit.status == HELD and exit.pid in evidence.suspended:
-        return True  # its watchdog takes a long SIGSTOP for a handler that holds everything
+    if exit.status in (HELD, RECYCLED) and exit.pid in evidence.suspended:
+        return True  # when it wakes, a long SIGSTOP looks like a handler, or a thread of one, that does not end
     if exit.status == KILLED:
         return exit.asked is signal.SIGKILL
     return exit.status == NOT_STARTED and not exit.ready and evidence.was_away(exit.at - START_MS, exit.at)

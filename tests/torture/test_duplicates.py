@@ -64,11 +64,12 @@ def test_thanks_in_time_explain_no_other_copy_however_they_are_noted(sound: Evid
 
 
 @pytest.mark.parametrize(
-    ("timed_out", "lasted", "found"), [(True, 1500, set()), (True, 1499, DOUBLED), (False, 1500, DOUBLED)]
+    ("timed_out", "lasted", "found"), [(True, 1495, set()), (True, 1494, DOUBLED), (False, 1500, DOUBLED)]
 )
 def test_only_a_try_that_took_its_whole_time_was_over_before_the_thanks(
     sound: Evidence, timed_out: bool, lasted: int, found: set[Word]
 ) -> None:
+    """Times are noted to 5 ms."""
     evidence = sent_twice(sound, good=False, lasted=lasted, timed_out=timed_out)
     assert words(evidence) == found
     assert was_thanked_late(evidence, arrival(3000)) is (not found)

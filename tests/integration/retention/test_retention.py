@@ -156,8 +156,8 @@ async def test_posts_go_on_while_5000_old_batches_are_pruned(
     database: Database, database_url: str, workspace_id: str, tmp_path: Path
 ) -> None:
     blobs = open_blobs("", tmp_path)
-    for _ in range(2):
-        await ended(database, workspace_id, 2500, ago_ms=BATCH_MS + HOUR)
+    for _ in range(10):
+        await ended(database, workspace_id, 500, ago_ms=BATCH_MS + HOUR)
     web = open_database(database_url, tmp_path)
     pruning = asyncio.create_task(retention_of(database, blobs).prune())
     steps: set[int] = set()
