@@ -37,6 +37,8 @@ from broker.store.rows import dump_records
 from handlers.contract import Params, Spec
 from handlers.registry import Registry
 
+SMALL_PICTURE = 32 * 1024
+"""Bytes up to which a picture that was sent along lies in SQL: a file of its own has itself and its folders flushed."""
 KEY_USED = "This Idempotency-Key was used with another body."
 
 log = structlog.get_logger()
@@ -94,8 +96,12 @@ class Accept:
         pinned = await self._pin(spec, params, workspace)
         await self.admission.admit(workspace)
         id = new_id()
-        blobs = await self._store_inputs(submission.records, workspace, id)
-        records = tuple([_record(draft, blobs.get(place)) for place, draft in enumerate(submission.records)])
+        pictures = {place: draft.data for place, draft in enumerate(submission.records) if draft.data is not None}
+        small = {place: data for place, data in pictures.items() if len(data) <= SMALL_PICTURE}
+        blobs = await self._store_large(pictures, workspace, id)
+        records = tuple(
+            [_record(draft, blobs.get(place), place in small) for place, draft in enumerate(submission.records)]
+        )
         shown = params.model_dump(mode="json", by_alias=True)
         row = NewBatch(
             id=id,
@@ -111,6 +117,7 @@ class Accept:
             pinned=pinned,
             webhook=seal_target(self.vault, submission.webhook) if submission.webhook else None,
             key=key,
+            pictures=small,
         )
         created = await self.database.writer.write(insert_batches, row, weight=row.weight)
         if created is None:
@@ -152,20 +159,19 @@ class Accept:
             pins.append(Pin(ref.kind, ref.id, version))
         return tuple(pins)
 
-    async def _store_inputs(self, drafts: tuple[Draft, ...], workspace: str, batch: str) -> Mapping[int, str]:
-        """The keys of pictures that were sent along, by their places.
+    async def _store_large(self, pictures: Mapping[int, bytes], workspace: str, batch: str) -> Mapping[int, str]:
+        """The keys of pictures that are not small, by their places.
 
         They go to the blob store first, so that no row ever refers to a missing one.
         """
-        data = {place: draft.data for place, draft in enumerate(drafts) if draft.data is not None}
-        keys = {place: input_key(workspace, batch, place) for place in data}
+        keys = {p: input_key(workspace, batch, p) for p, data in pictures.items() if len(data) > SMALL_PICTURE}
         if keys:
-            await asyncio.gather(*(self.blobs.put(key, data[place]) for place, key in keys.items()))
+            await asyncio.gather(*(self.blobs.put(key, pictures[place]) for place, key in keys.items()))
         return keys
 
 
-def _record(draft: Draft, blob: str | None) -> Record:
-    return Record(draft.id or new_id(), draft.url, blob, draft.id is not None, draft.fields)
+def _record(draft: Draft, blob: str | None, small: bool) -> Record:
+    return Record(draft.id or new_id(), draft.url, blob, draft.id is not None, draft.fields, small)
 
 
 def _checked(model: type[Params], params: Mapping[str, Any]) -> Params:

@@ -58,9 +58,10 @@ OUTPUT = "$output"
 
 
 class Record(Struct, frozen=True):
-    """One input of an accepted batch: exactly one of `url` and `blob` (a key in the blob store) is set.
+    """One input of an accepted batch: exactly one of `url`, `blob` (a key in the blob store) and `small` is set.
 
-    `id_given` tells whether the id came from the customer; `fields` are the customer's own keys.
+    small: its picture came along and lies in SQL, beside the batch. `id_given` tells whether the id came from the
+    customer; `fields` are the customer's own keys.
     """
 
     id: str
@@ -68,6 +69,12 @@ class Record(Struct, frozen=True):
     blob: str | None = None
     id_given: bool = False
     fields: Mapping[str, Any] = {}
+    small: bool = False
+
+    @property
+    def came_along(self) -> bool:
+        """Whether the picture was sent with the batch, and so is kept here for a while."""
+        return self.small or self.blob is not None
 
     @property
     def source(self) -> tuple[str | None, str | None]:
@@ -152,7 +159,10 @@ class Pin(Struct, frozen=True):
 
 
 class NewBatch(Struct, frozen=True):
-    """An accepted batch on its way into SQL. Texts are JSON; `webhook` is an encrypted box; times are not yet known."""
+    """An accepted batch on its way into SQL. Texts are JSON; `webhook` is an encrypted box; times are not yet known.
+
+    pictures: of its small records, by their places.
+    """
 
     id: str
     workspace: str
@@ -168,11 +178,13 @@ class NewBatch(Struct, frozen=True):
     webhook: bytes | None = None
     external_id: str | None = None
     key: IdempotencyKey | None = None
+    pictures: Mapping[int, bytes] = {}
 
     @property
     def weight(self) -> int:
-        """About the bytes that its row takes."""
-        return len(self.params) + len(self.records) + len(self.extra) + 500
+        """About the bytes that its rows take."""
+        pictures = sum(map(len, self.pictures.values()))
+        return len(self.params) + len(self.records) + len(self.extra) + pictures + 500
 
 
 class BatchHead(Struct, frozen=True):

@@ -30,6 +30,7 @@ from broker.store.driver import driver_text
 from broker.store.given import given
 from broker.store.group import brief
 from broker.store.pages import read_page
+from broker.store.pictures import insert_pictures
 from broker.store.rank import fresh_rank
 from broker.store.rows import batch_of, dump_pins
 from broker.store.tables import BatchRow, table
@@ -48,6 +49,7 @@ def insert_batches(connection: Connection, rows: Sequence[NewBatch]) -> list[int
     if plain := [_values(row, now) for row in rows if row.key is None]:
         _insert(connection, _insert_text(connection.dialect), plain)
     refused = _insert_keyed(connection, [(row, row.key) for row in rows if row.key is not None], now)
+    insert_pictures(connection, {row.id: row.pictures for row in rows if row.pictures and row.id not in refused})
     return [None if row.id in refused else now for row in rows]
 
 

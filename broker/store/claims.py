@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
@@ -26,6 +26,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from broker.batches import Batch, Result, Status
 from broker.store.clock import db_now
 from broker.store.leases import Lease
+from broker.store.pictures import pictures_by_batch
 from broker.store.rows import batch_of, columns_of_batch, results_by_batch
 from broker.store.tables import BatchRow, WorkspaceRow, table
 
@@ -58,12 +59,14 @@ class ClaimOrder:
 class Claim:
     """A batch that this process may work on while its lease lasts; `results` are those checkpointed before.
 
-    careful: it took a worker down, so it is to run alone, record by record, each announced.
+    careful: it took a worker down, so it is to run alone, record by record, each announced. pictures: of its small
+    records, by their places.
     """
 
     batch: Batch
     results: tuple[Result, ...]
     careful: bool = False
+    pictures: Mapping[int, bytes] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -122,8 +125,11 @@ def _claims(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[Claim, ..
     rows = sorted(rows, key=_RANK)
     marks = [_MARKS(row) for row in rows]
     earlier = results_by_batch(connection, [id for id, seq, _ in marks if seq > 1])
+    batches = [batch_of(row) for row in rows]
+    pictures = pictures_by_batch(connection, [batch.id for batch in batches if any(r.small for r in batch.records)])
     return tuple(
-        Claim(batch_of(row), tuple(earlier[id]), crashes > 0) for row, (id, _, crashes) in zip(rows, marks, strict=True)
+        Claim(batch, tuple(earlier[id]), crashes > 0, pictures[id])
+        for batch, (id, _, crashes) in zip(batches, marks, strict=True)
     )
 
 

@@ -17,6 +17,7 @@ from broker.store.clock import db_now, read_clock
 from broker.store.columns import Id
 from broker.store.ended import DONE, Gone, Place, gone, is_over, next_ended, walk
 from broker.store.given import given
+from broker.store.pictures import remove_pictures
 from broker.store.rows import load_records
 from broker.store.tables import BatchRow, ChoreRow, table
 
@@ -57,7 +58,7 @@ class Kept:
 
 
 def expire_blobs(connection: Connection, orders: Sequence[Expire]) -> list[Expired]:
-    """Say in the rows of the next batches that their blobs are no longer kept.
+    """Say in the rows of the next batches that their blobs are no longer kept; small pictures go at once.
 
     A batch that runs again meanwhile stays as it is. Take a turn at the chore named like the kind before.
     """
@@ -70,15 +71,22 @@ def _expire(connection: Connection, order: Expire) -> Expired:
     rows = connection.execute(_NEXT[order.kind], walk(after, order.age_ms, order.limit)).all()
     if not rows:
         return Expired((), more=False)
-    ids = [[row.id] for row in rows if order.kind is Kind.OUTPUTS or _has_inputs(row)]
-    mark = _mark_statement(connection.dialect.name, order.kind)
-    marked = connection.execute(mark, {"given": json.dumps(ids), "age_ms": order.age_ms}).all()
+    marked = _mark(connection, order, rows)
     connection.execute(_ADVANCE, {"kind": order.kind, "place": json.dumps([rows[-1].finished, rows[-1].id])})
     return Expired(gone(marked), more=len(rows) == order.limit)
 
 
-def _has_inputs(row: Row[Any]) -> bool:
-    return any(record.blob is not None for record in load_records(row.records))
+def _mark(connection: Connection, order: Expire, rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    """Mark those of `rows` that still are over; returns the ones that may have blobs."""
+    statement = _mark_statement(connection.dialect.name, order.kind)
+    age = {"age_ms": order.age_ms}
+    if order.kind is Kind.OUTPUTS:
+        return connection.execute(statement, {"given": json.dumps([[row.id] for row in rows]), **age}).all()
+    records = {row.id: load_records(row.records) for row in rows}
+    ids = [[id] for id, mine in records.items() if any(record.came_along for record in mine)]
+    marked = connection.execute(statement, {"given": json.dumps(ids), **age}).all()
+    remove_pictures(connection, [row.id for row in marked])
+    return [row for row in marked if any(record.blob is not None for record in records[row.id])]
 
 
 _NEXT = {Kind.INPUTS: next_ended(_batches.c.records), Kind.OUTPUTS: next_ended()}

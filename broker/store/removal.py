@@ -11,14 +11,14 @@ from sqlalchemy import Connection, Delete, Select, delete, select
 
 from broker.store.columns import Id
 from broker.store.given import given
-from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, ResultRow, table
+from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, PictureRow, ResultRow, table
 
-_batches, _results = table(BatchRow), table(ResultRow)
+_batches, _results, _pictures = table(BatchRow), table(ResultRow), table(PictureRow)
 _deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
 
 
 def remove_rows(connection: Connection, ids: Sequence[str]) -> None:
-    """Remove batches with their results, deliveries and attempts. The caller has locked them.
+    """Remove batches with their pictures, results, deliveries and attempts. The caller has locked them.
 
     A parent may go with its last children, not before: a child that is left makes this raise IntegrityError.
     """
@@ -35,6 +35,7 @@ def _statements(dialect: str) -> tuple[Select[Any] | Delete, ...]:
         theirs.order_by(_deliveries.c.id).with_for_update(),  # a sender that claims one meanwhile adds an attempt
         delete(_attempts).where(_attempts.c.delivery_id.in_(theirs)),
         delete(_deliveries).where(_deliveries.c.batch_id.in_(ids)),
+        delete(_pictures).where(_pictures.c.batch_id.in_(ids)),
         delete(_results).where(_results.c.batch_id.in_(ids)),
         delete(_batches).where(_batches.c.id.in_(ids)),
     )

@@ -89,7 +89,7 @@ def _refusal(row: Any, places: Sequence[int], kept: Sequence[Result]) -> Refusal
     if not places:
         return Refusal.NOTHING_FAILED
     records = load_records(row.records)
-    if row.inputs_expired is not None and any(records[place].blob is not None for place in places):
+    if row.inputs_expired is not None and any(records[place].came_along for place in places):
         return Refusal.INPUTS_EXPIRED
     if row.outputs_expired is not None and any(result.has_outputs for result in kept):
         return Refusal.OUTPUTS_EXPIRED

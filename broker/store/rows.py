@@ -97,6 +97,8 @@ def _dump(record: Record) -> dict[str, Any]:
         item["url"] = record.url
     if record.blob is not None:
         item["blob"] = record.blob
+    if record.small:
+        item["small"] = True
     if record.id_given:
         item["id_given"] = True
     if record.fields:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, inspect, text
 from broker.errors import Misconfigured
 from broker.store.database import Database
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest step in `migrations/`."""
 
 

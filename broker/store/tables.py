@@ -247,6 +247,16 @@ class ItemRow(SQLModel, table=True):
     blob: str | None = Field(default=None, sa_type=Text)
 
 
+class PictureRow(SQLModel, table=True):
+    """A small picture that was sent along with a record; larger ones are blobs."""
+
+    __tablename__ = "pictures"
+
+    batch_id: str = Field(foreign_key="batches.id", primary_key=True, sa_type=Id)
+    position: int = Field(primary_key=True)
+    data: bytes = Field(sa_type=LargeBinary)
+
+
 class ResultRow(SQLModel, table=True):
     """What became of one record, written once a run. `facts` is JSON with blob references, never URLs."""
 

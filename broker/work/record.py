@@ -6,8 +6,8 @@ import asyncio
 import errno
 import json
 import secrets
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from handlers.contract import Facts, Output, RecordError, RetryableError
 
 TRY_PAUSE = 0.2
 MAX_TEXT = 500
+EXPIRED = "the image that was sent along has expired"
 OF_THIS_MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 )
@@ -38,19 +39,32 @@ log = structlog.get_logger()
 
 
 class Inputs:
-    """What the records of one batch share: what they refer to, and its pictures, one fetch for each source."""
+    """What the records of one batch share: what they refer to, and its pictures, one fetch for each source.
 
-    def __init__(self, blobs: Blobs, fetcher: Fetcher, references: References, records: Sequence[Record]) -> None:
+    records, small: by their places, those that are to run, and the small pictures that came with the claim.
+    """
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        fetcher: Fetcher,
+        references: References,
+        records: Mapping[int, Record],
+        small: Mapping[int, bytes],
+    ) -> None:
         self.references = references
-        self._wanted: defaultdict[tuple[str | None, str | None], int] = defaultdict(int)
-        for record in records:
-            self._wanted[record.source] += 1
+        self._records = records
+        self._small = small
+        self._wanted = Counter(record.source for record in records.values())
         self._blobs = blobs
         self._fetcher = fetcher
         self._tasks: dict[tuple[str | None, str | None], asyncio.Task[bytes]] = {}
 
-    async def get(self, record: Record) -> bytes:
+    async def get(self, place: int) -> bytes:
         """The bytes of a record's picture. Raises RecordError, Unavailable."""
+        record = self._records[place]
+        if record.small:
+            return self._get_small(record, place)
         if self._wanted[record.source] == 1 and record.source not in self._tasks:
             return await self._load(record)
         task = self._tasks.get(record.source)
@@ -58,8 +72,15 @@ class Inputs:
             task = self._tasks[record.source] = asyncio.create_task(self._load(record))
         return await asyncio.shield(task)
 
-    def release(self, record: Record) -> None:
+    def _get_small(self, record: Record, place: int) -> bytes:
+        if place not in self._small:
+            log.error("input.missing", record=record.id)
+            raise RecordError(410, EXPIRED)
+        return self._small[place]
+
+    def release(self, place: int) -> None:
         """The record has ended: a picture that no other record waits for is let go of."""
+        record = self._records[place]
         self._wanted[record.source] -= 1
         if not self._wanted[record.source] and (task := self._tasks.pop(record.source, None)):
             task.cancel()
@@ -77,7 +98,7 @@ class Inputs:
         except NotFound as error:
             await self._blobs.ping()  # a bucket that is not there lacks every key, which says nothing of this one
             log.error("input.missing", key=key)  # inputs expire long after their batch is done
-            raise RecordError(410, "the image that was sent along has expired") from error
+            raise RecordError(410, EXPIRED) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +116,13 @@ class RecordRun:
             try:
                 return await self._result(batch, place, inputs)
             finally:
-                inputs.release(batch.records[place])
+                inputs.release(place)
 
     async def _result(self, batch: Batch, place: int, inputs: Inputs) -> Result:
         request_id = new_id()
         record = batch.records[place]
         try:
-            facts = await self._try(batch, place, await inputs.get(record), inputs.references)
+            facts = await self._try(batch, place, await inputs.get(place), inputs.references)
             return Result(place, 200, "OK", request_id, facts)
         except RecordError as error:
             code, text = _refusal(error.code, error.text)

@@ -82,7 +82,8 @@ class Run:
         checkpointer = Checkpointer(self.database, claim.lease, batch.run, len(places))
         run_records = self._one_by_one if claim.careful else self._at_once
         async with self._references(batch) as references:
-            inputs = Inputs(self.blobs, self.fetcher, references, [batch.records[place] for place in places])
+            records = {place: batch.records[place] for place in places}
+            inputs = Inputs(self.blobs, self.fetcher, references, records, claim.pictures)
             try:
                 await run_records(claim, places, inputs, checkpointer)
                 await checkpointer.close()

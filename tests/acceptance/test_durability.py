@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.broker import ROOT, Api, as_base64
+from broker.store.database import SQLITE_FILE
+from tests.acceptance.broker import PHOTOGRAPHS, ROOT, Api, as_base64
 from tests.acceptance.fleet import Fleet
 from tests.acceptance.processes import Commands
 
@@ -131,9 +132,9 @@ async def test_at_load_32_answers_share_flushes_and_none_leaves_before_its_own(t
     assert len(meanwhile) < len(answers) * 3 / 4
 
 
-def test_a_picture_that_was_sent_along_is_flushed_before_the_commit(traced: Traced) -> None:
+def test_a_large_picture_that_was_sent_along_is_flushed_before_the_commit(traced: Traced) -> None:
     """Its bytes, then every folder from its own up to the store's, and only then the row."""
-    traced.api.submit([{"_base64": as_base64()}])
+    traced.api.submit([{"_base64": as_base64(PHOTOGRAPHS / "coffee.jpg")}])
     trace = traced.trace()
     (answer,) = trace.answers
     flushed = [Path(sync.file) for sync in trace.syncs if answer.waited_for(sync)]
@@ -143,3 +144,12 @@ def test_a_picture_that_was_sent_along_is_flushed_before_the_commit(traced: Trac
     written, *folders = flushed[: places[0]]
     assert (written.parent, written.exists()) == (picture.parent, False)  # the temporary name
     assert folders == under
+
+
+def test_a_small_picture_that_was_sent_along_is_flushed_with_its_row(traced: Traced) -> None:
+    traced.api.submit([{"_base64": as_base64()}])
+    trace = traced.trace()
+    (answer,) = trace.answers
+    flushed = {Path(sync.file).name for sync in trace.syncs if answer.waited_for(sync)}
+    assert flushed == {f"{SQLITE_FILE}-wal"}
+    assert [path for path in traced.blobs.rglob("*") if path.is_file()] == []

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from broker.queue.embedded import EmbeddedValkey
-from tests.acceptance.broker import ROOT, as_base64
+from tests.acceptance.broker import PHOTOGRAPHS, ROOT, as_base64
 from tests.acceptance.fleet import Fleet
 from tests.acceptance.load import Load
 from tests.acceptance.nap import Nap
@@ -132,9 +132,9 @@ def test_web_on_a_full_disk_refuses_and_accepts_again_once_there_is_room(fleet: 
     api = fleet.start_web()
     kept = [api.submit()]
     before = fleet.blobs
-    bodies = [[{"_base64": as_base64()}]]
-    if fleet.database_url.startswith("sqlite"):
-        bodies.append([{"_url": "https://images.example.com/a.jpg"}])  # nothing to store but the row
+    bodies = [[{"_base64": as_base64(PHOTOGRAPHS / "coffee.jpg")}]]
+    if fleet.database_url.startswith("sqlite"):  # nothing to store but rows
+        bodies += [[{"_url": "https://images.example.com/a.jpg"}], [{"_base64": as_base64()}]]
     with full_disk(fleet.web):
         for records in bodies * 2:
             answer = api.post(type="upscaler", records=records)

@@ -63,7 +63,7 @@ def _is_over(board: Board, batch: StoredBatch, age_ms: int) -> bool:
 
 
 def _expires(batch: StoredBatch, kind: Kind) -> bool:
-    if kind is Kind.INPUTS and all(record.blob is None for record in load_records(batch.records)):
+    if kind is Kind.INPUTS and not any(record.came_along for record in load_records(batch.records)):
         return False
     since = batch.inputs_expired if kind is Kind.INPUTS else batch.outputs_expired
     return since is None or since < (batch.finished or 0)

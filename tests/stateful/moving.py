@@ -89,7 +89,7 @@ def _refusal(batch: StoredBatch, places: list[int]) -> Refusal | None:
     if not places:
         return Refusal.NOTHING_FAILED
     records = load_records(batch.records)
-    if batch.inputs_expired is not None and any(records[place].blob is not None for place in places):
+    if batch.inputs_expired is not None and any(records[place].came_along for place in places):
         return Refusal.INPUTS_EXPIRED
     return None
 

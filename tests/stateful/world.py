@@ -27,7 +27,7 @@ TIMES = {
     "attempts": ["started"],
     "chores": ["due"],
 }
-FILLED = ("attempts", "deliveries", "endpoints", "results", "batches", "chores", "tallies")
+FILLED = ("attempts", "deliveries", "endpoints", "results", "pictures", "batches", "chores", "tallies")
 EMPTY = {
     "sqlite": [f"DELETE FROM {name}" for name in FILLED],
     "postgresql": [f"TRUNCATE {', '.join(FILLED)}"],

@@ -1,4 +1,4 @@
-"""Checks results: each record's own, in SQL, in the API and in webhooks, with the blobs that they stand on."""
+"""Checks results: each record's own, in SQL, in the API and in webhooks, with the pictures that they stand on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Told:
 
 
 def check_results(evidence: Evidence) -> Iterator[Violation]:
-    """A DONE batch has the right results in SQL and in the API, and its blobs are there."""
+    """A DONE batch has the right results in SQL and in the API, and its pictures are there."""
     for posted in evidence.posted:
         for id in dict.fromkeys(posted.ids):
             batch = evidence.batches.get(id)
@@ -34,7 +34,7 @@ def check_results(evidence: Evidence) -> Iterator[Violation]:
                 continue
             results = evidence.results.get(id, ())
             yield from _check_stored(evidence, posted.work, batch, results)
-            yield from _check_blobs(evidence, posted.work, batch, results)
+            yield from _check_pictures(evidence, posted.work, batch, results)
             shown = evidence.details.get(id, {}).get("response", {}).get("records", ())
             yield from check_shown(evidence, posted.work, id, batch.run, shown)
             if [record["_status"]["code"] for record in shown] != [result.code for result in results]:
@@ -83,7 +83,7 @@ def _blamed(evidence: Evidence, id: str) -> frozenset[int]:
     return frozenset(fall.suspect for fall in falls if fall.suspect is not None and fall.suspect not in unjust)
 
 
-def _check_blobs(evidence: Evidence, work: Work, batch: BatchSeen, results: Sequence[Result]) -> Iterator[Violation]:
+def _check_pictures(evidence: Evidence, work: Work, batch: BatchSeen, results: Sequence[Result]) -> Iterator[Violation]:
     wanted = {key: picture(work.inputs[int(key.rpartition("/")[2])].picture) for key in batch.blobs}
     wanted |= {key: output_of(str(result.facts.get("proof"))) for result in results for key in outputs_of(result)}
     for key, data in wanted.items():
@@ -91,3 +91,9 @@ def _check_blobs(evidence: Evidence, work: Work, batch: BatchSeen, results: Sequ
             yield Violation(Word.BLOB_MISSING, batch.id, key)
         elif evidence.files[key].read_bytes() != data:
             yield Violation(Word.BLOB_MISSING, batch.id, f"{key} has other bytes")
+    for place, stored in batch.small.items():
+        if stored != picture(work.inputs[place].picture):
+            yield Violation(Word.BLOB_MISSING, batch.id, f"the small picture of record {place} is not there")
+    sent = sum(not input.by_url for input in work.inputs)
+    if len(batch.blobs) + len(batch.small) != sent:
+        yield Violation(Word.BLOB_MISSING, batch.id, f"{sent} pictures were sent along")

@@ -17,7 +17,7 @@ from broker.batches import Result, Status
 from broker.deliveries import State
 from broker.store.database import Database
 from broker.store.rows import load_records, result_of
-from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, ResultRow, table
+from broker.store.tables import AttemptRow, BatchRow, DeliveryRow, PictureRow, ResultRow, table
 from broker.webhooks.post import TIMED_OUT
 from tests.acceptance.broker import ROOT
 from tests.torture.client import Client, open_client
@@ -26,7 +26,7 @@ from tests.torture.fleet import Slot
 
 AT_ONCE = 8
 LOOK_SECONDS = 0.25
-_batches, _results = table(BatchRow), table(ResultRow)
+_batches, _pictures, _results = table(BatchRow), table(PictureRow), table(ResultRow)
 _deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
 
 
@@ -55,6 +55,7 @@ async def _standing(connection: AsyncConnection) -> tuple[Any, ...]:
 
 
 async def batches_of(connection: AsyncConnection) -> dict[str, BatchSeen]:
+    pictures = {(row.batch_id, row.position): row.data for row in await connection.execute(select(_pictures))}
     rows = await connection.execute(select(_batches))
     return {
         row.id: BatchSeen(
@@ -67,6 +68,11 @@ async def batches_of(connection: AsyncConnection) -> dict[str, BatchSeen]:
             blobs=tuple(record.blob for record in load_records(row.records) if record.blob),
             created=row.created,
             finished=row.finished,
+            small={
+                place: pictures.get((row.id, place))
+                for place, record in enumerate(load_records(row.records))
+                if record.small
+            },
         )
         for row in rows
     }

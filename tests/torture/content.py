@@ -24,7 +24,8 @@ from tests.torture.plugin.torture_types import (
 TYPES = (TORTURE.type, ASYNC.type, ISOLATED.type)
 SHARES = (60, 30, 10)
 """How often each type comes: a process of one's own costs much."""
-PICTURE_BYTES = 6_000
+PICTURE_BYTES = (6_000, 40_000)
+"""Of even and of odd ones: those lie in SQL, these are blobs."""
 ENDPOINTS = 16
 """Of the customer: each has a health and a lane of its own."""
 
@@ -146,7 +147,7 @@ class Work:
 
 def picture(number: int) -> bytes:
     """A picture's bytes; the handlers here look at them as bytes only."""
-    return random.Random(f"picture {number}").randbytes(PICTURE_BYTES)
+    return random.Random(f"picture {number}").randbytes(PICTURE_BYTES[number % 2])
 
 
 def endless_works(seed: int, harmful_every: int) -> Iterator[Work]:

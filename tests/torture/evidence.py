@@ -31,7 +31,10 @@ UNDER_WAY_MS = 250
 
 @dataclass(frozen=True)
 class BatchSeen:
-    """A row of `batches`. number: the one that was posted with it; blobs: the keys of its inputs."""
+    """A row of `batches`. number: the one that was posted with it; blobs: the keys of its larger inputs.
+
+    small: place -> picture of its small ones, None where it is not there.
+    """
 
     id: str
     number: int | None
@@ -42,6 +45,7 @@ class BatchSeen:
     blobs: tuple[str, ...]
     created: int
     finished: int | None
+    small: Mapping[int, bytes | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from broker.deliveries import EVENT_DONE, State
 from broker.media.links import stored
 from tests.integration.receiver import Post
 from tests.torture.checker import check
-from tests.torture.content import Act, Input, Work
+from tests.torture.content import Act, Input, Work, picture
 from tests.torture.customer import Arrival, Mood
 from tests.torture.driver import Injected
 from tests.torture.evidence import AttemptSeen, BatchSeen, DeliverySeen, Evidence
@@ -28,7 +28,7 @@ from tests.torture.plugin.torture_types import output_of
 from tests.torture.violations import Word
 
 ID, HOOK = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-0000000000aa"
-WORK = Work(1, "torture", "prove", (Input(7, True), Input(8, True, Act.REFUSE)), webhook=True)
+WORK = Work(1, "torture", "prove", (Input(7, True), Input(8, False, Act.REFUSE)), webhook=True)
 GOOD, REFUSED = WORK.expected()
 KEY = f"out/w/{ID}/1/0/proof.bin"
 WORKER = 77
@@ -63,7 +63,7 @@ def shown() -> list[dict[str, Any]]:
 
 
 BODY = json.dumps({"id": ID, "response": {"records": shown()}}).encode()
-BATCH = BatchSeen(ID, 1, Status.DONE, Outcome.PARTIAL, 1, True, (), created=1000, finished=2000)
+BATCH = BatchSeen(ID, 1, Status.DONE, Outcome.PARTIAL, 1, True, (), 1000, 2000, small={1: picture(8)})
 DELIVERY = DeliverySeen(HOOK, ID, 1, EVENT_DONE, State.DELIVERED, BODY)
 RESULTS = (
     Result(0, 200, "OK", "r", {"proof": GOOD.proof, "picture": stored(KEY)}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,12 +21,13 @@ from broker.errors import Conflict, Invalid
 from broker.store.keys import forget_keys
 from broker.store.tables import BatchRow, table
 from handlers.registry import Registry
-from tests.integration.running import ROOT, Broker, StartBroker, serving, until
+from tests.integration.running import ROOT, Broker, StartBroker, as_blob, serving, until
 
 BODY = b'{"type":"upscaler","records":[{"_url":"https://images.example.com/a.jpg"}]}'
 OTHER_BODY = BODY + b" "
 DAY_MS = 24 * 3600 * 1000
-PICTURES = b'{"type":"upscaler","records":[{"_base64":"aGk="},{"_base64":"aG8="}]}'
+SMALL = b'{"type":"upscaler","records":[{"_base64":"aGk="},{"_base64":"aG8="}]}'
+PICTURES = json.dumps({"type": "upscaler", "records": [as_blob(b"hi"), as_blob(b"ho")]}).encode()
 RICH = (
     b'{"records": [{"n": 1.0, "_url": "https://images.example.com/\xc3\xa4.jpg", "big": 123456789012345678901234567890,'
     b'"f": [0.1, 1e22, -0.0, null, true, {"b": 1, "a": "\\ud83d\\ude00\\u2028"}]},'
@@ -68,7 +70,7 @@ def same(answers: list[httpx.Response]) -> httpx.Response:
     return answers[0]
 
 
-@pytest.mark.parametrize("body", [BODY, PICTURES, RICH], ids=["url", "base64", "rich"])
+@pytest.mark.parametrize("body", [BODY, SMALL, PICTURES, RICH], ids=["url", "small", "large", "rich"])
 async def test_repetition_gets_the_same_bytes_though_the_batch_is_done(broker: Broker, body: bytes) -> None:
     first = await post(broker, "a", body)
     assert first.status_code == 201

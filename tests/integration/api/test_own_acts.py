@@ -10,11 +10,11 @@ from sqlalchemy import select
 from tests.integration.api.rows import BATCHES, fill
 from tests.integration.net.servers import Web, reply
 from tests.integration.receiver import Receiver
-from tests.integration.running import ROOT, Broker, StartWorker, Worker, in_base64, photograph, until
+from tests.integration.running import ROOT, Broker, StartWorker, Worker, as_blob, photograph, until
 from tests.openapi_check import check_event
 
 LIST = "/api/batches"
-FACE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
+FACE = as_blob(photograph("chelsea-face.webp"))
 BODY: dict[str, Any] = {"type": "upscaler", "records": [FACE]}
 KEYS = set("id external_id workspace dialect type endpoint status outcome run created modified finished counts".split())
 

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from broker.store.tables import BatchRow, TokenRow, table
 from broker.store.workspaces import revoke_tokens
-from tests.integration.running import ROOT, Broker, StartBroker, in_base64, until
+from tests.integration.running import ROOT, Broker, StartBroker, as_blob, in_base64, until
 
 URL = "https://images.example.com/a.jpg"
 BODY: dict[str, Any] = {"type": "upscaler", "records": [{"_url": URL}]}
@@ -212,7 +212,7 @@ async def test_client_that_hangs_up_in_its_body_leaves_nothing(broker: Broker) -
 async def test_workspace_with_too_many_open_batches_must_wait(start_broker: StartBroker) -> None:
     broker = await start_broker(max_queued=2)
     other = await broker.store.tenant("other")
-    body = BODY | {"records": [{"_base64": "aGk="}]}
+    body = BODY | {"records": [as_blob(b"hi")]}
     first, _ = [await broker.post(body) for _ in range(2)]
     for _ in range(3):
         answer = await broker.http.post(ROOT, json=body)
@@ -241,7 +241,7 @@ async def test_limit_of_open_batches_holds_for_posts_at_the_same_time(start_brok
     assert await kept(broker) == (5, 0)
 
 
-@pytest.mark.parametrize("record", [{"_url": URL}, {"_base64": "aGk="}], ids=["_url", "_base64"])
+@pytest.mark.parametrize("record", [{"_url": URL}, {"_base64": "aGk="}, as_blob(b"hi")], ids=["_url", "small", "large"])
 async def test_post_under_the_free_disk_floor_must_wait(start_broker: StartBroker, record: dict[str, str]) -> None:
     broker = await start_broker(min_free_bytes=2**60)
     answer = await broker.http.post(ROOT, json=BODY | {"records": [record]})
@@ -258,7 +258,7 @@ async def test_post_without_a_blob_store_must_wait(broker: Broker, instead: str)
     folder.rmdir()
     if instead == "a file":
         folder.write_text("not a folder")
-    answer = await broker.http.post(ROOT, json=BODY | {"records": [{"_base64": "aGk="}]})
+    answer = await broker.http.post(ROOT, json=BODY | {"records": [as_blob(b"hi")]})
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
     assert set(answer.json()) == {"detail"}

@@ -18,6 +18,7 @@ from handlers.contract import RecordError
 from tests.no_items import NO_REFERENCES
 
 RECORD = Record("1", blob=input_key(new_id(), new_id(), 0))
+SMALL = Record("2", small=True)
 
 
 @pytest.fixture
@@ -29,9 +30,16 @@ async def fetcher() -> AsyncIterator[Fetcher]:
 
 async def test_a_picture_that_a_store_lacks_is_its_records_answer_and_told(blobs: Blobs, fetcher: Fetcher) -> None:
     with capture_logs() as logs, pytest.raises(RecordError) as refusal:
-        await Inputs(blobs, fetcher, NO_REFERENCES, [RECORD]).get(RECORD)
+        await Inputs(blobs, fetcher, NO_REFERENCES, {0: RECORD}, {}).get(0)
     assert refusal.value.code == 410
     assert logs == [{"event": "input.missing", "log_level": "error", "key": RECORD.blob}]
+
+
+async def test_a_small_picture_that_sql_lacks_is_its_records_answer_and_told(blobs: Blobs, fetcher: Fetcher) -> None:
+    with capture_logs() as logs, pytest.raises(RecordError) as refusal:
+        await Inputs(blobs, fetcher, NO_REFERENCES, {0: SMALL}, {}).get(0)
+    assert refusal.value.code == 410
+    assert logs == [{"event": "input.missing", "log_level": "error", "record": "2"}]
 
 
 @pytest.mark.usefixtures("s3")
@@ -39,5 +47,5 @@ async def test_a_bucket_that_does_not_exist_is_no_records_fault(fetcher: Fetcher
     """To `get` it looks like one that lacks the key."""
     blobs = open_blobs("s3://no-such-bucket", tmp_path)
     with capture_logs() as logs, pytest.raises(Unavailable):
-        await Inputs(blobs, fetcher, NO_REFERENCES, [RECORD]).get(RECORD)
+        await Inputs(blobs, fetcher, NO_REFERENCES, {0: RECORD}, {}).get(0)
     assert logs == []

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from broker.store.tables import BatchRow, ResultRow, table
-from tests.integration.running import ROOT, Broker, StartBroker, StartWorker, in_base64, photograph, until
+from tests.integration.running import ROOT, Broker, StartBroker, StartWorker, as_blob, in_base64, photograph, until
 
 SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
 TYPES = ("hostile", "hostile-async")
@@ -75,7 +75,7 @@ async def test_customers_keys_never_become_links(broker: Broker, start_worker: S
     """A handler that repeats what the customer sent must not be a way to another workspace's files."""
     other = await broker.store.tenant("other")
     headers = {"Authorization": f"Token {other.token}"}
-    await broker.http.post(ROOT, json={"type": "hostile", "records": [SOURCE]}, headers=headers)
+    await broker.http.post(ROOT, json={"type": "hostile", "records": [as_blob(b"theirs")]}, headers=headers)
     (theirs,) = broker.blobs
     await start_worker()
     forged = {"$output": theirs}

@@ -13,11 +13,11 @@ from sqlalchemy import func, select, update
 from broker.queue.connection import connect, disconnect, queue_name
 from broker.store.children import Expansion, NewChild, add_children
 from broker.store.tables import BatchRow, table
-from tests.integration.running import ROOT, Broker, StartBroker, StartWorker, in_base64, photograph, until
+from tests.integration.running import ROOT, Broker, StartBroker, StartWorker, as_blob, in_base64, photograph, until
 from tests.integration.store.rows import claim, new_batch
 
 SOURCE = {"_base64": in_base64(photograph("chelsea-face.webp"))}
-BODY = {"type": "upscaler", "records": [SOURCE]}
+BODY = {"type": "upscaler", "records": [as_blob(photograph("chelsea-face.webp"))]}
 CHILDREN, IMAGES = 500, 10
 _batches = table(BatchRow)
 

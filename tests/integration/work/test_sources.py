@@ -11,11 +11,14 @@ import base64
 import pytest
 from sqlalchemy import select
 
-from broker.store.tables import BatchRow, table
+from broker.accept import SMALL_PICTURE
+from broker.store.tables import BatchRow, PictureRow, table
 from tests.integration.net.servers import Web, not_heard, redirect, reply, stall
-from tests.integration.running import Broker, StartWorker, Worker, in_base64, photograph
+from tests.integration.running import Broker, StartWorker, Worker, as_blob, in_base64, photograph
 
 GOOD = {"_base64": in_base64(photograph("chelsea-face.webp"))}
+LARGE = as_blob(photograph("chelsea-face.webp"))
+_pictures = table(PictureRow)
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"/>'
 
 
@@ -70,6 +73,19 @@ async def test_each_bad_source_is_its_own_records_answer(
             assert "10.0.0.7" not in record["_status"]["text"]
             assert "Error" not in record["_status"]["text"]
         assert [records[place]["_status"]["code"] for place in (0, -1)] == [200, 200]
+
+
+async def test_small_pictures_lie_in_sql_and_larger_ones_are_blobs(broker: Broker, start_worker: StartWorker) -> None:
+    small = photograph("chelsea-face.webp")
+    pictures = [small, small + bytes(SMALL_PICTURE - len(small)), small + bytes(SMALL_PICTURE + 1 - len(small))]
+    await start_worker()
+    records = await broker.run("upscaler", *({"_base64": base64.b64encode(one).decode()} for one in pictures))
+    assert [record["_status"]["code"] for record in records] == [200] * 3
+    kept = await broker.store.rows(select(_pictures.c.position, _pictures.c.data).order_by(_pictures.c.position))
+    assert [tuple(row) for row in kept] == [(0, pictures[0]), (1, pictures[1])]
+    (large,) = [key for key in broker.blobs if key.startswith("in/")]
+    assert large.endswith("/2")
+    assert await broker.core.blobs.get(large) == pictures[2]
 
 
 async def test_server_that_does_not_answer_costs_its_record_only(
@@ -142,7 +158,7 @@ async def test_picture_over_a_cap_is_its_records_answer(broker: Broker, start_wo
 
 
 async def test_sent_picture_that_has_expired_is_a_410(broker: Broker, start_worker: StartWorker) -> None:
-    accepted = await broker.post({"type": "upscaler", "records": [GOOD, GOOD]})
+    accepted = await broker.post({"type": "upscaler", "records": [LARGE, GOOD]})
     await broker.core.blobs.remove(broker.blobs[0])
     await start_worker()
     records = (await broker.done(accepted["id"]))["response"]["records"]
