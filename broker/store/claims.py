@@ -25,6 +25,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Batch, Result, Status
 from broker.store.clock import db_now
+from broker.store.group import brief, unflushed
 from broker.store.leases import Lease
 from broker.store.pictures import pictures_by_batch
 from broker.store.rows import batch_of, columns_of_batch, results_by_batch
@@ -89,6 +90,8 @@ _RANK = columns_of_batch("rank", "id")
 _MARKS = columns_of_batch("id", "lease_seq", "crashes")
 
 
+@brief
+@unflushed
 def claim_batches(connection: Connection, orders: Sequence[ClaimOrder]) -> list[Claimed]:
     """CREATED -> PROCESSING for the first due batches by rank; raises each one's `lease_seq` by one.
 

@@ -18,6 +18,7 @@ Marked = TypeVar("Marked", bound=Operation[Any, Any])
 
 BRIEF_BYTES = 256 * 1024
 _brief: set[Operation[Any, Any]] = set()
+_unflushed: set[Operation[Any, Any]] = set()
 
 _deciding = Lock()
 """Beginning happens on a session's thread, withdrawing on the event loop's. Both are short."""
@@ -61,6 +62,17 @@ def brief(operation: Marked) -> Marked:
 def is_brief(group: Sequence[Write]) -> bool:
     """Whether all of a group is."""
     return all(write.operation in _brief for write in group) and sum(write.weight for write in group) <= BRIEF_BYTES
+
+
+def unflushed(operation: Marked) -> Marked:
+    """Mark an operation that a power cut may undo where it ends all who know of it: on a database of one machine."""
+    _unflushed.add(operation)
+    return operation
+
+
+def needs_flush(group: Sequence[Write]) -> bool:
+    """Whether any of a group is to outlast a power cut."""
+    return any(write.operation not in _unflushed for write in group)
 
 
 def withdraw(writes: Iterable[Write], limit: float) -> list[Write]:

@@ -21,7 +21,9 @@ LOCK_MS and the writer's patience, so that whoever waits for these rows gets its
 
 
 class PostgresqlSession:
-    """The writing connection of one process. Commits are synchronous whatever the server's default is."""
+    """The writing connection of one process. Commits are synchronous whatever the server's default is, and flushed:
+    its own end would undo what processes of other machines go on with.
+    """
 
     def __init__(self, url: URL) -> None:
         self._engine = create_async_engine(
@@ -41,7 +43,7 @@ class PostgresqlSession:
             },
         )
 
-    async def transact(self, work: Work, *, brief: bool = False) -> list[Any]:
+    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True) -> list[Any]:
         async with self._engine.begin() as connection:
             return await connection.run_sync(work)
 

@@ -16,14 +16,18 @@ from typing import Any
 import structlog
 from sqlalchemy import URL, create_engine, event
 from sqlalchemy.engine import Connection, Engine, RootTransaction
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from broker.errors import Misconfigured
 from broker.store.thread import CallThread
-from broker.store.writer import Work
+from broker.store.writer import NotBrief, Work
 
 CLOSE_SECONDS = 5.0
 BUSY_MS = 5000
+BRIEF_SECONDS, BRIEF_PAUSE = 0.025, 1.0
+LEASH_STEPS = 1000
+"""Of SQLite's machine, some tens of microseconds, between two looks at the clock."""
 CHECKPOINT_BYTES = 1000 * 4096
 CHECKPOINT_PAUSE = 0.25
 OLDEST = (3, 35, 0)
@@ -42,8 +46,10 @@ class SqliteSession:
     and only the lock's holder moves the write-ahead log into the database, so no checkpoint overlaps a commit. Nothing
     ends the wait for a holder that has been stopped; it is the writer that withdraws writes which wait too long.
 
-    Brief work of a lock that is free is done on the event loop, and the thread has only to commit it: two threads that
-    run Python beside each other take longer than one that does the work of both (docs/performance.md).
+    Brief work of a lock that is free is done on the event loop, and the thread has only to flush it: two threads that
+    run Python beside each other take longer than one that does the work of both (docs/performance.md). What takes
+    longer than BRIEF_SECONDS after all is rolled back, and for a while nothing is taken for brief. What needs no flush
+    outlasts every process, and is flushed with the next that does.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,12 +60,17 @@ class SqliteSession:
         self._connection: Connection | None = None
         self._thread = CallThread("sqlite-writer")
         self._next_checkpoint = 0.0
+        self._flushes = True
+        self._next_brief = 0.0
 
-    async def transact(self, work: Work, *, brief: bool = False) -> list[Any]:
-        begun = self._begin_at_once() if brief else None
+    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True) -> list[Any]:
+        begun = self._begin_at_once(flush) if brief else None
         if begun is None:
-            return await self._thread.call(partial(self._transact, work))
+            return await self._thread.call(partial(self._transact, work, flush))
         results = self._apply(work, begun)
+        if not flush:
+            self._commit(begun)
+            return results
         # A commit that has begun to be asked for is made, or nobody would give the lock back.
         await asyncio.shield(self._thread.call(partial(self._commit, begun)))
         return results
@@ -72,15 +83,16 @@ class SqliteSession:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.shield(closed)
 
-    def _begin_at_once(self) -> RootTransaction | None:
+    def _begin_at_once(self, flush: bool) -> RootTransaction | None:
         """A transaction, unless there is something to wait for."""
-        if self._connection is None:
+        if self._connection is None or time.monotonic() < self._next_brief:
             return None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
         try:
+            self._flush_commits(self._connection, flush)
             return self._connection.begin()
         except sqlite3.Error:  # a stranger writes without the lock; the thread waits for it, or tells what else it is
             fcntl.flock(self._lock, fcntl.LOCK_UN)
@@ -88,24 +100,30 @@ class SqliteSession:
 
     def _apply(self, work: Work, begun: RootTransaction) -> list[Any]:
         try:
-            return work(begun.connection)
-        except BaseException:
+            with _leash(begun.connection):
+                return work(begun.connection)
+        except BaseException as error:
             try:
                 begun.rollback()
             finally:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
+            if _was_interrupted(error):
+                self._next_brief = time.monotonic() + BRIEF_PAUSE
+                raise NotBrief from error
             raise
 
-    def _transact(self, work: Work) -> list[Any]:
+    def _transact(self, work: Work, flush: bool) -> list[Any]:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
+            self._flush_commits(self._connection, flush)
             with _patience(self._connection):
                 begun = self._connection.begin()
             with begun:
                 results = work(self._connection)
-            self._checkpoint(self._connection)
+            if flush:
+                self._checkpoint(self._connection)
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         return results
@@ -114,9 +132,16 @@ class SqliteSession:
         try:
             with begun:  # rolls back what cannot be committed
                 pass
-            self._checkpoint(begun.connection)
+            if self._flushes:
+                self._checkpoint(begun.connection)
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _flush_commits(self, connection: Connection, flush: bool) -> None:
+        """Whether commits are flushed from here on."""
+        if flush != self._flushes:
+            _raw(connection).execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
+            self._flushes = flush
 
     def _checkpoint(self, connection: Connection) -> None:
         """Empty the log once it is long. A reader that still needs it makes this a partial one; the next goes on.
@@ -154,6 +179,21 @@ def _patience(connection: Connection) -> Iterator[None]:
         yield
     finally:
         raw.execute("PRAGMA busy_timeout = 0")
+
+
+@contextmanager
+def _leash(connection: Connection) -> Iterator[None]:
+    """SQLite gives up what it does when BRIEF_SECONDS are over."""
+    raw, end = _raw(connection), time.monotonic() + BRIEF_SECONDS
+    raw.set_progress_handler(lambda: time.monotonic() > end, LEASH_STEPS)
+    try:
+        yield
+    finally:
+        raw.set_progress_handler(None, 0)
+
+
+def _was_interrupted(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
 
 
 def _raw(connection: Connection) -> sqlite3.Connection:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from broker.errors import Unavailable
-from broker.store.group import Operation, Write, apply, is_brief, withdraw
+from broker.store.group import Operation, Write, apply, is_brief, needs_flush, withdraw
 from broker.store.outage import is_outage, reason
 
 T = TypeVar("T")
@@ -38,13 +38,17 @@ DEADLOCK = "40P01"
 log = structlog.get_logger()
 
 
+class NotBrief(Exception):
+    """Work that was said to be brief took too long; it is rolled back."""
+
+
 class Session(Protocol):
     """One connection that writes: runs `work` in a transaction and commits, flushed to disk, before it returns.
 
-    brief: it takes so little time that the event loop may do it.
+    brief: it takes so little time that the event loop may do it; raises NotBrief. flush: a power cut must not undo it.
     """
 
-    def transact(self, work: Work, *, brief: bool = False) -> Awaitable[list[Any]]: ...
+    def transact(self, work: Work, *, brief: bool = False, flush: bool = True) -> Awaitable[list[Any]]: ...
 
     def close(self) -> Awaitable[None]: ...
 
@@ -110,10 +114,16 @@ class Writer:
         self._waiting_bytes -= weight
         return group
 
-    async def _commit(self, group: list[Write], *, again: bool = True) -> None:
+    async def _commit(self, group: list[Write], *, again: bool = True, brief: bool = True) -> None:
         self._in_flight = group
         try:
-            results = await self._session.transact(partial(apply, group), brief=is_brief(group))
+            results = await self._session.transact(
+                partial(apply, group), brief=brief and is_brief(group), flush=needs_flush(group)
+            )
+        except NotBrief:
+            self._wait_anew(group)
+            await self._commit(group, again=again, brief=False)
+            return
         except Exception as error:
             await self._recover(group, error, again=again)
             return
@@ -122,8 +132,7 @@ class Writer:
 
     async def _recover(self, group: list[Write], error: Exception, *, again: bool) -> None:
         if _is_deadlock(error) and again:
-            for write in group:
-                write.wait_anew(self._loop.time())
+            self._wait_anew(group)
             await self._commit(group, again=False)
         elif is_outage(error):
             self._refuse(group, type(error).__name__, reason(error))
@@ -131,8 +140,12 @@ class Writer:
             group[0].fail(error)
         else:
             for write in group:
-                write.wait_anew(self._loop.time())
+                self._wait_anew([write])
                 await self._commit([write])
+
+    def _wait_anew(self, group: Sequence[Write]) -> None:
+        for write in group:
+            write.wait_anew(self._loop.time())
 
     def _refuse(self, writes: Sequence[Write], error: str, reason: str) -> None:
         log.warning("store.unavailable", error=error, reason=reason, writes=len(writes))

@@ -18,14 +18,19 @@ from msgspec import structs
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from broker.batches import new_id
+from broker.batches import NewBatch, new_id
 from broker.errors import Misconfigured, Unavailable
+from broker.store.attempts import record_attempts
 from broker.store.batches import insert_batches
+from broker.store.claims import claim_batches
 from broker.store.database import SQLITE_FILE, Database, open_database, open_session
-from broker.store.group import BRIEF_BYTES, brief
+from broker.store.ends import finish_batches
+from broker.store.group import BRIEF_BYTES, Operation, Write, brief, needs_flush
+from broker.store.leases import give_back_batches
 from broker.store.migrate import migrate
+from broker.store.results import checkpoint_results
 from broker.store.schema import check_migrated
-from broker.store.sqlite import CHECKPOINT_BYTES, filesystem_of
+from broker.store.sqlite import BRIEF_PAUSE, CHECKPOINT_BYTES, filesystem_of
 from broker.store.workspaces import NewWorkspace, insert_workspaces
 from tests.integration.store.rows import accept, new_batch, new_workspace, select
 
@@ -310,6 +315,57 @@ async def test_brief_work_is_done_on_the_event_loop_unless_somebody_else_writes(
     assert await write != threading.get_ident()
     assert await sqlite.writer.write(threads, None) == threading.get_ident()
     assert await sqlite.writer.write(threads, None, weight=BRIEF_BYTES + 1) != threading.get_ident()
+
+
+MANY = 5_000_000
+COUNT = f"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {MANY}) SELECT max(n) FROM c"
+"""Takes a second or so."""
+
+
+def synchronous(connection: Connection) -> list[Any]:
+    """How SQLite commits what this is part of: 2 flushes it (https://sqlite.org/pragma.html#pragma_synchronous)."""
+    return [connection.exec_driver_sql("PRAGMA synchronous").scalar()]
+
+
+def writes_of(*operations: Operation[Any, Any]) -> list[Write]:
+    loop = asyncio.get_running_loop()
+    return [Write(operation, None, 0, loop.create_future(), 0) for operation in operations]
+
+
+async def test_only_claims_that_are_alone_need_no_flush() -> None:
+    """A power cut ends all who know of a claim; what shares its commit may be known elsewhere."""
+    assert not needs_flush(writes_of(claim_batches, claim_batches))
+    for operation in (insert_batches, finish_batches, record_attempts, give_back_batches, checkpoint_results):
+        assert needs_flush(writes_of(claim_batches, operation, claim_batches))
+
+
+@pytest.mark.parametrize("brief", [True, False])
+async def test_a_commit_is_flushed_unless_it_needs_none(sqlite_url: str, tmp_path: Path, brief: bool) -> None:
+    session = open_session(sqlite_url, tmp_path)
+    await session.transact(lambda _connection: [])  # connects
+    seen = [await session.transact(synchronous, brief=brief, flush=flush) for flush in (True, False, True, True)]
+    assert seen == [[2], [1], [2], [2]]
+    await session.close()
+
+
+async def test_brief_work_that_takes_long_is_done_anew_beside_the_event_loop(sqlite: Database, workspace: str) -> None:
+    """As a claim may that has many batches of paused workspaces to pass over."""
+    places: list[int] = []
+
+    @brief
+    def insert_and_count(on: Connection, batches: Sequence[NewBatch]) -> list[Any]:
+        places.append(threading.get_ident())
+        insert_batches(on, batches)
+        return [on.exec_driver_sql(COUNT).scalar() for _ in batches]
+
+    batch = new_batch(workspace)
+    assert await sqlite.writer.write(insert_and_count, batch) == MANY
+    assert await stored(sqlite) == {batch.id}
+    assert len(places) == 2
+    assert places[0] == threading.get_ident() != places[1]
+    assert await sqlite.writer.write(threads, None) != threading.get_ident()
+    await asyncio.sleep(BRIEF_PAUSE)
+    assert await sqlite.writer.write(threads, None) == threading.get_ident()
 
 
 async def test_brief_work_that_fails_keeps_nobody_waiting(sqlite: Database, file: Path, workspace: str) -> None:

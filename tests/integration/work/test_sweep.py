@@ -40,10 +40,10 @@ class Line:
         self._session = session
         self.cut = False
 
-    async def transact(self, work: Work, *, brief: bool = False) -> list[Any]:
+    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True) -> list[Any]:
         if self.cut:
             raise ConnectionError("the line is cut")
-        return await self._session.transact(work, brief=brief)
+        return await self._session.transact(work, brief=brief, flush=flush)
 
     async def close(self) -> None:
         await self._session.close()
