@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpcore
 import httptools
 
-from broker.net.connect import CONNECT_SECONDS, Guard
+from broker.net.connect import CONNECT_SECONDS, BrokenOff, Guard
 from broker.net.stream import HEAD_BYTES
 
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ class Exchange(asyncio.Protocol):
     async def _open(self) -> asyncio.Transport:
         host = self._origin.host.decode("ascii")
         await self._guard.connect(host, self._origin.port, self._dial, CONNECT_SECONDS)
-        transport = cast("asyncio.Transport", self._transport)
+        transport = self._transport
+        if transport is None or transport.is_closing():  # TLS on it would wait in vain
+            raise BrokenOff("it was closed, or spoke before it was asked")
         self._readable.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         return await self._begin_tls(transport, host) if self._origin.scheme == b"https" else transport
 
