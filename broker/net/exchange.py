@@ -166,7 +166,7 @@ class Exchange(asyncio.Protocol):
             self._idle = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._answer is not None:
+        if self._answer is not None and not self._answer.status_code:  # of no trailer, and of no second answer
             self._answer.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:

@@ -107,6 +107,22 @@ async def test_a_connection_that_is_of_no_more_use_is_closed(only_site: Policy, 
         assert trap.connections == 2
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(FINE + HEAD + b"Webhook-Delivery: disable\r\n\r\n", id="another answer"),
+        pytest.param(
+            HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\nWebhook-Delivery: disable\r\n\r\n",
+            id="trailer",
+        ),
+    ],
+)
+async def test_what_comes_behind_the_head_of_an_answer_is_none_of_its_headers(only_site: Policy, answer: bytes) -> None:
+    async with Trap(keeps(answer)).listen() as trap, post_client(only_site) as client:
+        got = await client.post(trap.url(), {}, b"", CAP)
+    assert (got.body, got.headers.get("webhook-delivery")) == (b"fine", None)
+
+
 async def test_an_answer_may_end_with_its_connection_where_it_says_no_length(only_site: Policy) -> None:
     async with Trap(says(HEAD + b"\r\nfine")).listen() as trap, post_client(only_site) as client:
         assert (await client.post(trap.url(), {}, b"", CAP)).body == b"fine"
