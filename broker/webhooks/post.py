@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class TooLate(Exception):
-    """A try would last longer than the claim that it is for: another sends it, or has sent it."""
+    """A try is not made within the claim that it is for: another makes it, or has made it."""
 
 
 @dataclass(frozen=True, slots=True)

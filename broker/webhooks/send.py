@@ -194,7 +194,9 @@ class Sender:
         """What came of a try, and after how many seconds. Raises as `Poster.post` does."""
         try:
             await self._turns.take(delivery.endpoint)
-        except TimeoutError:
+        except TimeoutError as error:
+            if delivery.manual:  # recorded, it would be over, and what a person asked for never sent
+                raise TooLate from error
             return Answer(error=NOT_SENT, unsent=True), 0.0
         started = time.monotonic()
         try:
