@@ -18,6 +18,7 @@ from broker.store.columns import Id
 from broker.store.deliveries import OWED
 from broker.store.endpoints import Change, note_calls
 from broker.store.given import given
+from broker.store.group import brief
 from broker.store.owed import insert_deliveries
 from broker.store.tables import AttemptRow, DeliveryRow, table
 
@@ -41,6 +42,7 @@ class Recorded:
     events: tuple[Event, ...] = ()
 
 
+@brief
 def record_attempts(connection: Connection, reports: Sequence[Report]) -> list[Recorded]:
     """Complete attempts, move their deliveries on, judge their endpoints; what is to be told is owed from then on."""
     results = [report.result for report in reports]
@@ -50,7 +52,7 @@ def record_attempts(connection: Connection, reports: Sequence[Report]) -> list[R
     now = read_clock(connection)
     told = [_events(result, row, change, now) for result, row, change in zip(results, settled, changes, strict=True)]
     owed = [report.tell(event) for report, some in zip(reports, told, strict=True) for event in some]
-    insert_deliveries(connection, [delivery for delivery in owed if delivery])
+    insert_deliveries(connection, [delivery for delivery in owed if delivery], now)
     return [Recorded(row is not None, some) for row, some in zip(settled, told, strict=True)]
 
 

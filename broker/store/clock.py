@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, ScalarSelect, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Dialect, ScalarSelect, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
@@ -33,12 +34,15 @@ def _postgresql(element: DbNow, compiler: Any, **options: Any) -> str:
 
 def read_clock(connection: Connection) -> int:
     """`db_now()`."""
-    return connection.execute(_NOW).scalar_one()
+    now: int = connection.exec_driver_sql(_now_text(connection.dialect)).scalar_one()
+    return now
+
+
+@lru_cache
+def _now_text(dialect: Dialect) -> str:
+    return str(select(db_now()).compile(dialect=dialect))
 
 
 def moment(ago_ms: ColumnElement[int] | int) -> ScalarSelect[int]:
     """`ago_ms` before now, looked up once a statement: PostgreSQL searches no index for a clock that moves on."""
     return select(db_now() - ago_ms).scalar_subquery()
-
-
-_NOW = select(db_now())

@@ -237,7 +237,7 @@ def _give_up(connection: Connection, fall: _Fall, place: int, *, last: bool) -> 
     row = fall.row
     crashes = 1 if row.suspect == place else fall.crashes
     result = Result(place, GIVEN_UP_CODE, GIVEN_UP_TEXT, new_id())
-    insert_results(connection, [(Lease(row.id, row.lease_seq), row.run, result)])
+    insert_results(connection, [(Lease(row.id, row.lease_seq), row.run, result)], read_clock(connection))
     connection.execute(
         update(_batches)
         .where(_batches.c.id == row.id)

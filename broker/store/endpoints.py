@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, bindparam, or_, select, update
+from sqlalchemy import BigInteger, Connection, Row, Select, Text, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.endpoints import Call, Condition, Endpoint, Health, after, enabled
 from broker.store.clock import read_clock
+from broker.store.given import given
 from broker.store.tables import EndpointRow, table
 
 _endpoints = table(EndpointRow)
@@ -28,14 +30,14 @@ class Change:
     now: Condition
 
 
-def insert_endpoints(connection: Connection, endpoints: Collection[Endpoint]) -> AbstractSet[str]:
-    """Write down those that are new, as healthy. None of them is forgotten before this transaction ends.
+def insert_endpoints(connection: Connection, endpoints: Collection[Endpoint], now: int) -> AbstractSet[str]:
+    """Write down those that are new, as healthy since `now`. None of them is forgotten before this transaction ends.
 
     Returns the ids of those that are open: not disabled, no breaker, and nothing is held back there.
     """
     wanted = {endpoint.id: endpoint for endpoint in endpoints}
-    known = {row.id: row for row in connection.execute(_KEEP, {"ids": list(wanted)})}
-    _insert(connection, [wanted[id] for id in sorted(wanted.keys() - known.keys())])
+    known = _rows(connection, wanted, read=True, key_share=True)
+    _insert(connection, [wanted[id] for id in sorted(wanted.keys() - known.keys())], now)
     return {id for id in wanted if id not in known or _is_open(known[id])}
 
 
@@ -43,11 +45,10 @@ def _is_open(row: Any) -> bool:
     return row.state != Health.DISABLED and row.open_until is None and not row.holding
 
 
-def _insert(connection: Connection, new: Sequence[Endpoint]) -> None:
+def _insert(connection: Connection, new: Sequence[Endpoint], now: int) -> None:
     if not new:
         return
     flavour = postgresql if connection.dialect.name == "postgresql" else sqlite
-    now = read_clock(connection)
     connection.execute(
         flavour.insert(_endpoints).on_conflict_do_nothing(),
         [
@@ -73,13 +74,13 @@ def note_calls(connection: Connection, calls: Sequence[tuple[str, Call]]) -> lis
 
     An answer of an endpoint against which nothing is known, the usual case, locks and writes nothing.
     """
-    rows = _rows(connection, {id for id, _ in calls}, lock=False)
+    rows = _rows(connection, {id for id, _ in calls})
     notable = {
         id for id, call in calls if id in rows and (call not in _PEACEFUL or not condition_of(rows[id]).is_spotless)
     }
     if not notable:
         return [None] * len(calls)
-    rows = _rows(connection, notable, lock=True)
+    rows = _rows(connection, notable, key_share=True)
     conditions = {id: condition_of(row) for id, row in rows.items()}
     now = read_clock(connection)
     changes: list[Change | None] = []
@@ -121,8 +122,10 @@ def condition_of(row: Row[Any]) -> Condition:
     )
 
 
-def _rows(connection: Connection, ids: Collection[str], *, lock: bool) -> Mapping[str, Row[Any]]:
-    return {row.id: row for row in connection.execute(_LOCKED if lock else _FOUND, {"ids": list(ids)})}
+def _rows(connection: Connection, ids: Iterable[str], **lock: bool) -> Mapping[str, Row[Any]]:
+    """Endpoints by id. lock: how their rows are locked, if they are."""
+    statement = _statement(connection.dialect.name, **lock)
+    return {row.id: row for row in connection.execute(statement, {"given": json.dumps([[id] for id in ids])})}
 
 
 def _values(condition: Condition) -> dict[str, Any]:
@@ -137,14 +140,13 @@ def _values(condition: Condition) -> dict[str, Any]:
     }
 
 
-_FOUND = select(_endpoints).where(_endpoints.c.id.in_(bindparam("ids", expanding=True))).order_by(_endpoints.c.id)
-_LOCKED = _FOUND.with_for_update(key_share=True)
-_KEEP = (
-    select(_endpoints.c.id, _endpoints.c.state, _endpoints.c.open_until, _endpoints.c.holding)
-    .where(_endpoints.c.id.in_(bindparam("ids", expanding=True)))
-    .order_by(_endpoints.c.id)
-    .with_for_update(read=True, key_share=True)
-)
+@lru_cache
+def _statement(dialect: str, **lock: bool) -> Select[Any]:
+    mine = given(dialect, id=Text)
+    found = select(_endpoints).join(mine, mine.c.id == _endpoints.c.id).order_by(_endpoints.c.id)
+    return found.with_for_update(**lock, of=_endpoints) if lock else found
+
+
 _JUDGE = (
     update(_endpoints)
     .where(_endpoints.c.id == bindparam("endpoint"))

@@ -120,14 +120,16 @@ def _end(connection: Connection, finishes: Sequence[Finish], *, fence: int) -> d
         return {}
     rows = [[finish.lease.batch, finish.lease.seq, finish.outcome, finish.combined] for finish in finishes]
     statement = _end_statement(connection.dialect.name)
-    values = {"given": json.dumps(rows), "fence": fence, "now": read_clock(connection)}
+    now = read_clock(connection)
+    values = {"given": json.dumps(rows), "fence": fence, "now": now}
     done: dict[str, str | None] = {row[0]: row[1] for row in connection.execute(statement, values)}
     kept = [finish for finish in finishes if finish.lease.batch in done]
     insert_results(
         connection,
         [(Lease(f.lease.batch, f.lease.seq + fence), f.run, result) for f in kept for result in f.results],
+        now,
     )
-    owed = insert_deliveries(connection, [finish.delivery for finish in kept if finish.delivery])
+    owed = insert_deliveries(connection, [finish.delivery for finish in kept if finish.delivery], now)
     begun = {delivery.batch: delivery for delivery in owed}
     complete = count_down(connection, Counter(parent for parent in done.values() if parent is not None))
     return {id: Ended(parent if parent in complete else None, begun.get(id)) for id, parent in done.items()}

@@ -3,58 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, Dialect, insert
 
 from broker.deliveries import DueDelivery, NewDelivery, State
-from broker.store.clock import read_clock
+from broker.store.driver import driver_text
 from broker.store.endpoints import insert_endpoints
 from broker.store.tables import AttemptRow, DeliveryRow, table
 
 _deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
 
 
-def insert_deliveries(connection: Connection, deliveries: Sequence[NewDelivery]) -> list[DueDelivery]:
-    """Owe webhooks. Returns those that are begun: `claim_ms` is given, and the endpoint is open.
+def insert_deliveries(connection: Connection, deliveries: Sequence[NewDelivery], now: int) -> list[DueDelivery]:
+    """Owe webhooks from `now` on, ms of `db_now()`. Returns those that are begun: `claim_ms` is given, and the endpoint
+    is open.
 
     They are claimed, and the rows of their first tries are written, as if a claim had found them at once.
     """
     if not deliveries:
         return []
-    is_open = insert_endpoints(connection, [delivery.endpoint for delivery in deliveries])
+    is_open = insert_endpoints(connection, [delivery.endpoint for delivery in deliveries], now)
     begun = [one for one in deliveries if one.claim_ms is not None and one.endpoint.id in is_open]
-    now = read_clock(connection)
-    connection.execute(insert(_deliveries), _rows(deliveries, {one.id for one in begun}, now))
+    tried = {one.id for one in begun}
+    rows = [_row(delivery, delivery.id in tried, now) for delivery in deliveries]
+    connection.exec_driver_sql(_insert_text(connection.dialect), rows)
     if begun:
-        tries = [{"delivery_id": one.id, "number": 1, "manual": False, "started": now} for one in begun]
-        connection.execute(insert(_attempts), tries)
+        tries = [(one.id, 1, False, now) for one in begun]
+        connection.exec_driver_sql(_insert_tries_text(connection.dialect), tries)
     return [_begun(one) for one in begun]
 
 
-def _rows(deliveries: Sequence[NewDelivery], begun: AbstractSet[str], now: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": delivery.id,
-            "workspace_id": delivery.workspace,
-            "batch_id": delivery.batch,
-            "run": delivery.run,
-            "event": delivery.event,
-            "endpoint": delivery.endpoint.id,
-            "target": delivery.target,
-            "body": delivery.body,
-            "state": State.PENDING,
-            "attempts": 1 if delivery.id in begun else 0,
-            "step": 1 if delivery.id in begun else 0,
-            "hurried": False,
-            "manual": False,
-            "due": now + (delivery.claim_ms or 0) if delivery.id in begun else now,
-            "lease_seq": 1 if delivery.id in begun else 0,
-            "created": now,
-        }
-        for delivery in deliveries
-    ]
+def _row(delivery: NewDelivery, tried: bool, now: int) -> tuple[Any, ...]:
+    """What the columns _GIVEN hold."""
+    return (
+        delivery.id,
+        delivery.workspace,
+        delivery.batch,
+        delivery.run,
+        delivery.event,
+        delivery.endpoint.id,
+        delivery.target,
+        delivery.body,
+        State.PENDING.value,
+        *(int(tried), int(tried)),
+        *(False, False),
+        now + (delivery.claim_ms or 0) if tried else now,
+        int(tried),
+        now,
+    )
+
+
+_GIVEN = (
+    "id workspace_id batch_id run event endpoint target body state attempts step hurried manual due lease_seq created"
+).split()
+
+
+@lru_cache
+def _insert_text(dialect: Dialect) -> str:
+    return driver_text(insert(_deliveries), dialect, _GIVEN)
+
+
+@lru_cache
+def _insert_tries_text(dialect: Dialect) -> str:
+    return driver_text(insert(_attempts), dialect, ["delivery_id", "number", "manual", "started"])
 
 
 def _begun(delivery: NewDelivery) -> DueDelivery:

@@ -34,15 +34,19 @@ def checkpoint_results(connection: Connection, checkpoints: Sequence[Checkpoint]
     """Store finished records of running batches; False for a lease that is lost, whose results are not stored."""
     held = lock_held(connection, [checkpoint.lease for checkpoint in checkpoints])
     kept = [checkpoint for checkpoint in checkpoints if checkpoint.lease in held]
-    insert_results(connection, [(c.lease, c.run, result) for c in kept for result in c.results])
+    results = [(c.lease, c.run, result) for c in kept for result in c.results]
+    if results:
+        insert_results(connection, results, read_clock(connection))
     return [checkpoint.lease in held for checkpoint in checkpoints]
 
 
-def insert_results(connection: Connection, results: Sequence[tuple[Lease, int, Result]]) -> None:
-    """Store results under leases that are held. One that a lost answer made us store before stays as it is."""
+def insert_results(connection: Connection, results: Sequence[tuple[Lease, int, Result]], now: int) -> None:
+    """Store results under leases that are held. One that a lost answer made us store before stays as it is.
+
+    now: ms of `db_now()`.
+    """
     if not results:
         return
-    now = read_clock(connection)
     values = [
         (
             lease.batch,

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, select, update
 from broker.batches import Webhook, new_id
 from broker.deliveries import EVENT_DONE, NewDelivery, seal_target
 from broker.endpoints import endpoint_id, endpoint_of
+from broker.store.clock import read_clock
 from broker.store.owed import insert_deliveries
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 from tests.integration.running import Broker
@@ -51,7 +52,7 @@ async def owe(
 def _insert(connection: Connection, groups: Sequence[tuple[Sequence[NewDelivery], Mapping[str, Any]]]) -> list[None]:
     """In one transaction, so that no sender comes between."""
     for made, values in groups:
-        insert_deliveries(connection, made)
+        insert_deliveries(connection, made, read_clock(connection))
         if values:
             ids = [delivery.id for delivery in made]
             connection.execute(update(DELIVERIES).where(DELIVERIES.c.id.in_(ids)).values(**values))

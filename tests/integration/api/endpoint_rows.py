@@ -9,6 +9,7 @@ from sqlalchemy import insert, select, update
 
 from broker.batches import new_id
 from broker.endpoints import endpoint_of
+from broker.store.clock import read_clock
 from broker.store.endpoints import insert_endpoints
 from broker.store.tables import DeliveryRow, EndpointRow, table
 from tests.integration.running import Broker
@@ -23,7 +24,7 @@ async def place(broker: Broker, url: str, workspace: str | None = None, **values
     made = endpoint_of(broker.core.vault, workspace or broker.tenant.workspace, url)
 
     def write(connection: Any, endpoints: Sequence[Any]) -> list[None]:
-        insert_endpoints(connection, endpoints)
+        insert_endpoints(connection, endpoints, read_clock(connection))
         return [None] * len(endpoints)
 
     await broker.core.database.writer.write(write, made)

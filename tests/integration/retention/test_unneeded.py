@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from broker.batches import new_id
 from broker.deliveries import NewDelivery
 from broker.media.blobs import open_blobs
+from broker.store.clock import read_clock
 from broker.store.database import Database, open_database
 from broker.store.group import Operation
 from broker.store.owed import insert_deliveries
@@ -36,7 +37,7 @@ def retention(database: Database, tmp_path: Path) -> Retention:
 
 
 def tell(connection: Connection, told: Sequence[NewDelivery]) -> list[None]:
-    insert_deliveries(connection, told)
+    insert_deliveries(connection, told, read_clock(connection))
     return [None] * len(told)
 
 

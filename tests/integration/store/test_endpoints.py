@@ -15,6 +15,7 @@ from broker.batches import new_id
 from broker.deliveries import AttemptResult, NewDelivery, State
 from broker.endpoints import DISABLED_AFTER_MS, ONLY_FAILURES, Call, Endpoint, Event, Kind
 from broker.store.attempts import Report, record_attempts
+from broker.store.clock import read_clock
 from broker.store.database import Database, open_database
 from broker.store.endpoints import enable_endpoints, insert_endpoints
 from tests.integration.store.rows import (
@@ -64,7 +65,7 @@ async def test_processes_that_meet_a_new_endpoint_at_once_write_it_down_once(
     other = open_database(database_url, tmp_path)
 
     def put(connection: Connection, endpoints: Sequence[Endpoint]) -> list[None]:
-        insert_endpoints(connection, endpoints)
+        insert_endpoints(connection, endpoints, read_clock(connection))
         return [None] * len(endpoints)
 
     for pair in ("ab", "cd", "ef", "gh"):
