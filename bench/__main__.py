@@ -9,13 +9,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from bench import accept, crossings, drain, end_to_end, large, lists, memory, pickup, picture, scaling
+from bench import accept, crossings, drain, end_to_end, large, lists, memory, pickup, picture, scaling, sends
 from bench.figures import Figure, rows
 
 BENCHES: Sequence[Callable[[], Sequence[Figure]]] = (
     accept.figures,
     pickup.figures,
     end_to_end.figures,
+    sends.figures,
     large.figures,
     crossings.figures,
     picture.figures,

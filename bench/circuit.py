@@ -15,21 +15,19 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import cast
 
 import uvloop
 
+from bench.peer import Peer
 from broker.cli.processes import listen
 
 CREATED = b"HTTP/1.1 201 "
-TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
 SETTLE_SECONDS = 60.0
 PORT = "{port}"
 """Stands in a plan's body for the receiver's port."""
 NUMBER = "{number}"
 """Stands there for the POST's number, eight digits."""
 _ID = re.compile(rb'"id": ?"([^"]+)"')
-_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -116,45 +114,26 @@ class _Circuit:
         self.allow(self.again)
 
 
-class _Peer(asyncio.Protocol):
-    """One end of one connection; whole messages with a content length."""
-
-    transport: asyncio.WriteTransport
-
-    def __init__(self, circuit: _Circuit) -> None:
-        self.circuit = circuit
-        self._data = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.WriteTransport", transport)  # uvloop's are of no class of asyncio's
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        while (head := self._data.find(b"\r\n\r\n")) >= 0:
-            found = _LENGTH.search(self._data, 0, head)
-            end = head + 4 + (int(found[1]) if found else 0)
-            if len(self._data) < end:
-                return
-            message = bytes(self._data[:end])
-            del self._data[:end]
-            self.message(message)
-
-    def message(self, message: bytes) -> None:
-        raise NotImplementedError
-
-
-class _Receiver(_Peer):
+class _Receiver(Peer):
     """Takes webhooks; the batch's id is the first of its body."""
 
+    def __init__(self, circuit: _Circuit) -> None:
+        super().__init__()
+        self._circuit = circuit
+
     def message(self, message: bytes) -> None:
-        self.transport.write(TAKEN)
-        self.circuit.note_arrival(_id_of(message), time.time_ns())
+        super().message(message)
+        self._circuit.note_arrival(_id_of(message), time.time_ns())
 
 
-class _Client(_Peer):
+class _Client(Peer):
     """Posts one batch at a time."""
 
     number = sent = 0
+
+    def __init__(self, circuit: _Circuit) -> None:
+        super().__init__()
+        self._circuit = circuit
 
     def post(self, request: bytes, number: int) -> None:
         self.number, self.sent = number, time.time_ns()
@@ -163,7 +142,7 @@ class _Client(_Peer):
     def message(self, message: bytes) -> None:
         if not message.startswith(CREATED):
             raise RuntimeError(f"refused: {message[:500]!r}")
-        self.circuit.note_answer(self, _id_of(message), time.time_ns())
+        self._circuit.note_answer(self, _id_of(message), time.time_ns())
 
 
 def _id_of(message: bytes) -> str:

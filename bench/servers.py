@@ -31,6 +31,7 @@ BROKER = (sys.executable, "-m", "broker")
 WEB = (*BROKER, "web", "--listen-fd")
 ROOT = Path(__file__).parents[1]
 TYPES = ROOT / "bench" / "types"
+PEER = (sys.executable, "-m", "bench.peer")
 DIY_WEB = (sys.executable, "-m", "bench.diy.web")
 DIY_WORKER = (sys.executable, "-m", "bench.diy.worker")
 WITH_TYPES = {"PYTHONPATH": f"{ROOT}{os.pathsep}{TYPES}", "BROKER_LOG_LEVEL": "error"}
@@ -75,6 +76,13 @@ def folder_on_disk() -> Iterator[tuple[Path, str]]:
 def bare() -> Iterator[int]:
     """The port of a bare server."""
     with _serving((sys.executable, "-m", "bench.bare"), os.environ) as port:
+        yield port
+
+
+@contextmanager
+def receiver() -> Iterator[int]:
+    """The port of one that takes everything."""
+    with _serving(PEER, os.environ, (-signal.SIGTERM,)) as port:
         yield port
 
 
