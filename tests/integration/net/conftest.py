@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+import uvloop
 
 from broker.media.fetch import Fetcher
 from broker.net.addresses import Policy
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from broker.net.connect import Resolver
 
 MakeFetcher: TypeAlias = Callable[..., Fetcher]
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], uvloop.Loop]]:
+    """These tests are run on the loop that a broker runs on: it tells of what comes and ends at moments of its own."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
