@@ -104,7 +104,7 @@ def _round(web: psutil.Process, fresh: int, port: int, token: str, clients: int)
     forget_peak(web)
     with _probing(port) as lags, ThreadPoolExecutor(clients) as threads:
         refused = sum(threads.map(lambda _: _post(port, token, body), range(clients)))
-    at_once = min(clients, Intake(load().max_body_bytes).room_of_one // len(body))
+    at_once = min(clients, Intake(load().max_body_bytes).room // 2 // len(body))
     done = Round(clients, peak(web) - fresh, at_once * len(body), lags, refused)
     print(
         f"{clients}: grown {done.grown / 1e6:.0f} MB, {done.memory:.2f}, lag {max(lags):.0f} ms, refused {refused}",

@@ -16,11 +16,12 @@ BUSY = "The service is busy with other large requests. Try again shortly."
 
 
 class Intake:
-    """One a web process. A workspace has half of the room, so that whoever sends slowly keeps no other out."""
+    """One a web process. A workspace has half of the room that others leave, so that however many send slowly, one more
+    finds some; beside one other, even for the largest body.
+    """
 
     def __init__(self, max_body_bytes: int) -> None:
         self.room = LARGEST_AT_ONCE * max_body_bytes
-        self.room_of_one = self.room // 2
         self.held: Counter[str] = Counter()
 
     def share(self, workspace: str) -> Share:
@@ -29,10 +30,11 @@ class Intake:
 
     def take(self, workspace: str, size: int) -> None:
         """Raises Unavailable where there is no room for so many bytes more."""
-        held = self.held
-        if held[workspace] + size > self.room_of_one or held.total() + size > self.room:
+        own = self.held[workspace]
+        left_by_others = self.room - (self.held.total() - own)
+        if own + size > left_by_others // 2:
             raise Unavailable(BUSY, retry_after=1)
-        held[workspace] += size
+        self.held[workspace] += size
 
     def give_back(self, workspace: str, size: int) -> None:
         self.held[workspace] -= size

@@ -26,20 +26,25 @@ def test_a_body_that_grows_holds_its_size_once() -> None:
     assert intake.held == {}
 
 
-def test_a_workspace_has_half_of_the_room_and_leaves_the_rest_to_others() -> None:
+def test_a_workspace_has_half_of_what_others_leave_so_that_there_is_always_some_for_one_more() -> None:
+    """However slowly they send what they hold."""
     intake = Intake(LARGEST)
-    half = LARGEST_AT_ONCE // 2
-    shares = [intake.share(workspace) for workspace in "aabb"]
-    for share in shares[:half]:
-        share.hold(LARGEST)
-    with intake.share("a") as refused, pytest.raises(Unavailable) as error:
-        refused.hold(SMALL + 1)
-    assert error.value.retry_after == 1
-    for share in shares[half:]:
-        share.hold(LARGEST)
-    with intake.share("c") as refused, pytest.raises(Unavailable):
-        refused.hold(SMALL + 1)
-    assert intake.held == {"a": half * LARGEST, "b": half * LARGEST}
+    for workspace, parts in {"a": 8, "b": 4, "c": 2}.items():
+        share = intake.share(workspace)
+        for part in range(1, parts + 1):
+            share.hold(part * SMALL)
+        with intake.share(workspace) as refused, pytest.raises(Unavailable) as error:
+            refused.hold(SMALL + 1)
+        assert error.value.retry_after == 1
+    assert intake.held == {"a": 8 * SMALL, "b": 4 * SMALL, "c": 2 * SMALL}
+
+
+def test_the_largest_body_finds_room_beside_a_workspace_that_has_all_it_may() -> None:
+    intake = Intake(LARGEST)
+    for _ in range(LARGEST_AT_ONCE // 2):
+        intake.share("a").hold(LARGEST)
+    intake.share("b").hold(LARGEST)
+    assert intake.held == {"a": LARGEST_AT_ONCE // 2 * LARGEST, "b": LARGEST}
 
 
 def test_what_raises_gives_its_room_back() -> None:
