@@ -14,13 +14,13 @@ from functools import lru_cache
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import BigInteger, Connection, Integer, bindparam, func, literal, or_, select, update
+from sqlalchemy import BigInteger, Connection, Integer, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate, Update
 
 from broker.batches import Batch, NewBatch, Result, Status, first_id
 from broker.store.batches import insert_batches
-from broker.store.columns import Id
+from broker.store.columns import Id, constant
 from broker.store.given import given
 from broker.store.leases import Lease, lock_held
 from broker.store.rank import child_rank
@@ -141,8 +141,8 @@ def _count_statement(dialect: str) -> ReturningUpdate[Any]:
 
 
 _complete = (
-    _batches.c.status == literal(Status.PROCESSING.value, literal_execute=True),
-    _batches.c.pending == literal(0, literal_execute=True),
+    _batches.c.status == constant(Status.PROCESSING.value),
+    _batches.c.pending == constant(0),
     _batches.c.lease_until.is_(None),
 )
 

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Row,
     Select,
     bindparam,
-    literal,
     literal_column,
     select,
     union_all,
@@ -25,6 +24,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Batch, Result, Status
 from broker.store.clock import db_now
+from broker.store.columns import constant
 from broker.store.group import brief, unflushed
 from broker.store.leases import Lease
 from broker.store.pictures import pictures_by_batch
@@ -140,7 +140,7 @@ def _types(order: ClaimOrder) -> dict[str, str]:
     return {f"type_{place}": type for place, type in enumerate(order.types)}
 
 
-_created = _batches.c.status == literal(Status.CREATED.value, literal_execute=True)
+_created = _batches.c.status == constant(Status.CREATED.value)
 _paused = select(_workspaces.c.id).where(_workspaces.c.paused)
 _claimed = {
     "status": Status.PROCESSING,
@@ -162,7 +162,7 @@ def _crashed_statement(types: int) -> Select[Any]:
         select(_batches.c.id)
         .where(
             _created,
-            _batches.c.crashes > literal(0, literal_execute=True),
+            _batches.c.crashes > constant(0),
             _batches.c.type.concat(literal_column("''")).in_([bindparam(f"type_{place}") for place in range(types)]),
             _batches.c.due <= db_now() - bindparam("patience", type_=BigInteger),
             _batches.c.workspace_id.not_in(_paused),
@@ -180,7 +180,7 @@ def _claim_statement(types: int) -> ReturningUpdate[Any]:
         .where(
             _created,
             _batches.c.type == bindparam(f"type_{place}"),
-            _batches.c.crashes == literal(0, literal_execute=True),
+            _batches.c.crashes == constant(0),
             _batches.c.due <= db_now(),
             _batches.c.workspace_id.not_in(_paused),
         )

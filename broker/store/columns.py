@@ -1,10 +1,10 @@
-"""Types of columns that are not the same on both databases."""
+"""Types of columns that are not the same on both databases, and values of ours to compare columns with."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Dialect, Integer, String, TypeDecorator
+from sqlalchemy import BigInteger, ColumnElement, Dialect, Integer, String, TypeDecorator, literal_column
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.types import TypeEngine
 
@@ -22,3 +22,8 @@ class Id(TypeDecorator[str]):
 
 SEQUENCE = BigInteger().with_variant(Integer(), "sqlite")
 """A number that the database gives to each new row; on SQLite that of the row itself."""
+
+
+def constant(value: str | int) -> ColumnElement[Any]:
+    """A value of ours, no one else's, in the words of a statement: a bound one tells SQLite of no partial index."""
+    return literal_column(f"'{value}'" if isinstance(value, str) else str(value))

@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, FromClause, Row, Select, and_, bindparam, literal, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, FromClause, Row, Select, and_, bindparam, select, tuple_
 
 from broker.batches import Status
 from broker.store.clock import moment
-from broker.store.columns import Id
+from broker.store.columns import Id, constant
 from broker.store.tables import BatchRow, table
 
 _batches = table(BatchRow)
-DONE = literal(Status.DONE.value, literal_execute=True)
+DONE = constant(Status.DONE.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, exists, literal, select, update
+from sqlalchemy import BigInteger, Connection, Select, bindparam, exists, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Status
 from broker.store.clock import db_now
-from broker.store.columns import Id
+from broker.store.columns import Id, constant
 from broker.store.given import given
 from broker.store.tables import BatchRow, WorkspaceRow, table
 
 _batches, _workspaces = table(BatchRow), table(WorkspaceRow)
 
 LEASED = (
-    _batches.c.status == literal(Status.PROCESSING.value, literal_execute=True),
+    _batches.c.status == constant(Status.PROCESSING.value),
     _batches.c.lease_until.is_not(None),
 )
 """What a batch is whose `lease_seq` is a lease: a parent that waits for its children is PROCESSING without one."""
@@ -109,7 +109,7 @@ def _strays_statement(dialect: str) -> ReturningUpdate[Any]:
     strays = (  # in no order, which would let SQLite read all by their ids; SKIP LOCKED waits for nobody anyway
         select(_batches.c.id)
         .where(
-            _batches.c.status == literal(Status.PROCESSING.value, literal_execute=True),
+            _batches.c.status == constant(Status.PROCESSING.value),
             _batches.c.lease_owner == bindparam("owner"),
             _batches.c.lease_until < db_now() + bindparam("left", type_=BigInteger),
             ~exists().where(known.c.id == _batches.c.id, known.c.seq == _batches.c.lease_seq),

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, and_, bindparam, delete, literal, select, tuple_, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.batches import Outcome, Overview, Refusal, Result, Status
 from broker.deliveries import State
 from broker.store.children import lock_batches
 from broker.store.clock import db_now, read_clock
+from broker.store.columns import constant
 from broker.store.overviews import overviews_of
 from broker.store.rank import fresh_rank
 from broker.store.rows import load_records, results_by_batch
@@ -141,7 +142,7 @@ async def ended_batches(
     statement = (
         select(_batches.c.id, _batches.c.finished, chosen.label("chosen"))
         .where(
-            _batches.c.status == literal(Status.DONE.value, literal_execute=True),
+            _batches.c.status == constant(Status.DONE.value),
             _batches.c.finished >= which.since,
             _batches.c.finished <= which.until,
         )

@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
 from broker.batches import Outcome, Status
+from broker.store.columns import constant
 from broker.store.tables import TallyRow, table
 
 FOLD_PARTS = 10_000
@@ -144,11 +145,11 @@ def fold_tallies(connection: Connection, times: Sequence[None]) -> Sequence[None
 
 
 def _fold() -> ReturningInsert[Any]:
-    oldest = select(_tallies.c.part).where(_tallies.c.part > literal(0, literal_execute=True))
+    oldest = select(_tallies.c.part).where(_tallies.c.part > constant(0))
     oldest = oldest.order_by(_tallies.c.part).limit(bindparam("limit"))
     told = (
         delete(_tallies)
-        .where(_tallies.c.part > literal(0, literal_execute=True), _tallies.c.part.in_(oldest))
+        .where(_tallies.c.part > constant(0), _tallies.c.part.in_(oldest))
         .returning(_tallies)
         .cte("told")
     )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Text, bindparam, cast, exists, func, literal, select
+from sqlalchemy import BigInteger, Text, bindparam, cast, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.batches import Status
 from broker.store.clock import db_now
+from broker.store.columns import constant
 from broker.store.tables import BatchRow, WorkspaceRow, table
 
 LOOK_AT = 100
 """Batches of each type, the first by rank, that are looked at; those of paused workspaces are among them."""
 
 _batches, _workspaces = table(BatchRow), table(WorkspaceRow)
-_created = _batches.c.status == literal(Status.CREATED.value, literal_execute=True)
+_created = _batches.c.status == constant(Status.CREATED.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ _waiting = (
     .subquery("waiting")
 )
 _held = exists().where(
-    _batches.c.status == literal(Status.PROCESSING.value, literal_execute=True),
+    _batches.c.status == constant(Status.PROCESSING.value),
     _batches.c.lease_until.is_not(None),
     _batches.c.type == bindparam("type"),
 )
