@@ -145,6 +145,8 @@ _complete = (
     _batches.c.pending == constant(0),
     _batches.c.lease_until.is_(None),
 )
+FIRST_COMPLETE = select(_batches.c.id).where(*_complete).order_by(_batches.c.id).limit(1).scalar_subquery()
+"""A parent that waits for its end alone; no value where there is none."""
 
 
 def is_complete(connection: Connection, parent: str) -> bool:

@@ -98,10 +98,15 @@ def claim_batches(connection: Connection, orders: Sequence[ClaimOrder]) -> list[
     A batch that took a worker down comes alone, and only to an idle worker. Where one has waited for that and comes
     first, a busy worker gets nothing until it is idle.
     """
-    return [_claim(connection, order) for order in orders]
+    waiting, crashed = connection.execute(_GLANCE).one()
+    if waiting is None:
+        return [Claimed() for _ in orders]
+    return [_claim(connection, order, crashed=crashed is not None) for order in orders]
 
 
-def _claim(connection: Connection, order: ClaimOrder) -> Claimed:
+def _claim(connection: Connection, order: ClaimOrder, *, crashed: bool) -> Claimed:
+    if not crashed:
+        return Claimed(_claim_fresh(connection, order))
     if order.careful is Careful.FIRST:
         return _claim_crashed(connection, order) or Claimed(_claim_fresh(connection, order))
     fresh = _claim_fresh(connection, order)
@@ -149,6 +154,13 @@ _claimed = {
     "lease_until": db_now() + bindparam("lease_ms", type_=BigInteger),
     "modified": db_now(),
 }
+_by_rank = (_batches.c.rank, _batches.c.id)
+_crashed = _batches.c.crashes > constant(0)
+_first = select(_batches.c.id).where(_created)
+FIRST_WAITING = _first.order_by(_batches.c.type, *_by_rank).limit(1).scalar_subquery()
+"""A batch that waits for a worker, due or not; no value where there is none."""
+_GLANCE = select(FIRST_WAITING, _first.where(_crashed).order_by(*_by_rank).limit(1).scalar_subquery())
+"""Whether any batch waits at all, and any that took a worker down: an idle worker's look is most often over by it."""
 _CLAIM_ONE = update(_batches).where(_batches.c.id == bindparam("batch")).values(_claimed).returning(_batches)
 
 
@@ -162,12 +174,12 @@ def _crashed_statement(types: int) -> Select[Any]:
         select(_batches.c.id)
         .where(
             _created,
-            _batches.c.crashes > constant(0),
+            _crashed,
             _batches.c.type.concat(literal_column("''")).in_([bindparam(f"type_{place}") for place in range(types)]),
             _batches.c.due <= db_now() - bindparam("patience", type_=BigInteger),
             _batches.c.workspace_id.not_in(_paused),
         )
-        .order_by(_batches.c.rank, _batches.c.id)
+        .order_by(*_by_rank)
         .limit(1)
         .with_for_update(skip_locked=True, of=_batches)
     )
@@ -184,7 +196,7 @@ def _claim_statement(types: int) -> ReturningUpdate[Any]:
             _batches.c.due <= db_now(),
             _batches.c.workspace_id.not_in(_paused),
         )
-        .order_by(_batches.c.rank, _batches.c.id)
+        .order_by(*_by_rank)
         .limit(bindparam("limit"))
         .with_for_update(skip_locked=True, of=_batches)
         .subquery(f"of_type_{place}")

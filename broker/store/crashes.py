@@ -24,6 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Result, Status, new_id
+from broker.store.children import FIRST_COMPLETE
+from broker.store.claims import FIRST_WAITING
 from broker.store.clock import db_now, read_clock
 from broker.store.columns import Id
 from broker.store.given import given
@@ -69,10 +71,15 @@ class RescueOrder:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a sweeper saw and did at `now`, the database's time."""
+    """What a sweeper saw and did at `now`, the database's time.
+
+    waiting: whether any batch waits for a worker. complete: whether a parent waits for its end alone.
+    """
 
     now: int
     rescued: tuple[Rescued, ...]
+    waiting: bool
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +135,16 @@ def rescue_batches(connection: Connection, orders: Sequence[RescueOrder]) -> lis
 
 
 def _rescue(connection: Connection, order: RescueOrder) -> Look:
-    now = read_clock(connection)
+    glance = connection.execute(_GLANCE).one()
+    rescued = [] if glance.lease is None else _free(connection, order, glance.now)
+    return Look(glance.now, tuple(rescued), glance.waiting is not None, glance.complete is not None)
+
+
+def _free(connection: Connection, order: RescueOrder, now: int) -> list[Rescued]:
     watched = order.since + order.lease_ms <= now <= order.until
     values = {"limit": order.limit if watched else 0, "lease_ms": order.lease_ms, "since": order.since}
     rows = connection.execute(_EXPIRED, values)
-    rescued = _return(connection, [_Fall(row, bool(row.certain), 0, order.max_crashes) for row in rows])
-    return Look(now, tuple(rescued))
+    return _return(connection, [_Fall(row, bool(row.certain), 0, order.max_crashes) for row in rows])
 
 
 def count_crashes(connection: Connection, crashes: Sequence[Crash]) -> list[Rescued | None]:
@@ -155,6 +166,15 @@ _WHO = (
     *(_batches.c.id, _batches.c.type, _batches.c.run, _batches.c.lease_seq),
     *(_batches.c.size, _batches.c.crashes, _batches.c.doubts, _batches.c.suspect),
 )
+_first_lease = select(_batches.c.lease_until).where(*LEASED).order_by(_batches.c.lease_until).limit(1)
+_GLANCE = select(
+    db_now().label("now"),
+    _first_lease.scalar_subquery().label("lease"),
+    FIRST_WAITING.label("waiting"),
+    FIRST_COMPLETE.label("complete"),
+)
+"""Most looks find nothing, and need this one statement to know it. Where something is leased another one follows, which
+fails in a database that only reads, where no worker can extend its lease."""
 _begun = _batches.c.lease_until - bindparam("lease_ms", type_=BigInteger)
 _EXPIRED = (
     select(*_WHO, (_begun >= bindparam("since", type_=BigInteger)).label("certain"))

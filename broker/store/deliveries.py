@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from broker.deliveries import DueDelivery, State
 from broker.endpoints import Health
-from broker.store.clock import db_now, read_clock
+from broker.store.clock import db_now
 from broker.store.tables import AttemptRow, DeliveryRow, EndpointRow, table
 
 LOOK = 200
@@ -94,7 +94,8 @@ class _Claim:
         self._connection = connection
         self._order = order
         self._usher = order.usher.fresh()
-        self._now = read_clock(connection)
+        self._glance = connection.execute(_GLANCE).one()
+        self._now: int = self._glance.now
         self._go: list[str] = []
         self._origins: dict[str, str] = {}
         self._hold: list[Any] = []
@@ -116,9 +117,9 @@ class _Claim:
 
     def _take_up_asked(self) -> None:
         """What a person asked for passes an open breaker too when it is held back, as soon as there is room."""
-        asked = list(self._connection.scalars(_ASKED))
-        if not asked:
+        if self._glance.asked is None:
             return
+        asked = list(self._connection.scalars(_ASKED))
         chosen = _chance.sample(asked, min(len(asked), ENDPOINTS))
         for endpoint in self._connection.execute(_BROKEN.where(_endpoints.c.id.in_(chosen)), {"now": self._now}):
             room = self._room(endpoint)
@@ -153,6 +154,8 @@ class _Claim:
 
     def _holding(self) -> Iterator[Row[Any]]:
         """Some endpoints of every workspace, at random, or the first ones would have all the room of a busy process."""
+        if self._glance.holding is None:
+            return
         workspaces = list(self._connection.scalars(_WORKSPACES))
         chosen = _chance.sample(workspaces, min(len(workspaces), ENDPOINTS))
         for workspace in chosen:
@@ -174,6 +177,8 @@ class _Claim:
 
     def _take_due(self) -> bool:
         """Whether more may be due than this has looked at."""
+        if self._glance.due is None or self._glance.due > self._now:
+            return False
         rows = self._connection.execute(_DUE, {"now": self._now, "limit": LOOK}).all()
         for row in rows:
             if row.health == Health.DISABLED:
@@ -246,15 +251,26 @@ _holding = _endpoints.c.holding == literal_column("true")  # as the index spells
 _asked = and_(_deliveries.c.manual == literal_column("true"), _deliveries.c.held.is_not(None))
 
 
+def _first(column: ColumnElement[Any], condition: ColumnElement[bool]) -> Select[Any]:
+    return select(column).where(condition).order_by(column).limit(1)
+
+
 def _each(column: ColumnElement[str], condition: ColumnElement[bool]) -> Select[Any]:
     """Each value of an indexed column once: from one to the next by the index, however many rows each has."""
-    first = select(column).where(condition).order_by(column).limit(1)
+    first = _first(column, condition)
     walk = select(first.scalar_subquery().label("id")).cte(recursive=True)
     following = first.where(column > walk.c.id).correlate(walk)
     walk = walk.union_all(select(following.scalar_subquery()).where(walk.c.id.is_not(None)))
     return select(walk.c.id).where(walk.c.id.is_not(None))
 
 
+_GLANCE = select(
+    db_now().label("now"),
+    _first(_deliveries.c.endpoint, _asked).scalar_subquery().label("asked"),
+    _first(_endpoints.c.workspace_id, _holding).scalar_subquery().label("holding"),
+    _first(_deliveries.c.due, _deliveries.c.due.is_not(None)).scalar_subquery().label("due"),
+)
+"""Most claims find nothing, and need this one statement to know it."""
 _WORKSPACES = _each(_endpoints.c.workspace_id, _holding)
 _ASKED = _each(_deliveries.c.endpoint, _asked)
 _BROKEN = select(*(_endpoints.c.id, _endpoints.c.workspace_id, _endpoints.c.origin)).where(

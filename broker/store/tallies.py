@@ -19,7 +19,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    text,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -144,15 +143,13 @@ def fold_tallies(connection: Connection, times: Sequence[None]) -> Sequence[None
     return times
 
 
+_is_told = _tallies.c.part > constant(0)
+_told = select(_tallies.c.part).where(_is_told).order_by(_tallies.c.part)
+
+
 def _fold() -> ReturningInsert[Any]:
-    oldest = select(_tallies.c.part).where(_tallies.c.part > constant(0))
-    oldest = oldest.order_by(_tallies.c.part).limit(bindparam("limit"))
-    told = (
-        delete(_tallies)
-        .where(_tallies.c.part > constant(0), _tallies.c.part.in_(oldest))
-        .returning(_tallies)
-        .cte("told")
-    )
+    oldest = _told.limit(bindparam("limit"))
+    told = delete(_tallies).where(_is_told, _tallies.c.part.in_(oldest)).returning(_tallies).cte("told")
     sums = [cast(func.sum(told.c[column.name]), BigInteger) for column in _counts]
     keys = [told.c[column.name] for column in _key]
     names = [column.name for column in (*_key, *_counts, _tallies.c.part)]
@@ -165,4 +162,5 @@ def _fold() -> ReturningInsert[Any]:
 
 
 _FOLD = _fold()
-_TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({LOCK})")
+_TRY_LOCK = select(func.pg_try_advisory_xact_lock(LOCK)).select_from(_told.limit(1).subquery())
+"""No row where nothing is to be added up."""

@@ -11,7 +11,7 @@ from broker.complete import Complete
 from broker.errors import Unavailable
 from broker.queue.nudge import Nudger
 from broker.store.claims import overdue_batches
-from broker.store.crashes import Rescued, RescueOrder, rescue_batches
+from broker.store.crashes import Look, RescueOrder, rescue_batches
 from broker.store.database import Database
 from broker.store.tallies import fold_tallies
 
@@ -50,13 +50,16 @@ class Sweep:
 
     async def once(self) -> None:
         """Free leases that are over, complete parents, add up tallies, nudge for batches that are due but unclaimed."""
-        rescued, _ = await asyncio.gather(self._rescue(), self._database.writer.write(fold_tallies, None))
-        self._behind = await self._complete.finish_parents(self._behind)
-        async with self._database.reading() as connection:
-            overdue = await overdue_batches(connection, OVERDUE_MS, RESCUES)
-        self._nudger.ring([*((batch.type, batch.id) for batch in rescued), *overdue])
+        look, _ = await asyncio.gather(self._rescue(), self._database.writer.write(fold_tallies, None))
+        self._behind = await self._complete.finish_parents(self._behind) if look.complete else None
+        overdue = await self._overdue() if look.waiting else ()
+        self._nudger.ring([*((batch.type, batch.id) for batch in look.rescued), *overdue])
 
-    async def _rescue(self) -> Sequence[Rescued]:
+    async def _overdue(self) -> Sequence[tuple[str, str]]:
+        async with self._database.reading() as connection:
+            return await overdue_batches(connection, OVERDUE_MS, RESCUES)
+
+    async def _rescue(self) -> Look:
         """All times are the database's. A look that comes late, e.g. after an outage, begins the watch anew."""
         since, until = (self._since, self._last + self._longest_gap) if self._since is not None else (0, 0)
         order = RescueOrder(RESCUES, self._lease_ms, since, until, self._max_crashes)
@@ -68,4 +71,4 @@ class Sweep:
             log.warning("batch.rescued", batch=batch.id, type=batch.type, crashes=batch.crashes)
             if batch.given_up is not None:
                 log.error("record.given_up", batch=batch.id, place=batch.given_up)
-        return look.rescued
+        return look

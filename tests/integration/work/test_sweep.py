@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from structlog.testing import capture_logs
 
 from broker.batches import new_id
@@ -110,6 +111,16 @@ async def test_a_sweep_adds_up_what_statements_told_the_tallies(scene: Scene) ->
     await scene.leave_behind()
     await scene.sweep.once()
     assert await select(scene.database, "SELECT part, created, processing FROM tallies") == [(0, 0, 1)]
+
+
+async def test_a_sweep_reads_only_where_something_waits(scene: Scene) -> None:
+    reads: list[object] = []
+    event.listen(scene.database.engine.sync_engine, "checkout", lambda *connection: reads.append(connection))
+    await scene.sweep.once()
+    assert not reads
+    await accept(scene.database, scene.workspace)
+    await scene.sweep.once()
+    assert reads
 
 
 async def test_a_look_that_comes_late_frees_nothing_and_begins_the_watch_anew(scene: Scene) -> None:
