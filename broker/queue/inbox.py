@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from arq import ArqRedis
 
-from broker.queue.connection import ANSWER_SECONDS, Health, bell_name, connect, disconnect, end, queue_name, script_text
+from broker.queue.connection import Health, bell_name, connect, disconnect, end, queue_name, script_text
+from broker.queue.listener import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
 
 T = TypeVar("T")
 
@@ -21,8 +22,8 @@ TAKE_SECONDS = 0.5
 """What `take` gets to answer after work, where nothing has rested that SQL would have shown."""
 LEAST_SECONDS = 0.05
 """What every question gets, though it is time to look into SQL."""
-LATE_SECONDS = 0.15
-"""Redis looks for blocking waits that are over ten times a second, so they end that late."""
+TAKE_ROOM_SECONDS = 0.1
+"""What is left of an idle worker's pause for `take`."""
 
 
 class Inbox:
@@ -36,43 +37,45 @@ class Inbox:
         self._loop = asyncio.get_running_loop()
         self._health = Health("queue")
         self._queues = [queue_name(batch_type) for batch_type in types]
-        self._bells = [bell_name(batch_type) for batch_type in types]
-        self._bells_taken = 0
         self._idle_seconds = idle_seconds
-        self._listen_seconds = max(idle_seconds - LATE_SECONDS, idle_seconds / 2)
+        self._listen_seconds = max(idle_seconds - TAKE_ROOM_SECONDS, idle_seconds / 2)
         self._look_by: float | None = None
         self._up = asyncio.Event()
         self._hushed = False
         self._asking: asyncio.Task[Any] | None = None
         self._returning: asyncio.Task[None] | None = None
         self.redis: ArqRedis | None = None
+        self._listener: Listener | None = None
         if redis_url:
             self.redis = connect(redis_url)
-            self._blocked = connect(redis_url, answer_seconds=idle_seconds + ANSWER_SECONDS)
-            # cast: redis-py's types know neither a fraction of a second nor that this is awaited
-            self._pop_bell = cast("Callable[..., Awaitable[object]]", self._blocked.blpop)
+            self._listener = Listener(redis_url, [bell_name(batch_type) for batch_type in types], self._lost_bell)
             self._script = self.redis.register_script(script_text("take.lua"))
             self._up.set()
 
     async def wait(self) -> None:
         """Until a bell rings, Redis comes back or `idle_seconds` are over."""
         self._look_by = self._loop.time() + self._idle_seconds
-        if self._up.is_set():
-            await self.ask(self._hear_bell(), self._idle_seconds)
+        if self._listener is not None and self._up.is_set():
+            await self._listener.listen(self._listen_seconds)
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(self._idle_seconds):
                 await self._up.wait()
+
+    async def rest(self) -> None:
+        """Hear no bell until the next `wait`: who has no room would keep it from others."""
+        if self._listener is not None:
+            await self._listener.rest()
 
     async def take(self, free: int) -> list[tuple[str, str]]:
         """Take waiting nudges off the queues, and bells until `free` are taken with the one that `wait` heard.
 
         Returns (queue, job id) of other arq jobs that are due, at most `free`; those stay in their queue.
         """
-        bells, self._bells_taken = free - self._bells_taken, 0
+        heard = self._listener.take() if self._listener is not None else 0
         seconds = TAKE_SECONDS if self._look_by is None else self._look_by - self._loop.time()
         self._look_by = None
-        found = await self.ask(self._take(free, bells), max(seconds, LEAST_SECONDS))
+        found = await self.ask(self._take(free, free - heard), max(seconds, LEAST_SECONDS))
         if found is None:
             return []
         jobs = zip(found[::2], found[1::2], strict=True)
@@ -97,6 +100,11 @@ class Inbox:
         task.add_done_callback(self._answered_late)
         return None
 
+    def _lost_bell(self, error: BaseException) -> None:
+        """Where Redis is known to be away, or nothing is heard any more, this is no news."""
+        if self._up.is_set():
+            self._lost(error)
+
     def _lost(self, error: BaseException) -> None:
         """Redis failed: hear nothing until the background finds that it works again."""
         pause = self._health.failed(error)
@@ -111,16 +119,14 @@ class Inbox:
         for task in (self._asking, self._returning):
             if task is not None:
                 await end(task)
+        await self.rest()
 
     async def aclose(self) -> None:
         await self.hush()
         if self.redis is not None:
             await disconnect(self.redis)
-            await disconnect(self._blocked)
-
-    async def _hear_bell(self) -> None:
-        bell = await self._pop_bell(self._bells, timeout=self._listen_seconds)
-        self._bells_taken = 0 if bell is None else 1
+        if self._listener is not None:
+            await self._listener.aclose()
 
     async def _take(self, free: int, bells: int) -> list[Any]:
         found: list[Any] = await self._script(keys=self._queues, args=[LOOK_AT, free, bells])
@@ -159,8 +165,8 @@ class Inbox:
 
     async def _try_again(self) -> None:
         """On new connections, as a name may lead elsewhere after a failover; with a write, as a replica takes none."""
-        if self.redis is None:
+        if self.redis is None or self._listener is None:
             return
-        for client in (self.redis, self._blocked):
-            await client.connection_pool.disconnect(inuse_connections=False)
+        await self._listener.renew()
+        await self.redis.connection_pool.disconnect(inuse_connections=False)
         await self.redis.set("broker:queue:probe", 1, px=1000)

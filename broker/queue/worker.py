@@ -158,6 +158,7 @@ class BatchWorker(Worker, Generic[Claimed]):
                 await self._look()
                 continue
             self._slot_freed.clear()
+            await self._inbox.rest()
             await self._slot_freed.wait()
 
     async def _look(self) -> None:
@@ -171,6 +172,7 @@ class BatchWorker(Worker, Generic[Claimed]):
         except Exception:
             self._claims_failed += 1
             log.warning("queue.claim_failed", failures=self._claims_failed, exc_info=True)
+            await self._inbox.rest()
             await self._unless_stopped(asyncio.sleep(backoff(self._claims_failed, CLAIM_BACKOFF_CAP)))
             return
         self._claims_failed = 0
@@ -182,6 +184,7 @@ class BatchWorker(Worker, Generic[Claimed]):
     async def _next_end(self) -> None:
         """Until something that runs has ended, or it is time to look anyway."""
         self._slot_freed.clear()
+        await self._inbox.rest()
         if self._batches:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._idle_seconds):
