@@ -104,6 +104,7 @@ class EmbeddedValkey:
             "appendonly": "no",
             "maxmemory-policy": "noeviction",
             "databases": "1",
+            "hz": "1",  # its own chores; by itself it wakes ten times a second for them
             "daemonize": "no",
             "loglevel": "warning",
             "dir": str(self._folder),

@@ -68,7 +68,7 @@ async def test_it_serves_on_a_private_socket_and_keeps_nothing(tmp_path: Path) -
     client = connect(valkey.start())
     assert await client.set("k", "v")
     config = await client.config_get("*")
-    wanted = {"port": "0", "save": "", "appendonly": "no", "maxmemory-policy": "noeviction"}
+    wanted = {"port": "0", "save": "", "appendonly": "no", "maxmemory-policy": "noeviction", "hz": "1"}
     assert {name: config[name] for name in wanted} == wanted
     await disconnect(client)
     path = _path(valkey.url)
