@@ -109,3 +109,15 @@ def test_workspaces_and_tokens_do_what_they_may_and_no_more(fleet: Fleet) -> Non
     assert say("token", "revoke", id).out == "revoked\n"
     until(lambda: writes.get(ROOT).status_code == 401, "the revoked token is refused", 6)
     assert reads.get(ROOT).status_code == 200
+
+
+def test_answers_are_dated_by_the_second_in_which_they_are_given(commands: Commands, sqlite_url: str) -> None:
+    """By the web process's own clock, which goes on while nothing happens."""
+    api = Fleet(commands, sqlite_url).start_web()
+    dates = {api.get("/healthz").headers["date"]}
+
+    def moved() -> bool:
+        dates.add(api.get("/healthz").headers["date"])
+        return len(dates) == 3
+
+    until(moved, "the date moves on")
