@@ -124,8 +124,9 @@ class Condition:
 
 def endpoint_of(vault: Vault, workspace: str, url: str) -> Endpoint:
     """Where a webhook of a workspace to this URL goes."""
-    place = vault.seal(Purpose.WEBHOOK_PLACE, without_query(url).encode())
-    return Endpoint(endpoint_id(workspace, url), workspace, origin_of(url), place)
+    plain = without_query(url)
+    place = vault.seal(Purpose.WEBHOOK_PLACE, plain.encode())
+    return Endpoint(endpoint_id(workspace, plain), workspace, origin_of(plain), place)
 
 
 def endpoint_id(workspace: str, url: str) -> str:
