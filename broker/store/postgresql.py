@@ -15,6 +15,9 @@ ANSWER_SECONDS = 10
 """A server that has been stopped or cannot be reached any more is given up after this long."""
 LOCK_MS = 5_000
 """How long a statement waits for somebody's lock; when this is over, it is certainly rolled back."""
+PLANNING = {"random_page_cost": "1.1", "plan_cache_mode": "force_custom_plan"}
+"""For a disk without a head to move, and by what is asked for. By the server's own ideas, a page of a list is read with
+all other workspaces' rows between its own, as those lie side by side and any range of numbers is held to be small."""
 FROZEN_MS = 4_000
 """A process that was frozen amid a transaction keeps others from its rows for no longer than this. It is less than
 LOCK_MS and the writer's patience, so that whoever waits for these rows gets its turn."""
@@ -64,6 +67,10 @@ def reading_engine(url: URL) -> AsyncEngine:
         connect_args={
             "timeout": CONNECT_SECONDS,
             "command_timeout": ANSWER_SECONDS,
-            "server_settings": {"application_name": "broker reader", "default_transaction_read_only": "on"},
+            "server_settings": {
+                "application_name": "broker reader",
+                "default_transaction_read_only": "on",
+                **PLANNING,
+            },
         },
     )

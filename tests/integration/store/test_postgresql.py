@@ -61,6 +61,19 @@ async def test_commits_are_flushed_whatever_the_default_of_the_database_is(
     await database.aclose()
 
 
+async def test_readers_plan_by_what_they_ask_for_whatever_the_default_of_the_database_is(
+    postgres_server: PostgresServer, postgresql_url: str, tmp_path: Path
+) -> None:
+    """A plan for any stretch, which a server makes after five looks, reads one with all workspaces' rows."""
+    for setting in ("plan_cache_mode = force_generic_plan", "random_page_cost = 4"):
+        postgres_server.execute(f"ALTER DATABASE {name_of(postgresql_url)} SET {setting}")
+    database = open_database(postgresql_url, tmp_path)
+    async with database.reading() as connection:
+        found = [await connection.scalar(text(f"SHOW {name}")) for name in ("plan_cache_mode", "random_page_cost")]
+    assert found == ["force_custom_plan", "1.1"]
+    await database.aclose()
+
+
 async def test_a_lost_backend_costs_one_group_and_heals_without_reopening(
     postgresql: Database, postgresql_url: str, postgres_server: PostgresServer, workspace: str
 ) -> None:
