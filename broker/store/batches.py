@@ -19,16 +19,17 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.batches import Batch, BatchHead, IdempotencyKey, NewBatch, Status
-from broker.store.clock import read_clock
+from broker.store.clock import db_now, read_clock
 from broker.store.columns import Id
 from broker.store.driver import driver_text
 from broker.store.given import given
-from broker.store.group import brief
+from broker.store.group import brief, single
 from broker.store.pages import read_page
 from broker.store.pictures import insert_pictures
 from broker.store.rank import fresh_rank
@@ -39,41 +40,57 @@ from broker.store.tallies import BatchFilter
 _batches = table(BatchRow)
 
 
+def _is_row(item: NewBatch) -> bool:
+    """Whether its row is all that there is to store."""
+    return item.key is None and not item.pictures
+
+
 @brief
+@single(_is_row)
 def insert_batches(connection: Connection, rows: Sequence[NewBatch]) -> list[int | None]:
     """Store accepted batches; returns when each was created, in ms of `db_now()`.
 
     None: it is not stored, as another batch has its idempotency key. Of two in one call the first has it.
     """
-    now = read_clock(connection)
-    if plain := [_values(row, now) for row in rows if row.key is None]:
-        _insert(connection, _insert_text(connection.dialect), plain)
-    refused = _insert_keyed(connection, [(row, row.key) for row in rows if row.key is not None], now)
-    insert_pictures(connection, {row.id: row.pictures for row in rows if row.pictures and row.id not in refused})
-    return [None if row.id in refused else now for row in rows]
+    now: int | None = None
+    if plain := [_values(row) for row in rows if row.key is None]:
+        now = _insert(connection, _insert_text(connection.dialect), plain)
+    keyed = _insert_keyed(connection, [(row, row.key) for row in rows if row.key is not None])
+    created = [now if row.key is None else keyed.get(row.id) for row in rows]
+    stored = [row for row, at in zip(rows, created, strict=True) if at is not None]
+    insert_pictures(connection, {row.id: row.pictures for row in stored if row.pictures})
+    return created
 
 
-def _insert_keyed(connection: Connection, pairs: Sequence[tuple[NewBatch, IdempotencyKey]], now: int) -> frozenset[str]:
-    """Store batches whose keys are free; returns the ids of the others. Waits for a key that is not committed yet."""
+def _insert_keyed(connection: Connection, pairs: Sequence[tuple[NewBatch, IdempotencyKey]]) -> dict[str, int]:
+    """Store batches whose keys are free; when each of them was created. Waits for a key that is not committed yet."""
     if not pairs:
-        return frozenset()
+        return {}
     # In one order in every process, so that two which wait for each other's keys do not deadlock.
     ordered = sorted(pairs, key=lambda pair: (pair[0].workspace, pair[1].name))
-    values = [_values(row, now, key.name, key.body_hash) for row, key in ordered]
+    values = [_values(row, key.name, key.body_hash) for row, key in ordered]
     _insert(connection, _insert_keyed_text(connection.dialect), values)
-    ids = [row.id for row, _ in pairs]
-    kept = connection.scalars(_kept_statement(connection.dialect.name), {"given": json.dumps([[id] for id in ids])})
-    return frozenset(ids).difference(kept)
+    given = {"given": json.dumps([[row.id] for row, _ in pairs])}
+    kept = connection.execute(_kept_statement(connection.dialect.name), given)
+    return {row.id: row.created for row in kept}
 
 
-def _insert(connection: Connection, statement: str, rows: list[tuple[Any, ...]]) -> None:
-    """In one statement on PostgreSQL, whose triggers are called once a statement."""
-    postgres = connection.dialect.name == "postgresql"
-    connection.exec_driver_sql(statement, tuple(zip(*rows, strict=True)) if postgres else rows)
+def _insert(connection: Connection, statement: str, rows: list[tuple[Any, ...]]) -> int | None:
+    """Returns when they were created, if any was.
+
+    On PostgreSQL it is all in one statement, whose triggers are called once a statement.
+    """
+    if connection.dialect.name == "postgresql":
+        created: int | None = connection.exec_driver_sql(statement, tuple(zip(*rows, strict=True))).scalars().first()
+        return created
+    now = read_clock(connection)
+    given, rank = len(_GIVEN), fresh_rank(now)
+    connection.exec_driver_sql(statement, [(*row[:given], rank, now, *row[given:], now, now) for row in rows])
+    return now
 
 
-def _values(row: NewBatch, now: int, *key: str | bytes) -> tuple[Any, ...]:
-    """What the columns of a new row hold, in the order of the table's."""
+def _values(row: NewBatch, *key: str | bytes) -> tuple[Any, ...]:
+    """What a new row holds but for its times, in the order of `_GIVEN`."""
     return (
         row.id,
         row.workspace,
@@ -88,9 +105,7 @@ def _values(row: NewBatch, now: int, *key: str | bytes) -> tuple[Any, ...]:
         row.size,
         row.base_url,
         None if row.webhook is None else memoryview(row.webhook),  # SQLite would take a text as well
-        *(fresh_rank(now), now),
         *key,
-        *(now, now),
     )
 
 
@@ -114,22 +129,28 @@ def _insert_keyed_text(dialect: Dialect) -> str:
 
 
 def _text_of(statement: Insert, dialect: Dialect, *key: str) -> str:
-    """An INSERT in the driver's own words, with a parameter a column; on PostgreSQL each is an array of all rows'."""
-    columns = [*_GIVEN, "rank", "due", *key, "created", "modified"]
+    """An INSERT in the driver's own words, with a parameter a column.
+
+    On PostgreSQL each is an array of all rows', and the statement reads the clock and tells it.
+    """
     fixed: dict[str, ColumnElement[Any]] = {name: literal_column(value) for name, value in _FIXED.items()}
-    if dialect.name == "postgresql":
-        arrays = [cast(bindparam(name), postgresql.ARRAY(_batches.c[name].type)) for name in columns]
-        rows = func.unnest(*arrays).table_valued(*columns).render_derived()
-        whole = statement.from_select([*columns, *fixed], select(*rows.c, *fixed.values()))
-    else:
-        whole = statement.inline().values(fixed)
+    if dialect.name != "postgresql":
+        in_order = [*_GIVEN, "rank", "due", *key, "created", "modified"]
+        return driver_text(statement.inline().values(fixed), dialect, in_order)
+    columns = [*_GIVEN, *key]
+    clock = select(db_now().label("now")).cte("clock")
+    times = {"rank": fresh_rank(clock.c.now), **dict.fromkeys(("due", "created", "modified"), clock.c.now)}
+    arrays = [cast(bindparam(name), postgresql.ARRAY(_batches.c[name].type)) for name in columns]
+    rows = func.unnest(*arrays).table_valued(*columns).render_derived()
+    fresh = select(*rows.c, *times.values(), *fixed.values()).join_from(rows, clock, true())
+    whole = statement.from_select([*columns, *times, *fixed], fresh).returning(_batches.c.created)
     return driver_text(whole, dialect, columns)
 
 
 @lru_cache
-def _kept_statement(dialect: str) -> Select[Any]:
+def _kept_statement(dialect: str) -> Select[str, int]:
     mine = given(dialect, id=Id)
-    return select(_batches.c.id).join(mine, mine.c.id == _batches.c.id)
+    return select(_batches.c.id, _batches.c.created).join(mine, mine.c.id == _batches.c.id)
 
 
 async def find_batch(connection: AsyncConnection, id: str) -> Batch | None:

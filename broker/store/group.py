@@ -19,6 +19,7 @@ Marked = TypeVar("Marked", bound=Operation[Any, Any])
 BRIEF_BYTES = 256 * 1024
 _brief: set[Operation[Any, Any]] = set()
 _unflushed: set[Operation[Any, Any]] = set()
+_single: dict[Operation[Any, Any], Callable[[Any], bool]] = {}
 
 _deciding = Lock()
 """Beginning happens on a session's thread, withdrawing on the event loop's. Both are short."""
@@ -73,6 +74,23 @@ def unflushed(operation: Marked) -> Marked:
 def needs_flush(group: Sequence[Write]) -> bool:
     """Whether any of a group is to outlast a power cut."""
     return any(write.operation not in _unflushed for write in group)
+
+
+def single(items: Callable[[Any], bool]) -> Callable[[Marked], Marked]:
+    """Mark an operation that does all of its work by one statement, if it gets nothing but such items."""
+
+    def mark(operation: Marked) -> Marked:
+        _single[operation] = items
+        return operation
+
+    return mark
+
+
+def is_single(group: Sequence[Write]) -> bool:
+    """Whether all of a group is one statement, so that a server needs to be told of no transaction around it."""
+    operation = group[0].operation
+    such = _single.get(operation)
+    return such is not None and all(write.operation is operation and such(write.item) for write in group)
 
 
 def withdraw(writes: Iterable[Write], limit: float) -> list[Write]:

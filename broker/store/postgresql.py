@@ -25,7 +25,7 @@ LOCK_MS and the writer's patience, so that whoever waits for these rows gets its
 
 class PostgresqlSession:
     """The writing connection of one process. Commits are synchronous whatever the server's default is, and flushed:
-    its own end would undo what processes of other machines go on with.
+    its own end would undo what processes of other machines go on with. A single statement is a transaction by itself.
     """
 
     def __init__(self, url: URL) -> None:
@@ -45,9 +45,10 @@ class PostgresqlSession:
                 },
             },
         )
+        self._statements = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True) -> list[Any]:
-        async with self._engine.begin() as connection:
+    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True, single: bool = False) -> list[Any]:
+        async with (self._statements if single else self._engine).begin() as connection:
             return await connection.run_sync(work)
 
     async def close(self) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+from sqlalchemy import ColumnElement
+
+Moment = TypeVar("Moment", int, ColumnElement[int])
+
 CHILDREN = 2**52
 """Above every time in ms, below 2^53, so that a rank stays exact as a JSON number."""
 
 
-def fresh_rank(now: int) -> int:
-    """Of a batch that was accepted, or started again, at `now` in ms of `db_now()`."""
+def fresh_rank(now: Moment) -> Moment:
+    """Of a batch that was accepted, or started again, at `now` in ms of `db_now()`: a number, or where one stands."""
     return now
 
 

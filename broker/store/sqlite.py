@@ -63,7 +63,7 @@ class SqliteSession:
         self._flushes = True
         self._next_brief = 0.0
 
-    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True) -> list[Any]:
+    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True, single: bool = False) -> list[Any]:
         begun = self._begin_at_once(flush) if brief else None
         if begun is None:
             return await self._thread.call(partial(self._transact, work, flush))

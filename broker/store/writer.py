@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from broker.errors import Unavailable
-from broker.store.group import Operation, Write, apply, is_brief, needs_flush, withdraw
+from broker.store.group import Operation, Write, apply, is_brief, is_single, needs_flush, withdraw
 from broker.store.outage import is_outage, reason
 
 T = TypeVar("T")
@@ -46,9 +46,12 @@ class Session(Protocol):
     """One connection that writes: runs `work` in a transaction and commits, flushed to disk, before it returns.
 
     brief: it takes so little time that the event loop may do it; raises NotBrief. flush: a power cut must not undo it.
+    single: it is one statement.
     """
 
-    def transact(self, work: Work, *, brief: bool = False, flush: bool = True) -> Awaitable[list[Any]]: ...
+    def transact(
+        self, work: Work, *, brief: bool = False, flush: bool = True, single: bool = False
+    ) -> Awaitable[list[Any]]: ...
 
     def close(self) -> Awaitable[None]: ...
 
@@ -71,7 +74,7 @@ class Writer:
         """Apply `operation` to `item`; returns after the commit. `weight` is about how many bytes it writes.
 
         Raises Unavailable when the database cannot take it or too much is waiting, and what the operation raises. What
-        was Unavailable is stored all the same only where the connection was lost between COMMIT and its answer.
+        was Unavailable is stored all the same only where the statement that commits had been sent and was not answered.
         """
         if self._closing or self._waiting_bytes > MAX_WAITING_BYTES:
             raise Unavailable(retry_after=1)
@@ -118,7 +121,10 @@ class Writer:
         self._in_flight = group
         try:
             results = await self._session.transact(
-                partial(apply, group), brief=brief and is_brief(group), flush=needs_flush(group)
+                partial(apply, group),
+                brief=brief and is_brief(group),
+                flush=needs_flush(group),
+                single=is_single(group),
             )
         except NotBrief:
             self._wait_anew(group)

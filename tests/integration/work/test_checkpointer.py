@@ -29,11 +29,11 @@ class Door:
         self.open = asyncio.Event()
         self.writes = 0
 
-    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True) -> list[Any]:
+    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True, single: bool = False) -> list[Any]:
         self.writes += 1
         self.reached.set()
         await self.open.wait()
-        return await self._session.transact(work, brief=brief, flush=flush)
+        return await self._session.transact(work, brief=brief, flush=flush, single=single)
 
     async def close(self) -> None:
         await self._session.close()

@@ -47,12 +47,12 @@ class Line:
         self.refused = 0
         self._session = session
 
-    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True) -> list[Any]:
+    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True, single: bool = False) -> list[Any]:
         self.begun.append(time.monotonic())
         if self.cut:
             self.refused += 1
             raise ConnectionError("cut")
-        results = await self._session.transact(work, brief=brief, flush=flush)
+        results = await self._session.transact(work, brief=brief, flush=flush, single=single)
         await asyncio.sleep(self.late)
         return results
 

@@ -41,10 +41,10 @@ class Line:
         self._session = session
         self.cut = False
 
-    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True) -> list[Any]:
+    async def transact(self, work: Work, *, brief: bool = False, flush: bool = True, single: bool = False) -> list[Any]:
         if self.cut:
             raise ConnectionError("the line is cut")
-        return await self._session.transact(work, brief=brief, flush=flush)
+        return await self._session.transact(work, brief=brief, flush=flush, single=single)
 
     async def close(self) -> None:
         await self._session.close()
