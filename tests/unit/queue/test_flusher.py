@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from broker.queue.connection import Health, backoff
-from broker.queue.flusher import AT_ONCE, Flusher
+from broker.queue.flusher import AT_ONCE, CROWD, CROWD_PAUSE, Flusher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +62,20 @@ async def test_equal_items_that_wait_are_sent_once_but_again_when_put_during_the
     assert wire.sends == [[1], [1]]
 
 
+async def test_what_comes_behind_a_crowd_gathers_for_a_while() -> None:
+    wire, flusher = _started(pause=0.3)
+    flusher.put(range(CROWD))
+    while not wire.sends:
+        await asyncio.sleep(0)
+    flusher.put([CROWD])
+    await asyncio.sleep(0)
+    flusher.put([CROWD + 1])
+    while len(wire.sends) < 2:
+        await asyncio.sleep(0.01)
+    assert wire.sends[1] == [CROWD, CROWD + 1]
+    await flusher.aclose()
+
+
 async def test_a_long_backlog_goes_in_bounded_sends() -> None:
     wire, flusher = _started(bound=10 * AT_ONCE)
     flusher.put(range(3 * AT_ONCE + 1))
@@ -106,8 +120,8 @@ def test_pauses_grow_to_their_cap() -> None:
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
 
-def _started(bound: int = 100) -> tuple[_Wire, Flusher[int]]:
+def _started(bound: int = 100, pause: float = CROWD_PAUSE) -> tuple[_Wire, Flusher[int]]:
     wire = _Wire()
-    flusher = Flusher(wire.send, Health("test"), bound=bound)
+    flusher = Flusher(wire.send, Health("test"), bound=bound, pause=pause)
     flusher.start()
     return wire, flusher
