@@ -24,7 +24,7 @@ db_now = DbNow
 
 @compiles(DbNow, "sqlite")
 def _sqlite(element: DbNow, compiler: Any, **options: Any) -> str:
-    return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+    return "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
 
 
 @compiles(DbNow, "postgresql")

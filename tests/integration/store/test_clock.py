@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from sqlalchemy import Connection, select
+from sqlalchemy.dialects import sqlite
 
 from broker.store.clock import db_now
 from broker.store.database import Database
@@ -19,9 +22,17 @@ async def test_it_is_the_real_time_in_milliseconds(database: Database) -> None:
     before = time.time_ns() // 1_000_000
     (now,) = await database.writer.write(read_clock, 1)
     after = time.time_ns() // 1_000_000
-    # SQLite's julianday is exact to a millisecond.
     assert isinstance(now, int)
-    assert before - 1 <= now <= after + 1
+    assert before <= now <= after + 1  # PostgreSQL rounds its microseconds
+
+
+def test_no_millisecond_is_taken_for_the_one_before() -> None:
+    """SQLite gives days as a float, the nearest of which to a whole millisecond may lie before it."""
+    statement = str(select(db_now()).compile(dialect=sqlite.dialect())).replace("'now'", ":day")
+    with closing(sqlite3.connect(":memory:")) as memory:
+        for millisecond in range(1000):
+            day = f"2026-03-01 12:00:00.{millisecond:03}"
+            assert memory.execute(statement, {"day": day}).fetchone() == (1_772_366_400_000 + millisecond,)
 
 
 async def test_it_never_goes_back(database: Database) -> None:
