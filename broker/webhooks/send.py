@@ -42,6 +42,7 @@ LOOK_SECONDS = 1.0
 LEASE_MARGIN = 10.0
 INSTANT_SECONDS = 1.0
 RECORD_PAUSE = 0.5
+_NO_MORE = frozenset({Call.GONE, Call.UNWANTED})
 
 log = structlog.get_logger()
 
@@ -200,7 +201,10 @@ class Sender:
             return Answer(error=NOT_SENT, unsent=True), 0.0
         started = time.monotonic()
         try:
-            return await self._poster.post(delivery, until), time.monotonic() - started
+            answer = await self._poster.post(delivery, until)
+            if _call(answer) in _NO_MORE:
+                self._turns.send_away(delivery.endpoint)  # they are stopped by the claim that finds them due again
+            return answer, time.monotonic() - started
         finally:
             self._turns.give_back(delivery.endpoint)
 

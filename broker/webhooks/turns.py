@@ -20,7 +20,7 @@ class Turns:
     _waiting: defaultdict[str, deque[asyncio.Future[None]]] = field(default_factory=lambda: defaultdict(deque))
 
     async def take(self, endpoint: str) -> None:
-        """To be followed by `give_back`. Raises TimeoutError where none comes in time."""
+        """To be followed by `give_back`. Raises TimeoutError where none comes in time, or none ever will."""
         if self._going[endpoint] < self.width(endpoint):
             self._going[endpoint] += 1
             return
@@ -30,9 +30,15 @@ class Turns:
             async with asyncio.timeout(self.seconds):
                 await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # it came at the last moment
+            if turn.done() and not turn.cancelled() and not turn.exception():  # it came at the last moment
                 self.give_back(endpoint)
             raise
+
+    def send_away(self, endpoint: str) -> None:
+        """None of those that wait there has a turn any more."""
+        for turn in self._waiting.pop(endpoint, ()):
+            if not turn.done():
+                turn.set_exception(TimeoutError())
 
     def give_back(self, endpoint: str) -> None:
         self._going[endpoint] -= 1

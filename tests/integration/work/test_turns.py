@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 import pytest
 from sqlalchemy import update
@@ -13,6 +14,7 @@ from broker.net.client import post_client
 from broker.webhooks.lanes import WIDEST
 from broker.webhooks.send import Sender
 from broker.webhooks.turns import TURN_SECONDS
+from tests.integration.net.servers import reply
 from tests.integration.owed import DELIVERIES, attempt_rows, delivery_row, owe
 from tests.integration.receiver import Receiver
 from tests.integration.running import Broker, until
@@ -20,14 +22,26 @@ from tests.integration.running import Broker, until
 WARM = 8
 
 
+@dataclass
+class Held:
+    """What the endpoint answers to those that fill its lane, once it goes on."""
+
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    answer: bytes = reply(200)
+
+
 @pytest.fixture
-async def answers_go_on(broker: Broker, receiver: Receiver) -> AsyncIterator[asyncio.Event]:
-    """An endpoint with a sender whose lane there is as wide as any and full, until this is set."""
-    go_on = asyncio.Event()
+async def held(broker: Broker, receiver: Receiver) -> AsyncIterator[Held]:
+    """An endpoint with a sender whose lane there is as wide as any, and full."""
+    held = Held()
 
     async def hold() -> None:
-        await go_on.wait()
+        await held.go_on.wait()
 
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(held.answer)
+
+    receiver.answers = [answer]
     async with post_client(broker.core.policy) as client:
         sender = Sender(broker.core.database, broker.core.vault, client, (0, 0), timeout=20)
         sending = asyncio.create_task(sender.run())
@@ -38,7 +52,7 @@ async def answers_go_on(broker: Broker, receiver: Receiver) -> AsyncIterator[asy
         receiver.on_post = hold
         await owe(broker, WIDEST, url=receiver.url())
         await until(lambda: all_came(receiver))
-        yield go_on
+        yield held
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
 
@@ -48,7 +62,7 @@ async def all_came(receiver: Receiver) -> bool:
 
 
 async def test_who_finds_no_turn_takes_no_step_of_the_schedule_and_is_still_asked_for_by_who_replayed_it(
-    broker: Broker, receiver: Receiver, answers_go_on: asyncio.Event
+    broker: Broker, receiver: Receiver, held: Held
 ) -> None:
     (scheduled,) = await owe(broker, url=receiver.url())
     (replayed,) = await owe(broker, url=receiver.url(), state=State.EXHAUSTED, manual=True)
@@ -64,6 +78,27 @@ async def test_who_finds_no_turn_takes_no_step_of_the_schedule_and_is_still_aske
     assert (row.state, row.attempts, row.step) == ("pending", 1, 0)
     row = await delivery_row(broker, replayed)
     assert (row.state, row.manual, row.due is None) == ("exhausted", True, False)
-    answers_go_on.set()
+    held.go_on.set()
     await broker.store.change(update(DELIVERIES).where(DELIVERIES.c.id.in_((scheduled, replayed))).values(due=0))
     await receiver.posted(WARM + WIDEST + 2)
+
+
+async def test_who_waits_at_an_endpoint_that_wants_no_more_is_not_sent(
+    broker: Broker, receiver: Receiver, held: Held
+) -> None:
+    held.answer = reply(410)
+    ids = await owe(broker, 2 * WIDEST, url=receiver.url())
+
+    async def states() -> set[str]:
+        return {(await delivery_row(broker, id)).state for id in ids}
+
+    async def claimed() -> bool:
+        return all([await attempt_rows(broker, id) for id in ids])
+
+    async def stopped() -> bool:
+        return await states() == {"stopped"}
+
+    await until(claimed)
+    held.go_on.set()
+    await until(stopped)
+    assert len(receiver.posts) == WARM + WIDEST

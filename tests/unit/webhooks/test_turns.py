@@ -64,3 +64,18 @@ async def test_a_turn_that_does_not_come_in_time_is_waited_for_no_longer() -> No
     await all_of.take("a")
     with pytest.raises(TimeoutError):
         await all_of.take("a")
+
+
+async def test_who_is_sent_away_has_no_turn_and_takes_none() -> None:
+    all_of = Turns(lambda endpoint: 1)
+    _, second, third = waiting(all_of, 3)
+    (other,) = waiting(all_of, 2, "b")[1:]
+    await soon()
+    all_of.send_away("a")
+    assert await soon(second, third, other) == [True, True, False]
+    assert [type(one.exception()) for one in (second, third)] == [TimeoutError] * 2
+    (fourth,) = waiting(all_of, 1)
+    assert await soon(fourth) == [False]
+    all_of.give_back("a")
+    assert await soon(fourth) == [True]
+    other.cancel()
