@@ -70,7 +70,10 @@ class SqliteSession:
     async def transact(self, work: Work, *, brief: bool = False, flush: bool = True, single: bool = False) -> list[Any]:
         begun = self._begin_at_once(flush) if brief else None
         if begun is None:
-            return await self._thread.call(partial(self._transact, work, flush))
+            results = await self._thread.call(partial(self._transact, work, flush))
+            if self._next_brief == math.inf:
+                self._next_brief = time.monotonic() + BRIEF_PAUSE
+            return results
         results = self._apply(work, begun)
         if not flush:
             self._commit(begun)
@@ -112,7 +115,7 @@ class SqliteSession:
             finally:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
             if _was_interrupted(error):
-                self._next_brief = time.monotonic() + BRIEF_PAUSE
+                self._next_brief = math.inf  # the pause begins when the thread has done it, however long that takes
                 raise NotBrief from error
             raise
 
