@@ -29,11 +29,10 @@ BUSY_MS = 5000
 BRIEF_SECONDS, BRIEF_PAUSE = 0.025, 1.0
 LEASH_STEPS = 1000
 """Of SQLite's machine, some tens of microseconds, between two looks at the clock."""
-CHECKPOINT_BYTES = 1000 * 4096
-LONG_LOG_BYTES = 4 * CHECKPOINT_BYTES
-CHECKPOINT_PAUSE, LONG_LOG_PAUSE = 1.0, 0.25
-"""Seconds. A checkpoint holds all writes up for 6 ms at 1,500 pages and 17 at 5,000: once a second, fewer than one of a
-hundred POSTs under full load meets it. A log that grows long by then is emptied sooner."""
+CHECKPOINT_BYTES = 500 * 4096
+CHECKPOINT_PAUSE = 0.1
+"""Seconds. A checkpoint holds all writes up, for 1 ms and 3 more for each 1,000 pages: many short ones are kinder than
+few long ones, and cost little more. A log that cannot be emptied is not tried again and again."""
 OLDEST = (3, 35, 0)
 READERS = 4
 NETWORK_FILESYSTEMS = frozenset(
@@ -63,7 +62,7 @@ class SqliteSession:
         self._engine = _writing_engine(path)
         self._connection: Connection | None = None
         self._thread = CallThread("sqlite-writer")
-        self._last_checkpoint = -math.inf
+        self._next_checkpoint = 0.0
         self._flushes = True
         self._next_brief = 0.0
 
@@ -156,12 +155,9 @@ class SqliteSession:
         The group is committed by now: whatever goes wrong here, its writers are told so.
         """
         now = time.monotonic()
-        pause = now - self._last_checkpoint
-        if pause < LONG_LOG_PAUSE:
+        if now < self._next_checkpoint or self._wal_bytes() < CHECKPOINT_BYTES:
             return
-        if self._wal_bytes() < (LONG_LOG_BYTES if pause < CHECKPOINT_PAUSE else CHECKPOINT_BYTES):
-            return
-        self._last_checkpoint = now
+        self._next_checkpoint = now + CHECKPOINT_PAUSE
         try:
             _raw(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
