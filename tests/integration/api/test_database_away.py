@@ -57,7 +57,7 @@ class LossyLine:
         answers = asyncio.create_task(_pass_on(from_server, to_client))
         try:
             while data := await from_client.read(65536):
-                if self.armed and b"COMMIT" in data:
+                if self.armed and b"COMMIT;" in data:
                     self.armed = False
                     answers.cancel()
                     await asyncio.wait({answers})
