@@ -12,14 +12,13 @@ from sqlalchemy import text
 
 from bench import servers
 from broker.batches import NewBatch, Record, new_id
-from broker.media.blobs import input_key, open_blobs
 from broker.queue.nudge import Nudger
 from broker.store.batches import insert_batches
 from broker.store.database import Database, open_database
 from broker.store.rows import dump_records
 
 PICTURE = b"\0"
-"""Of every record: the handlers of benches look at none, but it is read for them from the disk."""
+"""Of every record: the handlers of benches look at none, but it is read for them."""
 LOOK_SECONDS = 0.2
 STALL_SECONDS = 30.0
 
@@ -46,15 +45,13 @@ class End:
 async def queue_up(place: Place, batch_type: str, number: int) -> list[str]:
     """Queue batches of one record as the accept path does, by the store's own INSERT and nudges; their ids, by rank.
 
-    They share one small picture: a durable file for each would take longer than all the rest.
+    Each has a small picture.
     """
     database, nudger = open_database(place.database_url, place.data_dir), Nudger(place.redis_url)
     await nudger.start()
     try:
         workspace = await _workspace(database)
-        picture = input_key(workspace, new_id(), 0)
-        await open_blobs("", place.data_dir).put(picture, PICTURE)
-        batches = [_batch(workspace, batch_type, picture) for _ in range(number)]
+        batches = [_batch(workspace, batch_type) for _ in range(number)]
         await asyncio.gather(*(database.writer.write(insert_batches, batch, weight=batch.weight) for batch in batches))
         nudger.ring((batch_type, batch.id) for batch in batches)
         return [batch.id for batch in batches]
@@ -106,7 +103,7 @@ async def _workspace(database: Database) -> str:
         return str(await connection.scalar(named, {"name": servers.WORKSPACE}))
 
 
-def _batch(workspace: str, batch_type: str, picture: str) -> NewBatch:
+def _batch(workspace: str, batch_type: str) -> NewBatch:
     return NewBatch(
         id=new_id(),
         workspace=workspace,
@@ -114,8 +111,9 @@ def _batch(workspace: str, batch_type: str, picture: str) -> NewBatch:
         type=batch_type,
         endpoint=batch_type,
         params="{}",
-        records=dump_records((Record(id=new_id(), blob=picture),)),
+        records=dump_records((Record(id=new_id(), small=True),)),
         extra="{}",
         size=1,
         base_url="http://localhost",
+        pictures={0: PICTURE},
     )

@@ -55,7 +55,7 @@ class Write:
 
 
 def brief(operation: Marked) -> Marked:
-    """Mark an operation that takes microseconds an item and looks for nothing: an event loop may do it."""
+    """Mark an operation that takes microseconds an item, as a rule: an event loop may do it."""
     _brief.add(operation)
     return operation
 

@@ -39,6 +39,7 @@ class PostgresqlSession:
                 "command_timeout": ANSWER_SECONDS,
                 "server_settings": {
                     "synchronous_commit": "on",
+                    "random_page_cost": PLANNING["random_page_cost"],
                     "lock_timeout": str(LOCK_MS),
                     "idle_in_transaction_session_timeout": str(FROZEN_MS),
                     "application_name": "broker writer",

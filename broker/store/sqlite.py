@@ -1,4 +1,4 @@
-"""SQLite as the broker uses it: WAL, every commit flushed, one writer at a time by a lock file, many readers."""
+"""SQLite as the broker uses it: WAL, commits flushed, one writer at a time by a lock file, many readers."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class SqliteSession:
                 self._next_brief = time.monotonic() + BRIEF_PAUSE
             return results
         results = self._apply(work, begun)
-        if not flush:
+        if not flush and self._wal_bytes():  # to begin an empty log, SQLite flushes all the same
             self._commit(begun)
             return results
         # A commit that has begun to be asked for is made, or nobody would give the lock back.

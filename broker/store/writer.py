@@ -43,10 +43,10 @@ class NotBrief(Exception):
 
 
 class Session(Protocol):
-    """One connection that writes: runs `work` in a transaction and commits, flushed to disk, before it returns.
+    """One connection that writes: runs `work` in a transaction and commits before it returns.
 
-    brief: it takes so little time that the event loop may do it; raises NotBrief. flush: a power cut must not undo it.
-    single: it is one statement.
+    brief: it takes so little time that the event loop may do it; raises NotBrief. flush: to disk, before it returns, as
+    a power cut must not undo it. single: it is one statement.
     """
 
     def transact(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -17,6 +17,7 @@ from tests.databases import PostgresServer
 from tests.integration.running import ROOT, Broker, run_broker, settings_for
 
 BODY = {"type": "upscaler", "records": [{"_url": "https://images.example.com/a.jpg"}]}
+BEGIN, COMMIT = b"BEGIN", b"COMMIT;"
 SOCKET = ".s.PGSQL.5432"
 _batches = table(BatchRow)
 
@@ -41,10 +42,14 @@ async def test_post_is_refused_while_the_database_is_locked_and_not_done_afterwa
 
 @dataclass
 class LossyLine:
-    """A proxy before PostgreSQL that, once armed, delivers a COMMIT, and loses its answer and the connection."""
+    """A proxy before PostgreSQL that delivers what has `loses` in it, and loses its answer and the connection, once.
+
+    sent: all that was delivered.
+    """
 
     server: Path
-    armed: bool = False
+    loses: bytes | None = None
+    sent: bytearray = field(default_factory=bytearray)
 
     @asynccontextmanager
     async def listen(self, folder: Path) -> AsyncIterator[None]:
@@ -57,12 +62,13 @@ class LossyLine:
         answers = asyncio.create_task(_pass_on(from_server, to_client))
         try:
             while data := await from_client.read(65536):
-                if self.armed and b"COMMIT;" in data:
-                    self.armed = False
+                self.sent += data
+                if self.loses and self.loses in data:
+                    self.loses = None
                     answers.cancel()
                     await asyncio.wait({answers})
                     to_server.write(data)
-                    await from_server.read(65536)  # the commit is done now
+                    await from_server.read(65536)  # it is done now
                     return
                 to_server.write(data)
         finally:
@@ -92,9 +98,37 @@ async def test_post_whose_commit_was_done_but_not_answered_is_safe_to_repeat_wit
     async with run_broker(settings_for(tmp_path, url)) as broker:
         await broker.post(BODY)
         (first,) = await stored(broker)
-        line.armed = True
+        line.loses = COMMIT
         assert_refused(await broker.http.post(ROOT, json=BODY, headers={"Idempotency-Key": "k"}))
         (unanswered,) = {*await stored(broker)} - {first}
         answers = [await broker.http.post(ROOT, json=BODY, headers={"Idempotency-Key": "k"}) for _ in range(2)]
         assert [(answer.status_code, answer.json()["id"]) for answer in answers] == [(201, unanswered)] * 2
         assert sorted(await stored(broker)) == sorted([first, unanswered])
+
+
+async def test_posts_without_keys_and_pictures_have_no_transaction_around_them(
+    line: LossyLine, postgresql_url: str, tmp_path: Path
+) -> None:
+    url = make_url(postgresql_url).update_query_dict({"host": str(tmp_path)}).render_as_string(hide_password=False)
+    keyed = {"Idempotency-Key": "k"}
+    small = BODY | {"records": [{"_base64": "aGk="}]}
+    async with run_broker(settings_for(tmp_path, url)) as broker:
+        for body, headers, expected in ((BODY, {}, 0), (BODY, keyed, 1), (small, {}, 1), (BODY, {}, 0)):
+            line.sent.clear()
+            assert (await broker.http.post(ROOT, json=body, headers=headers)).status_code == 201
+            assert (line.sent.count(BEGIN), line.sent.count(COMMIT)) == (expected, expected)
+
+
+async def test_post_whose_insert_was_done_but_not_answered_is_refused_and_stored_all_the_same(
+    line: LossyLine, postgresql_url: str, tmp_path: Path
+) -> None:
+    """Who wants it once sends a key (decision 0002)."""
+    url = make_url(postgresql_url).update_query_dict({"host": str(tmp_path)}).render_as_string(hide_password=False)
+    async with run_broker(settings_for(tmp_path, url)) as broker:
+        for _ in range(2):  # prepares the statement, and sends it by its name from then on
+            await broker.post(BODY)
+        line.loses = b"images.example.com"
+        assert_refused(await broker.http.post(ROOT, json=BODY))
+        assert len(await stored(broker)) == 3
+        await broker.post(BODY)
+        assert len(await stored(broker)) == 4

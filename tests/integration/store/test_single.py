@@ -36,7 +36,10 @@ def is_taken_for_single(batches: Sequence[NewBatch]) -> bool:
 async def test_batches_that_are_nothing_but_rows_are_a_single_statement(database: Database, workspace_id: str) -> None:
     batches = [new_batch(workspace_id) for _ in range(3)]
     assert is_taken_for_single(batches)
-    assert len([sent for sent in await statements_of(database, batches) if not sent.startswith("SELECT")]) == 1
+    sent = await statements_of(database, batches)
+    if database.engine.dialect.name == "sqlite":  # the clock, which costs no way to a server there
+        assert sent.pop(0).startswith("SELECT")
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize("more", [{"key": IdempotencyKey("one", b"")}, {"pictures": {0: b"a picture"}}])

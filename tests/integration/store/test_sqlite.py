@@ -10,12 +10,13 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from broker.batches import NewBatch, new_id
@@ -346,6 +347,32 @@ async def test_a_commit_is_flushed_unless_it_needs_none(sqlite_url: str, tmp_pat
     seen = [await session.transact(synchronous, brief=brief, flush=flush) for flush in (True, False, True, True)]
     assert seen == [[2], [1], [2], [2]]
     await session.close()
+
+
+async def test_a_commit_that_begins_an_empty_log_is_not_made_on_the_event_loop(
+    sqlite: Database, sqlite_url: str, tmp_path: Path, workspace: str, file: Path
+) -> None:
+    """SQLite flushes the head of the log then, whatever is asked for."""
+    session = open_session(sqlite_url, tmp_path)
+    await session.transact(lambda _connection: [])  # connects
+    committed: list[int] = []
+
+    def note(_connection: Connection) -> None:
+        committed.append(threading.get_ident())
+
+    event.listen(Engine, "commit", note)
+    try:
+        for _ in range(2):
+            with closing(sqlite3.connect(file)) as other:
+                assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+            assert log_size(file) == 0
+            for _ in range(2):
+                batch = new_batch(workspace)
+                await session.transact(partial(insert_batches, rows=[batch]), brief=True, flush=False)
+    finally:
+        event.remove(Engine, "commit", note)
+        await session.close()
+    assert [thread == threading.get_ident() for thread in committed] == [False, True, False, True]
 
 
 async def test_brief_work_that_takes_long_is_done_anew_beside_the_event_loop(sqlite: Database, workspace: str) -> None:
