@@ -35,6 +35,9 @@ FILTERS: Sequence[dict[str, Any]] = (
     {"types": ("unknown",)},
 )
 
+FAR = 1 << 40
+"""Behind every number that a database has given by itself, which goes on from test to test."""
+
 
 @pytest.fixture
 async def workspaces(database: Database, workspace_id: str) -> tuple[str, str]:
@@ -51,7 +54,7 @@ async def workspaces(database: Database, workspace_id: str) -> tuple[str, str]:
     ]
     for number, (id, place) in enumerate(zip(ids, places, strict=True)):
         status, outcome = picked.choice(STATES)
-        values = {"id": id, "seq": place + 1000, "status": status, "outcome": outcome}
+        values = {"id": id, "seq": FAR + place, "status": status, "outcome": outcome}
         parent = {"parent": ids[number - 10], "ordinal": number} if number in range(20, 30) else {}
         family = ", parent_id = :parent, ordinal = :ordinal" if parent else ""
         await execute(
