@@ -98,7 +98,8 @@ class Accept:
         id = new_id()
         pictures = {place: draft.data for place, draft in enumerate(submission.records) if draft.data is not None}
         small = {place: data for place, data in pictures.items() if len(data) <= SMALL_PICTURE}
-        blobs = await self._store_large(pictures, workspace, id)
+        large = {place: data for place, data in pictures.items() if place not in small}
+        blobs = await self._store(large, workspace, id)
         records = tuple(
             [_record(draft, blobs.get(place), place in small) for place, draft in enumerate(submission.records)]
         )
@@ -159,12 +160,12 @@ class Accept:
             pins.append(Pin(ref.kind, ref.id, version))
         return tuple(pins)
 
-    async def _store_large(self, pictures: Mapping[int, bytes], workspace: str, batch: str) -> Mapping[int, str]:
-        """The keys of pictures that are not small, by their places.
+    async def _store(self, pictures: Mapping[int, bytes], workspace: str, batch: str) -> Mapping[int, str]:
+        """The keys of pictures, by their places.
 
         They go to the blob store first, so that no row ever refers to a missing one.
         """
-        keys = {p: input_key(workspace, batch, p) for p, data in pictures.items() if len(data) > SMALL_PICTURE}
+        keys = {place: input_key(workspace, batch, place) for place in pictures}
         if keys:
             await asyncio.gather(*(self.blobs.put(key, pictures[place]) for place, key in keys.items()))
         return keys
