@@ -64,6 +64,11 @@ async def accept(database: Database, workspace: str, count: int = 1, **changes: 
     return sorted(batch.id for batch in batches)
 
 
+async def stored(database: Database) -> set[str]:
+    """The ids of all batches."""
+    return {str(row[0]) for row in await select(database, "SELECT id FROM batches")}
+
+
 async def claim(
     database: Database,
     limit: int = 10,

@@ -21,7 +21,18 @@ from broker.store.database import Database, open_database
 from broker.store.ends import Ended, Finish, finish_batches
 from tests.databases import PostgresServer, run_aside
 from tests.integration.running import PATIENCE
-from tests.integration.store.rows import TYPE, accept, claim, execute, finish, new_batch, new_workspace, result, select
+from tests.integration.store.rows import (
+    TYPE,
+    accept,
+    claim,
+    execute,
+    finish,
+    new_batch,
+    new_workspace,
+    result,
+    select,
+    stored,
+)
 
 
 @pytest.fixture
@@ -318,10 +329,6 @@ async def test_a_stopped_server_is_unavailable_and_its_return_is_noticed(
         kept |= set(await accept(database, workspace, 3))
         assert await stored(database) == kept
     await database.aclose()
-
-
-async def stored(database: Database) -> set[str]:
-    return {row[0] for row in await select(database, "SELECT id FROM batches")}
 
 
 async def gone(url: str, backend: int) -> None:

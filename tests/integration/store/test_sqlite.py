@@ -7,53 +7,26 @@ import fcntl
 import signal
 import sqlite3
 import sys
-import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import structs
-from sqlalchemy import Connection, Engine, event, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, text
 
-from broker.batches import NewBatch, new_id
+from broker.batches import new_id
 from broker.errors import Misconfigured, Unavailable
-from broker.store.attempts import record_attempts
 from broker.store.batches import insert_batches
-from broker.store.claims import claim_batches
-from broker.store.database import SQLITE_FILE, Database, open_database, open_session
-from broker.store.ends import finish_batches
-from broker.store.group import BRIEF_BYTES, Operation, Write, brief, needs_flush
-from broker.store.leases import give_back_batches
+from broker.store.database import SQLITE_FILE, Database, open_database
 from broker.store.migrate import migrate
-from broker.store.results import checkpoint_results
 from broker.store.schema import check_migrated
-from broker.store.sqlite import BRIEF_PAUSE, CHECKPOINT_BYTES, filesystem_of
+from broker.store.sqlite import CHECKPOINT_BYTES, filesystem_of
 from broker.store.workspaces import NewWorkspace, insert_workspaces
-from tests.integration.store.rows import accept, new_batch, new_workspace, select
+from tests.integration.store.rows import accept, new_batch, new_workspace, stored
 
 HAMMER = Path(__file__).with_name("hammer.py")
 PAGE = "x" * 100_000
-
-
-@pytest.fixture
-async def file(sqlite_url: str, tmp_path: Path) -> Path:
-    return tmp_path / SQLITE_FILE
-
-
-@pytest.fixture
-async def sqlite(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Database]:
-    database = open_database(sqlite_url, tmp_path)
-    yield database
-    await database.aclose()
-
-
-@pytest.fixture
-async def workspace(sqlite: Database) -> str:
-    return await new_workspace(sqlite)
 
 
 def log_size(file: Path) -> int:
@@ -72,10 +45,6 @@ async def start_hammer(
 
 def told(output: bytes, word: str) -> set[str]:
     return {line.split()[1] for line in output.decode().splitlines() if line.split()[0] == word}
-
-
-async def stored(database: Database) -> set[str]:
-    return {row[0] for row in await select(database, "SELECT id FROM batches")}
 
 
 async def pragmas(sqlite: Database, *names: str) -> list[Any]:
@@ -296,130 +265,6 @@ async def test_a_stranger_that_never_ends_is_an_outage_not_a_loss(sqlite: Databa
         stranger.execute("ROLLBACK")
     (id,) = await accept(sqlite, workspace)
     assert await stored(sqlite) == {id}
-
-
-@brief
-def threads(_connection: Connection, items: Sequence[None]) -> list[int]:
-    """Brief work that says where it is done."""
-    return [threading.get_ident() for _ in items]
-
-
-async def test_brief_work_is_done_on_the_event_loop_unless_somebody_else_writes(
-    sqlite: Database, file: Path, workspace: str
-) -> None:
-    assert await sqlite.writer.write(threads, None) == threading.get_ident()
-    with file.with_name(file.name + ".lock").open("r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        write = asyncio.create_task(sqlite.writer.write(threads, None))
-        await asyncio.sleep(0.1)
-        fcntl.flock(lock, fcntl.LOCK_UN)
-    assert await write != threading.get_ident()
-    assert await sqlite.writer.write(threads, None) == threading.get_ident()
-    assert await sqlite.writer.write(threads, None, weight=BRIEF_BYTES + 1) != threading.get_ident()
-
-
-MANY = 5_000_000
-COUNT = f"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {MANY}) SELECT max(n) FROM c"
-"""Takes a second or so."""
-
-
-def synchronous(connection: Connection) -> list[Any]:
-    """How SQLite commits what this is part of: 2 flushes it (https://sqlite.org/pragma.html#pragma_synchronous)."""
-    return [connection.exec_driver_sql("PRAGMA synchronous").scalar()]
-
-
-def writes_of(*operations: Operation[Any, Any]) -> list[Write]:
-    loop = asyncio.get_running_loop()
-    return [Write(operation, None, 0, loop.create_future(), 0) for operation in operations]
-
-
-async def test_only_claims_that_are_alone_need_no_flush() -> None:
-    """A power cut ends all who know of a claim; what shares its commit may be known elsewhere."""
-    assert not needs_flush(writes_of(claim_batches, claim_batches))
-    for operation in (insert_batches, finish_batches, record_attempts, give_back_batches, checkpoint_results):
-        assert needs_flush(writes_of(claim_batches, operation, claim_batches))
-
-
-@pytest.mark.parametrize("brief", [True, False])
-async def test_a_commit_is_flushed_unless_it_needs_none(sqlite_url: str, tmp_path: Path, brief: bool) -> None:
-    session = open_session(sqlite_url, tmp_path)
-    await session.transact(lambda _connection: [])  # connects
-    seen = [await session.transact(synchronous, brief=brief, flush=flush) for flush in (True, False, True, True)]
-    assert seen == [[2], [1], [2], [2]]
-    await session.close()
-
-
-async def test_a_commit_that_begins_an_empty_log_is_not_made_on_the_event_loop(
-    sqlite: Database, sqlite_url: str, tmp_path: Path, workspace: str, file: Path
-) -> None:
-    """SQLite flushes the head of the log then, whatever is asked for."""
-    session = open_session(sqlite_url, tmp_path)
-    await session.transact(lambda _connection: [])  # connects
-    committed: list[int] = []
-
-    def note(_connection: Connection) -> None:
-        committed.append(threading.get_ident())
-
-    event.listen(Engine, "commit", note)
-    try:
-        for _ in range(2):
-            with closing(sqlite3.connect(file)) as other:
-                assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
-            assert log_size(file) == 0
-            for _ in range(2):
-                batch = new_batch(workspace)
-                await session.transact(partial(insert_batches, rows=[batch]), brief=True, flush=False)
-    finally:
-        event.remove(Engine, "commit", note)
-        await session.close()
-    assert [thread == threading.get_ident() for thread in committed] == [False, True, False, True]
-
-
-async def test_brief_work_that_takes_long_is_done_anew_beside_the_event_loop(sqlite: Database, workspace: str) -> None:
-    """As a claim may that has many batches of paused workspaces to pass over."""
-    places: list[int] = []
-
-    @brief
-    def insert_and_count(on: Connection, batches: Sequence[NewBatch]) -> list[Any]:
-        places.append(threading.get_ident())
-        insert_batches(on, batches)
-        return [on.exec_driver_sql(COUNT).scalar() for _ in batches]
-
-    batch = new_batch(workspace)
-    assert await sqlite.writer.write(insert_and_count, batch) == MANY
-    assert await stored(sqlite) == {batch.id}
-    assert len(places) == 2
-    assert places[0] == threading.get_ident() != places[1]
-    assert await sqlite.writer.write(threads, None) != threading.get_ident()
-    await asyncio.sleep(BRIEF_PAUSE)
-    assert await sqlite.writer.write(threads, None) == threading.get_ident()
-
-
-async def test_brief_work_that_fails_keeps_nobody_waiting(sqlite: Database, file: Path, workspace: str) -> None:
-    (taken,) = await accept(sqlite, workspace)
-    with pytest.raises(SQLAlchemyError):
-        await sqlite.writer.write(insert_batches, structs.replace(new_batch(workspace), id=taken))
-    with file.with_name(file.name + ".lock").open("r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-async def test_brief_work_that_is_cancelled_amid_its_commit_is_stored_and_keeps_nobody_waiting(
-    sqlite: Database, sqlite_url: str, tmp_path: Path, workspace: str
-) -> None:
-    session = open_session(sqlite_url, tmp_path)
-    await session.transact(lambda _connection: [])  # connects
-    batch = new_batch(workspace)
-
-    def insert_and_cancel(on: Connection) -> list[Any]:
-        committing.cancel()
-        return insert_batches(on, [batch])
-
-    committing = asyncio.ensure_future(session.transact(insert_and_cancel, brief=True))
-    with pytest.raises(asyncio.CancelledError):
-        await committing
-    assert len(await accept(sqlite, workspace)) == 1
-    assert batch.id in await stored(sqlite)
-    await session.close()
 
 
 async def test_a_database_in_a_folder_with_an_odd_name(tmp_path: Path) -> None:
