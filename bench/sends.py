@@ -24,7 +24,8 @@ import uvloop
 from bench import servers
 from bench.figures import Figure
 from broker.batches import Webhook, new_id
-from broker.deliveries import DueDelivery, State, seal_target
+from broker.deliveries import EVENT_DONE, NewDelivery, seal_target
+from broker.endpoints import endpoint_of
 from broker.net.addresses import Policy
 from broker.net.client import post_client
 from broker.provision import Provision
@@ -100,6 +101,7 @@ async def _ways(url: str, folder: Path) -> AsyncIterator[Mapping[str, Send]]:
         poster = Poster(vault, SigningSecrets(database, vault), ours, TIMEOUT)
         headers = {"content-type": "application/json", "optional_field": "optional_value"}
         target = seal_target(vault, Webhook(url, headers))
+        endpoint = endpoint_of(vault, workspace, url)
 
         async def httpx_alone() -> int:
             return (await theirs.post(url, content=BODY, headers=headers)).status_code
@@ -108,28 +110,10 @@ async def _ways(url: str, folder: Path) -> AsyncIterator[Mapping[str, Send]]:
             return (await ours.post(url, headers, BODY, 20_000)).status_code
 
         async def a_try() -> int:
-            delivery = _delivery(workspace, target)
+            delivery = NewDelivery(new_id(), None, workspace, 1, EVENT_DONE, endpoint, target, BODY).first_try()
             return (await poster.post(delivery, time.monotonic() + 2 * TIMEOUT)).status_code or 0
 
         yield {HTTPX: httpx_alone, CLIENT: client_alone, TRY: a_try}
-
-
-def _delivery(workspace: str, target: bytes) -> DueDelivery:
-    return DueDelivery(
-        id=new_id(),
-        batch=None,
-        workspace=workspace,
-        endpoint="e",
-        origin="o",
-        target=target,
-        body=BODY,
-        lease_seq=1,
-        attempt=1,
-        step=1,
-        hurried=False,
-        manual=False,
-        state=State.PENDING,
-    )
 
 
 async def rate_of(send: Send, at_once: int, seconds: float) -> float:

@@ -99,6 +99,24 @@ class NewDelivery:
     body: bytes
     claim_ms: int | None = None
 
+    def first_try(self) -> DueDelivery:
+        """As it stands where its birth has claimed it."""
+        return DueDelivery(
+            id=self.id,
+            batch=self.batch,
+            workspace=self.workspace,
+            endpoint=self.endpoint.id,
+            origin=self.endpoint.origin,
+            target=self.target,
+            body=self.body,
+            lease_seq=1,
+            attempt=1,
+            step=1,
+            hurried=False,
+            manual=False,
+            state=State.PENDING,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:

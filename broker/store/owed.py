@@ -32,7 +32,7 @@ def insert_deliveries(connection: Connection, deliveries: Sequence[NewDelivery],
     if begun:
         tries = [(one.id, 1, False, now) for one in begun]
         connection.exec_driver_sql(_insert_tries_text(connection.dialect), tries)
-    return [_begun(one) for one in begun]
+    return [one.first_try() for one in begun]
 
 
 def _row(delivery: NewDelivery, tried: bool, now: int) -> tuple[Any, ...]:
@@ -68,21 +68,3 @@ def _insert_text(dialect: Dialect) -> str:
 @lru_cache
 def _insert_tries_text(dialect: Dialect) -> str:
     return driver_text(insert(_attempts), dialect, ["delivery_id", "number", "manual", "started"])
-
-
-def _begun(delivery: NewDelivery) -> DueDelivery:
-    return DueDelivery(
-        id=delivery.id,
-        batch=delivery.batch,
-        workspace=delivery.workspace,
-        endpoint=delivery.endpoint.id,
-        origin=delivery.endpoint.origin,
-        target=delivery.target,
-        body=delivery.body,
-        lease_seq=1,
-        attempt=1,
-        step=1,
-        hurried=False,
-        manual=False,
-        state=State.PENDING,
-    )
