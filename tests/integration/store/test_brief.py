@@ -26,7 +26,7 @@ from broker.store.ends import finish_batches
 from broker.store.group import BRIEF_BYTES, Operation, Write, brief, needs_flush
 from broker.store.leases import give_back_batches
 from broker.store.results import checkpoint_results
-from broker.store.sqlite import BRIEF_PAUSE
+from broker.store.sqlite import BRIEF_PAUSE, CHECKPOINT_BYTES, CHECKPOINT_PAUSE
 from tests.integration.store.rows import accept, new_batch, stored
 
 
@@ -105,6 +105,24 @@ async def test_a_commit_that_begins_an_empty_log_is_not_made_on_the_event_loop(
         event.remove(Engine, "commit", note)
         await session.close()
     assert [thread == threading.get_ident() for thread in committed] == [False, True, False, True]
+
+
+async def test_commits_that_need_no_flush_leave_a_long_log_to_those_that_do(
+    sqlite_url: str, tmp_path: Path, workspace: str, file: Path
+) -> None:
+    """To empty it takes flushes."""
+    session, log = open_session(sqlite_url, tmp_path), file.with_name(file.name + "-wal")
+    await session.transact(lambda _connection: [])  # connects
+    for on_loop in (True, False):
+        while log.stat().st_size < 2 * CHECKPOINT_BYTES:
+            batches = [new_batch(workspace, extra="x" * 100_000) for _ in range(5)]
+            await session.transact(partial(insert_batches, rows=batches), brief=on_loop, flush=False)
+        await asyncio.sleep(CHECKPOINT_PAUSE)
+        await session.transact(partial(insert_batches, rows=[new_batch(workspace)]), brief=on_loop, flush=False)
+        assert log.stat().st_size >= 2 * CHECKPOINT_BYTES
+        await session.transact(partial(insert_batches, rows=[new_batch(workspace)]), brief=on_loop)
+        assert log.stat().st_size == 0
+    await session.close()
 
 
 async def test_brief_work_that_takes_long_is_done_anew_beside_the_event_loop(sqlite: Database, workspace: str) -> None:
