@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from arq import ArqRedis
 
@@ -63,16 +63,23 @@ class Inbox:
                 await self._up.wait()
 
     async def rest(self) -> None:
-        """Hear no bell until the next `wait`: who has no room would keep it from others."""
-        if self._listener is not None:
-            await self._listener.rest()
+        """Hear no bell until the next `wait`: who has no room would keep it from others. One that it heard rings again.
+
+        To a worker that is alone it comes back when that one takes what waits, or waits itself: it does not spin.
+        """
+        if self._listener is None or self.redis is None:
+            return
+        await self._listener.rest()
+        if bell := self._listener.take():
+            # As ring.lua does, without its limit: it goes back to where it was.
+            await self.ask(cast("Coroutine[Any, Any, int]", self.redis.lpush(bell, 1)))
 
     async def take(self, free: int) -> list[tuple[str, str]]:
         """Take waiting nudges off the queues, and bells until `free` are taken with the one that `wait` heard.
 
         Returns (queue, job id) of other arq jobs that are due, at most `free`; those stay in their queue.
         """
-        heard = self._listener.take() if self._listener is not None else 0
+        heard = self._listener is not None and self._listener.take() is not None
         seconds = TAKE_SECONDS if self._look_by is None else self._look_by - self._loop.time()
         self._look_by = None
         found = await self.ask(self._take(free, free - heard), max(seconds, LEAST_SECONDS))
@@ -114,12 +121,12 @@ class Inbox:
 
     async def hush(self) -> None:
         """Hear and ask nothing any more: who claims no more would keep a bell from others."""
+        await self.rest()
         self._hushed = True
         self._up.clear()
         for task in (self._asking, self._returning):
             if task is not None:
                 await end(task)
-        await self.rest()
 
     async def aclose(self) -> None:
         await self.hush()

@@ -20,24 +20,24 @@ class Listener:
     def __init__(self, redis_url: str, bells: Sequence[str], failed: Callable[[BaseException], None]) -> None:
         self._redis = connect(redis_url, answer_seconds=LISTEN_SECONDS + ANSWER_SECONDS)
         # cast: redis-py's types do not know that this is awaited
-        self._pop_bell = cast("Callable[..., Awaitable[object]]", self._redis.blpop)
+        self._pop_bell = cast("Callable[..., Awaitable[tuple[bytes, bytes] | None]]", self._redis.blpop)
         self._bells = list(bells)
         self._failed = failed
         self._listening: asyncio.Task[None] | None = None
-        self._heard = 0
+        self._heard: str | None = None
 
     async def listen(self, seconds: float) -> None:
         """Until a bell was heard that nobody has taken, or so many seconds are over."""
-        if self._heard:
+        if self._heard is not None:
             return
         if self._listening is None:
             self._listening = asyncio.create_task(self._hear_bell(), name="bell")
             self._listening.add_done_callback(self._ended)
         await asyncio.wait({self._listening}, timeout=seconds)
 
-    def take(self) -> int:
-        """How many bells were heard since the last call, which is one or none."""
-        heard, self._heard = self._heard, 0
+    def take(self) -> str | None:
+        """The name of the bell that was heard since the last call, if any."""
+        heard, self._heard = self._heard, None
         return heard
 
     async def rest(self) -> None:
@@ -55,9 +55,9 @@ class Listener:
         await disconnect(self._redis)
 
     async def _hear_bell(self) -> None:
-        while await self._pop_bell(self._bells, timeout=LISTEN_SECONDS) is None:
+        while (popped := await self._pop_bell(self._bells, timeout=LISTEN_SECONDS)) is None:
             pass
-        self._heard = 1
+        self._heard = popped[0].decode()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._listening = None

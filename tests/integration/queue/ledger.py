@@ -56,6 +56,13 @@ class Ledger:
         self.waiting = [batch for batch in self.waiting if batch not in claimed]
         return claimed
 
+    async def claim_beside_others(self, types: Sequence[str], free: int) -> Sequence[Batch]:
+        """The claim of one worker among several, each of which may claim while another does."""
+        claimed = [batch for batch in self.waiting if batch.type in types][:free]
+        self.waiting = [batch for batch in self.waiting if batch not in claimed]
+        await asyncio.sleep(0.001)
+        return claimed
+
     async def run(self, batch: Batch) -> None:
         self.runs[batch.id] += 1
         self.now.add(batch.id)

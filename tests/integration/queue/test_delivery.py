@@ -7,17 +7,18 @@ import time
 from collections import Counter
 from functools import partial
 from inspect import signature
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
 from broker.queue.connection import bell_name, queue_name
 from broker.queue.nudge import Nudger
 from broker.queue.worker import BatchWorker
+from tests.integration.queue.bells import rung
 from tests.integration.queue.ledger import TYPE, Batch, Ledger, until, until_holds
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Sequence
 
     from arq import ArqRedis
 
@@ -79,7 +80,7 @@ async def test_doubled_nudges_run_a_batch_once(
     batches = ledger.add(5)
     for times, ringing in enumerate((nudger, other, nudger, other), 1):
         ringing.ring(batches)
-        await until_holds(partial(_rung, redis, 5 * times))
+        await until_holds(partial(rung, redis, 5 * times))
     await start_worker(ledger)
     await until(lambda: ledger.ran_once(batches))
     other.ring(batches)
@@ -118,7 +119,7 @@ async def test_a_claim_that_says_there_may_be_more_is_followed_by_one_at_the_nex
 async def test_two_workers_share_a_burst(nudger: Nudger, start_worker: StartWorker) -> None:
     ledger = Ledger()
     ledger.gate.clear()
-    workers = [await start_worker(ledger, claim=_Turns(ledger).claim, slots=2) for _ in range(2)]
+    workers = [await start_worker(ledger, claim=ledger.claim_beside_others, slots=2) for _ in range(2)]
     nudger.ring(ledger.add(4))
     await until(lambda: [len(worker.running) for worker in workers] == [2, 2])
 
@@ -146,20 +147,6 @@ async def test_a_bell_left_over_wakes_who_was_not_listening_when_it_rang(
     await until(lambda: len(late.running) == 1)
 
 
-async def test_a_worker_without_room_leaves_bells_to_others(
-    nudger: Nudger, redis: ArqRedis, start_worker: StartWorker
-) -> None:
-    """It had begun to listen before the work came that has filled it, and nothing rang for that."""
-    ledger = Ledger()
-    ledger.gate.clear()
-    worker = await start_worker(ledger, slots=1, idle_seconds=0.3)
-    ledger.add(1)
-    await until(lambda: len(worker.running) == 1)
-    await until_holds(partial(_nobody_listens, redis))
-    nudger.ring(ledger.add(1))
-    await until_holds(partial(_rung, redis, 1))
-
-
 async def test_the_bells_of_a_burst_wake_a_worker_once(
     nudger: Nudger, redis: ArqRedis, start_worker: StartWorker
 ) -> None:
@@ -175,7 +162,7 @@ async def test_the_bells_of_a_burst_wake_a_worker_once(
     await offer(1, then_run=6)
     await offer(1, then_run=7)
     assert ledger.claims == 4
-    assert await _rung(redis, 0)
+    assert await rung(redis, 0)
 
 
 async def test_a_burst_leaves_nothing_in_redis(nudger: Nudger, redis: ArqRedis, start_worker: StartWorker) -> None:
@@ -241,28 +228,6 @@ async def test_a_failing_run_costs_only_its_batch(nudger: Nudger, start_worker: 
     more = ledger.add(4)
     nudger.ring(more)
     await until(lambda: ledger.ran_once(more))
-
-
-async def _rung(redis: ArqRedis, bells: int) -> bool:
-    """Whether as many bells are there, one for each nudge that was sent."""
-    return await cast("Awaitable[int]", redis.llen(bell_name(TYPE))) == bells
-
-
-async def _nobody_listens(redis: ArqRedis) -> bool:
-    return not (await redis.info("clients"))["blocked_clients"]
-
-
-class _Turns:
-    """A claim of one worker among several, each of which may claim while another does."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    async def claim(self, types: Sequence[str], free: int) -> Sequence[Batch]:
-        claimed = self._ledger.waiting[:free]
-        del self._ledger.waiting[:free]
-        await asyncio.sleep(0.001)
-        return claimed
 
 
 def test_an_idle_worker_looks_before_a_second_is_over_unless_it_is_told_otherwise() -> None:
