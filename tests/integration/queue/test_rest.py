@@ -104,6 +104,45 @@ async def test_a_worker_that_is_alone_rings_again_once_and_takes_that_bell_itsel
     assert (await redis.info("commandstats"))["cmdstat_lpush"]["calls"] == 2
 
 
+async def test_a_worker_whose_claims_fail_leaves_bells_to_others(
+    nudger: Nudger, redis: ArqRedis, start_worker: StartWorker
+) -> None:
+    ledger = Ledger()
+    looks = Looks(ledger, fail=1000)
+    with capture_logs():
+        await start_worker(ledger, idle_seconds=PAUSE, claim=looks.claim)
+        await until_holds(partial(listening, redis, 1))
+        looks.go_on.set()
+        await until(lambda: looks.count > 2)
+        await start_worker(ledger)
+        await until_holds(partial(listening, redis, 1))
+        batches = ledger.add(1)
+        nudger.ring(batches)
+        await until(lambda: ledger.ran_once(batches))
+
+
+async def test_a_worker_that_waits_for_its_next_end_leaves_bells_to_others(
+    nudger: Nudger, redis: ArqRedis, start_worker: StartWorker
+) -> None:
+    """It has free slots, but may claim more only when what runs has ended."""
+    ledger = Ledger()
+    ledger.gate.clear()
+    looks = Looks(ledger)
+    looks.go_on.set()
+
+    async def claim_one(types: Sequence[str], _free: int) -> Sequence[Batch]:
+        return () if ledger.now else await looks.claim(types, 1)
+
+    one = await start_worker(ledger, idle_seconds=PAUSE, claim=claim_one, more=lambda: bool(ledger.now))
+    await until_holds(partial(listening, redis, 1))
+    ledger.add(1)
+    await until(lambda: len(one.running) == 1)
+    other = await start_worker(ledger)
+    await until_holds(partial(listening, redis, 1))
+    nudger.ring(ledger.add(1))
+    await until(lambda: len(other.running) == 1)
+
+
 async def test_a_bell_heard_by_a_worker_that_stops_stays_for_others(
     nudger: Nudger, redis: ArqRedis, start_worker: StartWorker
 ) -> None:
