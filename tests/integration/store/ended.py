@@ -115,7 +115,7 @@ def assert_walks_by_index(plans: str) -> None:
 
 
 def assert_scans_no_table(plans: str) -> None:
-    for name in ("batches", "results", "deliveries", "attempts"):
+    for name in ("batches", "results", "deliveries", "attempts", "pictures"):
         assert f"SCAN {name}" not in plans
         assert f"Seq Scan on {name}" not in plans
 

@@ -17,14 +17,17 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench.rows_in_sql import CHUNK, fill
-from broker.batches import Status
+from broker.batches import Record, Status
 from broker.store.batches import list_batches
 from broker.store.children import complete_parent_ids
+from broker.store.chores import Turn, take_turn
 from broker.store.claims import Careful, ClaimOrder, claim_batches, overdue_batches
 from broker.store.crashes import Announcement, Crash, RescueOrder, announce_records, count_crashes, rescue_batches
 from broker.store.database import Database
 from broker.store.deliveries import DueOrder, claim_deliveries
+from broker.store.ended import Place
 from broker.store.ends import finish_batches
+from broker.store.expiry import Expire, Kind, expire_blobs
 from broker.store.keys import forget_keys
 from broker.store.leases import (
     Beat,
@@ -34,6 +37,8 @@ from broker.store.leases import (
     give_back_batches,
     return_strays,
 )
+from broker.store.retention import Prune, prunable_batches, prune_batches
+from broker.store.rows import dump_records
 from broker.store.tables import METADATA
 from broker.store.tallies import BatchFilter
 from broker.store.unserved import unserved_types
@@ -48,7 +53,6 @@ from tests.integration.store.rows import (
     accept,
     claim,
     delivery,
-    endpoint,
     execute,
     finish,
     owe,
@@ -59,7 +63,7 @@ Step: TypeAlias = Callable[[Connection], Any]
 Read: TypeAlias = Callable[[AsyncConnection], Awaitable[Any]]
 ROWS = int(os.environ.get("PLANS_ROWS", "3000"))
 ENOUGH = 100_000
-TABLES = {"batches", "deliveries", "results", "attempts", "parent", "child", "children"}
+TABLES = {"batches", "deliveries", "results", "attempts", "pictures", "endpoints", "parent", "child", "children"}
 LIVE = {
     "ix_batches_claim",
     "ix_batches_crashed",
@@ -70,32 +74,55 @@ LIVE = {
     "ix_deliveries_held",
     "ix_deliveries_asked",
     "ix_deliveries_owed",
+    "ix_endpoints_holding",
+    "ix_endpoints_ready",
+    "ix_endpoints_broken",
 }
+ENDED = "ix_batches_ended"
+"""By which the oldest of what is over is found, from a place on."""
 READS: dict[str, Read] = {
     "overdue": lambda connection: overdue_batches(connection, 0, 100),
     "complete parents": lambda connection: complete_parent_ids(connection, 100, None),
     "unserved": lambda connection: unserved_types(connection, 0),
 }
+SMALL = {"records": dump_records((Record("1", small=True),)), "pictures": {0: b"picture"}}
+"""A batch with a small picture."""
 
-
+_ENDPOINT = "substr(CAST(id AS TEXT), 35) || CAST(id AS TEXT)"
+"""As random as ids of endpoints are."""
 _DELIVERED = """
     INSERT INTO deliveries (
         id, workspace_id, batch_id, run, event, endpoint, target, body, state, attempts, step, hurried, manual,
         lease_seq, created, finished
     )
-    SELECT id, workspace_id, id, 1, 'done', :endpoint, :box, :box, 'delivered', 1, 1, false, false, 1, created, finished
+    SELECT id, workspace_id, id, 1, 'done', ENDPOINT, :box, :box, 'delivered', 1, 1, false, false, 1, created, finished
+    FROM batches WHERE created >= :first AND created < :end AND status = 'DONE'
+"""
+_TRIES = """
+    INSERT INTO attempts (delivery_id, number, manual, started)
+    SELECT id, 1, false, created FROM batches WHERE created >= :first AND created < :end AND status = 'DONE'
+"""
+_PICTURES = """
+    INSERT INTO pictures (batch_id, position, data)
+    SELECT id, 0, :box FROM batches WHERE created >= :first AND created < :end AND status = 'DONE'
+"""
+_ENDPOINTS = """
+    INSERT INTO endpoints (id, workspace_id, origin, place, state, since, failures, recent, holding, created)
+    SELECT ENDPOINT, workspace_id, 'https://e.example', :box, 'healthy', created, 0, '[]', false, created
     FROM batches WHERE created >= :first AND created < :end AND status = 'DONE'
 """
 
 
 @pytest.fixture
 async def full(database: Database, database_url: str, workspace_id: str, tmp_path: Path) -> Database:
-    """Most batches are over, and their webhooks delivered."""
+    """Most batches are over, and their webhooks delivered, each to an endpoint; each had a small picture."""
     await fill(tmp_path, database_url, "default", ROWS, 10)
     await owe(database, workspace_id, 2)
     for first in range(0, ROWS, CHUNK):
-        values = {"endpoint": endpoint(workspace_id).id, "box": b"box", "first": first, "end": first + CHUNK}
-        await execute(database, _DELIVERED, **values)
+        for statement in (_ENDPOINTS, _DELIVERED, _TRIES, _PICTURES):
+            values = {"box": b"box", "first": first, "end": first + CHUNK}
+            await execute(database, statement.replace("ENDPOINT", _ENDPOINT), **values)
+    await execute(database, "UPDATE batches SET records = :small WHERE created < 100", small=SMALL["records"])
     await execute(database, "ANALYZE")
     return database
 
@@ -134,12 +161,13 @@ async def test_nothing_reads_what_is_over(full: Database, workspace_id: str) -> 
     """One test, as it takes a minute to fill a database."""
     await check_claims_and_ends(full, workspace_id)
     await check_sweeps(full, workspace_id)
+    await check_retention(full)
     for offset in (0, ROWS // 20):
         await check_page(full, workspace_id, offset)
 
 
 async def check_claims_and_ends(full: Database, workspace_id: str) -> None:
-    await accept(full, workspace_id, 5)
+    await accept(full, workspace_id, 10, **SMALL)
     claims = await claim(full, 5)
     lease, pair = claims[0].lease, claims[:2]
     order = ClaimOrder("worker", (TYPE, "flow"), 10, MINUTE)
@@ -154,6 +182,7 @@ async def check_claims_and_ends(full: Database, workspace_id: str) -> None:
         "finish": lambda connection: finish_batches(
             connection, [finish(one, result(), owed=delivery(one)) for one in pair]
         ),
+        "hold": lambda connection: claim_deliveries(connection, [DueOrder(10, MINUTE, Rooms(0))]),
         "send": lambda connection: claim_deliveries(connection, [DueOrder(10, MINUTE, Rooms())]),
     }
     for name, step in steps.items():
@@ -172,6 +201,24 @@ async def check_sweeps(full: Database, workspace_id: str) -> None:
     for name, read in READS.items():
         async with full.reading() as connection:
             assert_reads_what_is_live(name, await looked_at(connection, read))
+
+
+async def check_retention(full: Database) -> None:
+    assert await full.writer.write(take_turn, Turn(Kind.INPUTS, 0))
+    async with full.reading() as connection:
+        old = await prunable_batches(connection, Place(), 0, 10)
+    steps: dict[str, Step] = {
+        "expire": lambda connection: expire_blobs(connection, [Expire(Kind.INPUTS, 0, 10)]),
+        "prune": lambda connection: prune_batches(connection, [Prune(old.ids, 0)]),
+    }
+    for name, step in steps.items():
+        found = await full.writer.write(explained, step)
+        assert "pictures" in {access.table for access in found}, name
+        assert_reads_what_is_live(name, [access for access in found if not is_next_ended(access)])
+
+
+def is_next_ended(access: Access) -> bool:
+    return access.index == ENDED and re.search(r"finished ?<", access.condition) is not None
 
 
 async def looked_at(connection: AsyncConnection, read: Read) -> list[Access]:
