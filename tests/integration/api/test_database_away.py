@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 from sqlalchemy import make_url, select
@@ -17,6 +18,7 @@ from tests.databases import PostgresServer
 from tests.integration.running import ROOT, Broker, run_broker, settings_for
 
 BODY = {"type": "upscaler", "records": [{"_url": "https://images.example.com/a.jpg"}]}
+SMALL = BODY | {"records": [{"_base64": "aGk="}]}
 BEGIN, COMMIT = b"BEGIN", b"COMMIT;"
 SOCKET = ".s.PGSQL.5432"
 _batches = table(BatchRow)
@@ -111,9 +113,8 @@ async def test_posts_without_keys_and_pictures_have_no_transaction_around_them(
 ) -> None:
     url = make_url(postgresql_url).update_query_dict({"host": str(tmp_path)}).render_as_string(hide_password=False)
     keyed = {"Idempotency-Key": "k"}
-    small = BODY | {"records": [{"_base64": "aGk="}]}
     async with run_broker(settings_for(tmp_path, url)) as broker:
-        for body, headers, expected in ((BODY, {}, 0), (BODY, keyed, 1), (small, {}, 1), (BODY, {}, 0)):
+        for body, headers, expected in ((BODY, {}, 0), (BODY, keyed, 1), (SMALL, {}, 1), (BODY, {}, 0)):
             line.sent.clear()
             assert (await broker.http.post(ROOT, json=body, headers=headers)).status_code == 201
             assert (line.sent.count(BEGIN), line.sent.count(COMMIT)) == (expected, expected)
@@ -132,3 +133,39 @@ async def test_post_whose_insert_was_done_but_not_answered_is_refused_and_stored
         assert len(await stored(broker)) == 3
         await broker.post(BODY)
         assert len(await stored(broker)) == 4
+
+
+async def until_the_server_sleeps(watcher: asyncpg.Connection) -> None:
+    while not await watcher.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
+        await watcher.execute("SELECT pg_stat_clear_snapshot()")
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("amid", ["the last INSERT", "COMMIT"])
+async def test_post_with_a_key_that_a_frozen_server_does_not_answer_is_refused_and_stored_once_when_it_is_repeated(
+    own_server: PostgresServer, tmp_path: Path, amid: str
+) -> None:
+    """Without a COMMIT nothing is stored; one that had been sent may be done once the server goes on."""
+    url = own_server.url(own_server.create())
+    initially = "DEFERRED" if amid == "COMMIT" else "IMMEDIATE"
+    keyed = {"Idempotency-Key": "k"}
+    async with run_broker(settings_for(tmp_path, url)) as broker:
+        first, watcher = (await broker.post(BODY))["id"], await asyncpg.connect(url)
+        await watcher.execute(
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_sleep(3); RETURN NULL; END $$; "
+            "CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON pictures "
+            f"DEFERRABLE INITIALLY {initially} FOR EACH ROW EXECUTE FUNCTION dawdle()"
+        )
+        under_way = asyncio.create_task(broker.http.post(ROOT, json=SMALL, headers=keyed))
+        await until_the_server_sleeps(watcher)
+        with own_server.frozen():
+            assert_refused(await under_way)
+        await watcher.execute("DROP TRIGGER dawdle ON pictures")  # once that session is over
+        done = {*await stored(broker)} - {first}
+        assert amid == "COMMIT" or not done
+        answers = [await broker.http.post(ROOT, json=SMALL, headers=keyed) for _ in range(2)]
+        (only,) = {*await stored(broker)} - {first}
+        assert [(answer.status_code, answer.json()["id"]) for answer in answers] == [(201, only)] * 2
+        assert done <= {only}
+        await watcher.close()
