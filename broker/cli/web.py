@@ -35,7 +35,7 @@ def web(
     run_to_its_end(_serve(settings, listen_fd))
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn whose signals are ours: its own handling would end the process by the signal, not with status 0.
 
     So it need not look for one ten times a second; it wakes for the second that its answers are dated by.
@@ -75,7 +75,7 @@ async def serve(app: ASGIApp, listening: socket.socket, grace_seconds: float) ->
         server_header=False,
         timeout_graceful_shutdown=int(grace_seconds),
     )
-    server = _Server(config)
+    server = Server(config)
 
     on_stop(server.stop, server.hurry)
     freeze()
