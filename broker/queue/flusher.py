@@ -22,7 +22,7 @@ T = TypeVar("T", bound=Hashable)
 class Flusher(Generic[T]):
     """Items put in are sent by one background task; equal items that wait are sent once.
 
-    While sending fails, items wait up to `bound` and further ones are dropped. pause: CROWD_PAUSE.
+    While sending fails, items wait up to `bound` and further ones are dropped.
     """
 
     def __init__(
@@ -31,12 +31,10 @@ class Flusher(Generic[T]):
         health: Health,
         *,
         bound: int = 10_000,
-        pause: float = CROWD_PAUSE,
     ) -> None:
         self._send = send
         self._health = health
         self._bound = bound
-        self._pause = pause
         self._waiting: dict[T, None] = {}
         self._sending: list[T] = []
         self._dropped = 0
@@ -93,4 +91,4 @@ class Flusher(Generic[T]):
         self._health.worked(dropped=self._dropped)
         self._dropped = 0
         if crowd and not self._closing:
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(CROWD_PAUSE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from broker.queue.connection import Health, backoff
 from broker.queue.flusher import AT_ONCE, CROWD, CROWD_PAUSE, Flusher
 
@@ -62,17 +64,22 @@ async def test_equal_items_that_wait_are_sent_once_but_again_when_put_during_the
     assert wire.sends == [[1], [1]]
 
 
-async def test_what_comes_behind_a_crowd_gathers_for_a_while() -> None:
-    wire, flusher = _started(pause=0.3)
+async def test_what_comes_behind_a_crowd_gathers_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)  # however slow the machine is
+    wire, flusher = _started()
     flusher.put(range(CROWD))
-    while not wire.sends:
-        await asyncio.sleep(0)
+    await _turns()
+    assert len(wire.sends) == 1
     flusher.put([CROWD])
-    await asyncio.sleep(0)
+    await _turns()
     flusher.put([CROWD + 1])
-    while len(wire.sends) < 2:
-        await asyncio.sleep(0.01)
-    assert wire.sends[1] == [CROWD, CROWD + 1]
+    await _turns()
+    assert len(wire.sends) == 1
+    now += 2 * CROWD_PAUSE
+    await _turns()
+    assert wire.sends[1:] == [[CROWD, CROWD + 1]]
     await flusher.aclose()
 
 
@@ -120,8 +127,14 @@ def test_pauses_grow_to_their_cap() -> None:
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
 
-def _started(bound: int = 100, pause: float = CROWD_PAUSE) -> tuple[_Wire, Flusher[int]]:
+async def _turns() -> None:
+    """Of the event loop, more than a send takes."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def _started(bound: int = 100) -> tuple[_Wire, Flusher[int]]:
     wire = _Wire()
-    flusher = Flusher(wire.send, Health("test"), bound=bound, pause=pause)
+    flusher = Flusher(wire.send, Health("test"), bound=bound)
     flusher.start()
     return wire, flusher
