@@ -7,6 +7,7 @@ import fcntl
 import sqlite3
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -127,20 +128,25 @@ async def test_commits_that_need_no_flush_leave_a_long_log_to_those_that_do(
 
 async def test_brief_work_that_takes_long_is_done_anew_beside_the_event_loop(sqlite: Database, workspace: str) -> None:
     """As a claim may that has many batches of paused workspaces to pass over."""
+    loop = asyncio.get_running_loop()
     places: list[int] = []
+    behind: list[Future[int]] = []
 
     @brief
     def insert_and_count(on: Connection, batches: Sequence[NewBatch]) -> list[Any]:
         places.append(threading.get_ident())
         insert_batches(on, batches)
-        return [on.exec_driver_sql(COUNT).scalar() for _ in batches]
+        counts = [on.exec_driver_sql(COUNT).scalar() for _ in batches]
+        behind.append(asyncio.run_coroutine_threadsafe(sqlite.writer.write(threads, None), loop))
+        return counts
 
     batch = new_batch(workspace)
     assert await sqlite.writer.write(insert_and_count, batch) == MANY
     assert await stored(sqlite) == {batch.id}
     assert len(places) == 2
     assert places[0] == threading.get_ident() != places[1]
-    assert await sqlite.writer.write(threads, None) != threading.get_ident()
+    (write,) = behind
+    assert await asyncio.wrap_future(write) != threading.get_ident()
     await asyncio.sleep(BRIEF_PAUSE)
     assert await sqlite.writer.write(threads, None) == threading.get_ident()
 
