@@ -44,7 +44,11 @@ async def test_a_look_that_finds_nothing_is_one_statement(database: Database, wo
     assert len(await statements_of(database, look)) == 1
 
 
-async def test_tallies_that_were_told_nothing_are_looked_at_once_at_most(database: Database, workspace_id: str) -> None:
+async def test_tallies_that_were_told_nothing_are_looked_at_once_where_they_are_told(
+    database: Database, workspace_id: str
+) -> None:
+    """SQLite counts in the statement itself, so nobody has to look there."""
     await accept(database, workspace_id)
     await database.writer.write(fold_tallies, None)
-    assert len(await statements_of(database, FOLD)) <= 1
+    looks = 1 if database.engine.dialect.name == "postgresql" else 0
+    assert len(await statements_of(database, FOLD)) == looks
