@@ -35,6 +35,8 @@ CHECKPOINT_PAUSE = 0.1
 few long ones, and cost little more. A log that cannot be emptied is not tried again and again."""
 OLDEST = (3, 35, 0)
 READERS = 4
+INCREMENTAL = 2
+"""How a file is made, so that it can be given back in pieces (https://sqlite.org/pragma.html#pragma_auto_vacuum)."""
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "glusterfs", "ceph", "afs", "9p"}
 )
@@ -225,6 +227,7 @@ def _writing_engine(path: Path) -> Engine:
         connection.isolation_level = None
         for pragma in (
             f"busy_timeout = {BUSY_MS}",
+            f"auto_vacuum = {INCREMENTAL}",  # before anything is written into a new file
             "journal_mode = WAL",
             "synchronous = FULL",
             "wal_autocheckpoint = 0",

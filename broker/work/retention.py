@@ -17,6 +17,7 @@ from broker.store.ended import Gone, Place
 from broker.store.expiry import Expire, Kind, expire_blobs
 from broker.store.keys import forget_keys
 from broker.store.retention import Prune, prunable_batches, prune_batches
+from broker.store.shrink import shrink_file
 from broker.store.unneeded import Forget, forget_endpoints, forget_told, unused_endpoints
 
 SECONDS = 60.0
@@ -58,6 +59,7 @@ class Retention:
             "batches": self.prune,
             "told": self.forget_told,
             "endpoints": self.forget_endpoints,
+            "file": self.shrink,
         }
         for name, chore in chores.items():
             try:
@@ -102,6 +104,14 @@ class Retention:
                 unused, place = await unused_endpoints(connection, place, self.batch_ms, CHUNK)
             if unused:
                 count += await self.database.writer.write(forget_endpoints, unused)
+            await asyncio.sleep(PAUSE)
+        return count
+
+    async def shrink(self) -> int:
+        """Give back to the disk what lies free in the database's file; how many pages."""
+        count = 0
+        while given := await self.database.writer.write(shrink_file, None):
+            count += given
             await asyncio.sleep(PAUSE)
         return count
 
