@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import subprocess
@@ -19,6 +20,9 @@ from broker.tether import tethered
 LOOK_SECONDS = 0.2
 CALM_SECONDS = 10.0
 MAX_PAUSE = 10.0
+HURRY_PAUSE = 0.5
+"""Seconds after which those that shall end now are told again. A process that has not taken SIGTERM yet takes SIGINT
+before it, so that it is the first signal to it, and SIGTERM behind it counts as the same one."""
 _IN_GOOD_ORDER = (0, RECYCLED, -signal.SIGTERM)
 """The last: SIGTERM came while Python was still starting."""
 
@@ -69,6 +73,7 @@ class Supervisor:
 
     children: list[Child]
     _told: dict[str, subprocess.Popen[bytes]] | None = None
+    _hurry_at: float = math.inf
 
     def start(self) -> None:
         for child in self.children:
@@ -102,6 +107,8 @@ class Supervisor:
         running = self._told or {}
         end = time.monotonic() + seconds
         while any(process.poll() is None for process in running.values()) and time.monotonic() < end:
+            if time.monotonic() >= self._hurry_at:
+                self.hurry()
             await asyncio.sleep(0.02)
         for name, process in running.items():
             if process.poll() is None:
@@ -111,7 +118,8 @@ class Supervisor:
         return all(process.returncode in _IN_GOOD_ORDER for process in running.values())
 
     def hurry(self) -> None:
-        """Have those that are stopping end now: to them this is a second signal."""
+        """Have those that are stopping end now: to them this is a second signal, or the next one will be."""
+        self._hurry_at = time.monotonic() + HURRY_PAUSE
         for child in self.children:
             if child.process is not None and child.alive:
                 child.process.send_signal(signal.SIGINT)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,6 +14,19 @@ from broker.cli.supervisor import Child, Supervisor
 from tests.integration.running import until
 
 SLEEP = ("-c", "import time; time.sleep(600)")
+HURRIES = """
+import asyncio, os, pathlib
+from broker.cli.signals import on_stop
+
+async def main():
+    hurried = asyncio.Event()
+    on_stop(lambda: None, hurried.set)
+    pathlib.Path(os.environ["HEARS"]).touch()
+    await hurried.wait()
+
+asyncio.run(main())
+"""
+"""Ends at the second signal, not at the first."""
 TOO_MUCH = {"FILLER": "x" * 3_000_000}
 """More than a process can be given: the kernel refuses to start it."""
 
@@ -78,3 +93,28 @@ async def test_a_child_that_cannot_be_started_costs_the_others_nothing(scene: Sc
         other.process.kill()
         await scene.until(lambda: other.alive and other.process is not None and other.process.pid != before)
     assert not scene.child.alive
+
+
+async def test_a_child_that_takes_both_signals_at_once_ends_all_the_same(tmp_path: Path) -> None:
+    """It had no turn between them, and Python takes SIGINT before SIGTERM."""
+    hears = tmp_path / "hears"
+
+    async def begun() -> bool:
+        return hears.exists()
+
+    child = Child("busy", ("-c", HURRIES), {"HEARS": str(hears)})
+    supervisor = Supervisor([child])
+    supervisor.start()
+    try:
+        await until(begun)
+        assert child.process is not None
+        child.process.send_signal(signal.SIGSTOP)
+        supervisor.tell_to_stop()
+        supervisor.hurry()
+        child.process.send_signal(signal.SIGCONT)
+        async with asyncio.timeout(60):
+            await supervisor.stopped(600)
+    finally:
+        assert child.process is not None
+        child.process.kill()
+        child.process.wait()
