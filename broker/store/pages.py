@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, literal_column, select
+from sqlalchemy import ColumnElement, Row, Select, Text, bindparam, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.store.tables import BatchRow, table
@@ -57,19 +57,29 @@ async def _spans(
 def _within_statement(look: Select[Any], names: Sequence[str], dialect: str) -> Select[Any]:
     """The rows that are skipped are skipped in the index, where that is enough to know them.
 
-    PostgreSQL, if the key gave the order, would walk all workspaces' rows by it to have few of one without a sort.
+    PostgreSQL, if the key gave the order, would walk all workspaces' rows by it to have few of one without a sort; and
+    so it would for a kind, as 18 counts a descent of the index for every `seq` before one.
     """
-    place = _batches.c.seq + literal_column("0") if dialect == "postgresql" else _batches.c.seq
+    seq, *kinds = (
+        _computed(_batches.c[name]) if dialect == "postgresql" else _batches.c[name] for name in ("seq", *names)
+    )
     wanted = (
         select(_batches.c.seq)
         .where(
             _batches.c.seq >= bindparam("first"),
             _batches.c.seq < bindparam("end"),
             _batches.c.parent_id.is_(None),
-            *(_batches.c[name].in_(bindparam(name, expanding=True)) for name in ("workspace_id", *names)),
+            _batches.c.workspace_id.in_(bindparam("workspace_id", expanding=True)),
+            *(kind.in_(bindparam(name, expanding=True)) for name, kind in zip(names, kinds, strict=True)),
         )
-        .order_by(place.desc())
+        .order_by(seq.desc())
         .limit(bindparam("limit"))
         .offset(bindparam("skip"))
     )
     return look.where(_batches.c.seq.in_(wanted)).order_by(_batches.c.seq.desc())
+
+
+def _computed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The same value, by which no index is searched."""
+    nothing: ColumnElement[Any] = literal_column("''" if isinstance(column.type, Text) else "0")
+    return column + nothing

@@ -104,18 +104,17 @@ def _stretches_statement(states: Sequence[str], types: bool, dialects: bool) -> 
     meant = [_tallies.c.workspace_id.in_(bindparam("workspaces", expanding=True)), _tallies.c.child.is_(False)]
     meant += [_tallies.c.type.in_(bindparam("types", expanding=True))] if types else []
     meant += [_tallies.c.dialect.in_(bindparam("dialects", expanding=True))] if dialects else []
-    newest = (
+    stretches = (
         select(_tallies.c.stretch.label("number"), mine.label("mine"))
         .where(*meant)
         .group_by(_tallies.c.stretch)
         .having(mine > 0)
-        .order_by(_tallies.c.stretch.desc())
-        .limit(bindparam("end"))
-        .subquery("newest")
+        .cte("stretches")
     )
+    newest = select(stretches).order_by(stretches.c.number.desc()).limit(bindparam("end")).subquery("newest")
     until = func.sum(newest.c.mine).over(order_by=newest.c.number.desc(), rows=(None, 0))
     placed = select(newest.c.number, newest.c.mine, (until - newest.c.mine).label("before")).subquery("placed")
-    total = select(mine).where(*meant).scalar_subquery()
+    total = select(func.sum(stretches.c.mine)).scalar_subquery()
     return (
         select(placed.c.number, cast(placed.c.before, BigInteger), cast(total, BigInteger))
         .where(placed.c.before < bindparam("end"), placed.c.before + placed.c.mine > bindparam("first"))

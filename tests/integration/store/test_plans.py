@@ -116,7 +116,7 @@ _ENDPOINTS = """
 @pytest.fixture
 async def full(database: Database, database_url: str, workspace_id: str, tmp_path: Path) -> Database:
     """Most batches are over, and their webhooks delivered, each to an endpoint; each had a small picture."""
-    await fill(tmp_path, database_url, "default", ROWS, 10)
+    await fill(tmp_path, database_url, "default", ROWS, 50)
     await owe(database, workspace_id, 2)
     for first in range(0, ROWS, CHUNK):
         for statement in (_ENDPOINTS, _DELIVERED, _TRIES, _PICTURES):
@@ -162,7 +162,7 @@ async def test_nothing_reads_what_is_over(full: Database, workspace_id: str) -> 
     await check_claims_and_ends(full, workspace_id)
     await check_sweeps(full, workspace_id)
     await check_retention(full)
-    for offset in (0, ROWS // 20):
+    for offset in (0, ROWS // 100):
         await check_page(full, workspace_id, offset)
 
 
@@ -230,11 +230,23 @@ async def looked_at(connection: AsyncConnection, read: Read) -> list[Access]:
 
 
 async def check_page(full: Database, workspace_id: str, offset: int) -> None:
-    which = BatchFilter((workspace_id,), dialects=("ximilar",), statuses=(Status.DONE,))
+    """It is looked for within its stretches, and where the list's index tells all, among its own workspace's rows.
+
+    PostgreSQL 18 would ask that index for a kind behind each `seq`, and finds that dearer than to read all rows.
+    """
+    mine = BatchFilter((workspace_id,), dialects=("ximilar",))
+    stretch = r"seq ?>.*seq ?<|rowid=|\bseq ="
+    for which, bounds in (
+        (mine, rf"^(?!.*dialect).*workspace_id ?=.*{stretch}"),
+        (replace(mine, statuses=(Status.DONE,)), stretch),
+    ):
+        read = await batches_read(full, which, offset)
+        assert read
+        for access in read:
+            assert re.search(bounds, access.condition), access
+
+
+async def batches_read(full: Database, which: BatchFilter, offset: int) -> list[Access]:
     async with full.reading() as connection:
         found = await looked_at(connection, lambda connection: list_batches(connection, which, offset, 20))
-    read = [access for access in found if access.table == "batches"]
-    assert read
-    for access in read:
-        bounded = re.search(r"seq ?>.*seq ?<|rowid=|\bseq =", access.condition)
-        assert bounded, access
+    return [access for access in found if access.table == "batches"]
