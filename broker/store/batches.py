@@ -13,9 +13,6 @@ from sqlalchemy import (
     Dialect,
     Insert,
     Select,
-    bindparam,
-    cast,
-    func,
     insert,
     literal_column,
     select,
@@ -23,15 +20,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
 from broker.batches import Batch, BatchHead, IdempotencyKey, NewBatch, Status
 from broker.store.clock import db_now, read_clock
 from broker.store.columns import Id
-from broker.store.driver import driver_text
+from broker.store.driver import driver_text, unnested
 from broker.store.given import given
 from broker.store.group import brief, single
 from broker.store.pages import read_page
-from broker.store.pictures import insert_pictures
+from broker.store.pictures import PICTURE_COLUMNS, PICTURES, insert_pictures, picture_rows
 from broker.store.rank import fresh_rank
 from broker.store.rows import batch_of, dump_pins
 from broker.store.tables import BatchRow, table
@@ -40,26 +38,35 @@ from broker.store.tallies import BatchFilter
 _batches = table(BatchRow)
 
 
-def _is_row(item: NewBatch) -> bool:
-    """Whether its row is all that there is to store."""
-    return item.key is None and not item.pictures
+def _is_free(item: NewBatch) -> bool:
+    """Whether nobody else's key is in its way."""
+    return item.key is None
 
 
 @brief
-@single(_is_row)
+@single(_is_free)
 def insert_batches(connection: Connection, rows: Sequence[NewBatch]) -> list[int | None]:
     """Store accepted batches; returns when each was created, in ms of `db_now()`.
 
     None: it is not stored, as another batch has its idempotency key. Of two in one call the first has it.
     """
-    now: int | None = None
-    if plain := [_values(row) for row in rows if row.key is None]:
-        now = _insert(connection, _insert_text(connection.dialect), plain)
+    free = [row for row in rows if row.key is None]
+    now = _insert_free(connection, free) if free else None
     keyed = _insert_keyed(connection, [(row, row.key) for row in rows if row.key is not None])
-    created = [now if row.key is None else keyed.get(row.id) for row in rows]
-    stored = [row for row, at in zip(rows, created, strict=True) if at is not None]
-    insert_pictures(connection, {row.id: row.pictures for row in stored if row.pictures})
-    return created
+    return [now if row.key is None else keyed.get(row.id) for row in rows]
+
+
+def _insert_free(connection: Connection, rows: Sequence[NewBatch]) -> int | None:
+    """Returns when they were created. On PostgreSQL it is all in one statement."""
+    values, dialect = [_values(row) for row in rows], connection.dialect
+    pictures = picture_rows({row.id: row.pictures for row in rows if row.pictures})
+    if pictures and dialect.name == "postgresql":
+        given = (*zip(*pictures, strict=True), *zip(*values, strict=True))
+        created: int | None = connection.exec_driver_sql(_insert_all_text(dialect), given).scalars().first()
+        return created
+    now = _insert(connection, _insert_text(dialect), values)
+    insert_pictures(connection, pictures)
+    return now
 
 
 def _insert_keyed(connection: Connection, pairs: Sequence[tuple[NewBatch, IdempotencyKey]]) -> dict[str, int]:
@@ -71,8 +78,9 @@ def _insert_keyed(connection: Connection, pairs: Sequence[tuple[NewBatch, Idempo
     values = [_values(row, key.name, key.body_hash) for row, key in ordered]
     _insert(connection, _insert_keyed_text(connection.dialect), values)
     given = {"given": json.dumps([[row.id] for row, _ in pairs])}
-    kept = connection.execute(_kept_statement(connection.dialect.name), given)
-    return {row.id: row.created for row in kept}
+    kept = {row.id: row.created for row in connection.execute(_kept_statement(connection.dialect.name), given)}
+    insert_pictures(connection, picture_rows({row.id: row.pictures for row, _ in pairs if row.id in kept}))
+    return kept
 
 
 def _insert(connection: Connection, statement: str, rows: list[tuple[Any, ...]]) -> int | None:
@@ -115,7 +123,9 @@ _FIXED = {"status": f"'{Status.CREATED}'", "run": "1", "lease_seq": "0", "crashe
 
 @lru_cache
 def _insert_text(dialect: Dialect) -> str:
-    return _text_of(insert(_batches), dialect)
+    if dialect.name == "postgresql":
+        return driver_text(_insertion(insert(_batches), _GIVEN), dialect, _GIVEN)
+    return _one_row_text(insert(_batches), dialect)
 
 
 @lru_cache
@@ -125,26 +135,37 @@ def _insert_keyed_text(dialect: Dialect) -> str:
     statement = flavour.insert(_batches).on_conflict_do_nothing(
         index_elements=taken, index_where=_batches.c.idempotency_key.is_not(None)
     )
-    return _text_of(statement, dialect, "idempotency_key", "body_hash")
+    key = ["idempotency_key", "body_hash"]
+    if dialect.name == "postgresql":
+        return driver_text(_insertion(statement, [*_GIVEN, *key]), dialect, [*_GIVEN, *key])
+    return _one_row_text(statement, dialect, *key)
 
 
-def _text_of(statement: Insert, dialect: Dialect, *key: str) -> str:
-    """An INSERT in the driver's own words, with a parameter a column.
+@lru_cache
+def _insert_all_text(dialect: Dialect) -> str:
+    """Of batches and of pictures that came with them, which are looked for among the batches when all is there."""
+    stored = _insertion(insert(_batches), _GIVEN).cte("stored")
+    kept = insert(PICTURES).from_select(PICTURE_COLUMNS, select(*unnested(PICTURES, PICTURE_COLUMNS).c)).cte("kept")
+    return driver_text(select(stored.c.created).add_cte(kept), dialect, [*PICTURE_COLUMNS, *_GIVEN])
 
-    On PostgreSQL each is an array of all rows', and the statement reads the clock and tells it.
-    """
-    fixed: dict[str, ColumnElement[Any]] = {name: literal_column(value) for name, value in _FIXED.items()}
-    if dialect.name != "postgresql":
-        in_order = [*_GIVEN, "rank", "due", *key, "created", "modified"]
-        return driver_text(statement.inline().values(fixed), dialect, in_order)
-    columns = [*_GIVEN, *key]
+
+def _one_row_text(statement: Insert, dialect: Dialect, *key: str) -> str:
+    """An INSERT with a parameter a column; times are among them."""
+    in_order = [*_GIVEN, "rank", "due", *key, "created", "modified"]
+    return driver_text(statement.inline().values(_fixed()), dialect, in_order)
+
+
+def _insertion(statement: Insert, columns: Sequence[str]) -> ReturningInsert[int]:
+    """An INSERT of any number of rows, for PostgreSQL: it reads the clock and tells it."""
     clock = select(db_now().label("now")).cte("clock")
     times = {"rank": fresh_rank(clock.c.now), **dict.fromkeys(("due", "created", "modified"), clock.c.now)}
-    arrays = [cast(bindparam(name), postgresql.ARRAY(_batches.c[name].type)) for name in columns]
-    rows = func.unnest(*arrays).table_valued(*columns).render_derived()
-    fresh = select(*rows.c, *times.values(), *fixed.values()).join_from(rows, clock, true())
-    whole = statement.from_select([*columns, *times, *fixed], fresh).returning(_batches.c.created)
-    return driver_text(whole, dialect, columns)
+    rows = unnested(_batches, columns)
+    fresh = select(*rows.c, *times.values(), *_fixed().values()).join_from(rows, clock, true())
+    return statement.from_select([*columns, *times, *_FIXED], fresh).returning(_batches.c.created)
+
+
+def _fixed() -> dict[str, ColumnElement[Any]]:
+    return {name: literal_column(value) for name, value in _FIXED.items()}
 
 
 @lru_cache

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, insert
 
 from broker.deliveries import DueDelivery, NewDelivery, State
-from broker.store.driver import driver_text
+from broker.store.driver import insert_rows, rows_text
 from broker.store.endpoints import insert_endpoints
 from broker.store.tables import AttemptRow, DeliveryRow, table
 
@@ -28,10 +28,10 @@ def insert_deliveries(connection: Connection, deliveries: Sequence[NewDelivery],
     begun = [one for one in deliveries if one.claim_ms is not None and one.endpoint.id in is_open]
     tried = {one.id for one in begun}
     rows = [_row(delivery, delivery.id in tried, now) for delivery in deliveries]
-    connection.exec_driver_sql(_insert_text(connection.dialect), rows)
+    insert_rows(connection, _insert_text(connection.dialect), rows)
     if begun:
         tries = [(one.id, 1, False, now) for one in begun]
-        connection.exec_driver_sql(_insert_tries_text(connection.dialect), tries)
+        insert_rows(connection, _insert_tries_text(connection.dialect), tries)
     return [one.first_try() for one in begun]
 
 
@@ -62,9 +62,9 @@ _GIVEN = (
 
 @lru_cache
 def _insert_text(dialect: Dialect) -> str:
-    return driver_text(insert(_deliveries), dialect, _GIVEN)
+    return rows_text(insert(_deliveries), dialect, _GIVEN)
 
 
 @lru_cache
 def _insert_tries_text(dialect: Dialect) -> str:
-    return driver_text(insert(_attempts), dialect, ["delivery_id", "number", "manual", "started"])
+    return rows_text(insert(_attempts), dialect, ["delivery_id", "number", "manual", "started"])

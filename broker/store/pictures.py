@@ -11,18 +11,23 @@ from typing import Any
 from sqlalchemy import Connection, Delete, Dialect, Select, delete, insert, select
 
 from broker.store.columns import Id
-from broker.store.driver import driver_text
+from broker.store.driver import insert_rows, rows_text
 from broker.store.given import given
 from broker.store.tables import PictureRow, table
 
-_pictures = table(PictureRow)
+PICTURES = table(PictureRow)
+PICTURE_COLUMNS = ["batch_id", "position", "data"]
 
 
-def insert_pictures(connection: Connection, pictures: Mapping[str, Mapping[int, bytes]]) -> None:
-    """Store the pictures of new batches, by batch and place."""
-    rows = [(batch, place, data) for batch, mine in pictures.items() for place, data in mine.items()]
+def picture_rows(pictures: Mapping[str, Mapping[int, bytes]]) -> list[tuple[str, int, bytes]]:
+    """Those of new batches, by batch and place, as rows of `PICTURE_COLUMNS`."""
+    return [(batch, place, data) for batch, mine in pictures.items() for place, data in mine.items()]
+
+
+def insert_pictures(connection: Connection, rows: Sequence[tuple[str, int, bytes]]) -> None:
+    """Store pictures of batches that are stored."""
     if rows:
-        connection.exec_driver_sql(_insert_text(connection.dialect), rows)
+        insert_rows(connection, _insert_text(connection.dialect), rows)
 
 
 def pictures_by_batch(connection: Connection, ids: Sequence[str]) -> defaultdict[str, dict[int, bytes]]:
@@ -46,17 +51,17 @@ def _given(ids: Sequence[str]) -> dict[str, str]:
 
 @lru_cache
 def _insert_text(dialect: Dialect) -> str:
-    return driver_text(insert(_pictures), dialect, ["batch_id", "position", "data"])
+    return rows_text(insert(PICTURES), dialect, PICTURE_COLUMNS)
 
 
 @lru_cache
 def _of_batches(dialect: str) -> Select[Any]:
     mine = given(dialect, id=Id)
-    return select(_pictures.c.batch_id, _pictures.c.position, _pictures.c.data).join(
-        mine, mine.c.id == _pictures.c.batch_id
+    return select(PICTURES.c.batch_id, PICTURES.c.position, PICTURES.c.data).join(
+        mine, mine.c.id == PICTURES.c.batch_id
     )
 
 
 @lru_cache
 def _removal(dialect: str) -> Delete:
-    return delete(_pictures).where(_pictures.c.batch_id.in_(select(given(dialect, id=Id).c.id)))
+    return delete(PICTURES).where(PICTURES.c.batch_id.in_(select(given(dialect, id=Id).c.id)))

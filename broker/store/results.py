@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.batches import Result, Status
 from broker.store.clock import read_clock
-from broker.store.driver import driver_text
+from broker.store.driver import insert_rows, rows_text
 from broker.store.leases import Lease, lock_held
 from broker.store.rows import result_of
 from broker.store.tables import BatchRow, ResultRow, table
@@ -61,7 +61,7 @@ def insert_results(connection: Connection, results: Sequence[tuple[Lease, int, R
         )
         for lease, run, result in results
     ]
-    connection.exec_driver_sql(_insert_text(connection.dialect), values)
+    insert_rows(connection, _insert_text(connection.dialect), values)
 
 
 _GIVEN = "batch_id position run lease_seq code text request_id facts finished".split()
@@ -70,7 +70,7 @@ _GIVEN = "batch_id position run lease_seq code text request_id facts finished".s
 @lru_cache
 def _insert_text(dialect: Dialect) -> str:
     flavour = postgresql if dialect.name == "postgresql" else sqlite
-    return driver_text(flavour.insert(_results).on_conflict_do_nothing(), dialect, _GIVEN)
+    return rows_text(flavour.insert(_results).on_conflict_do_nothing(), dialect, _GIVEN)
 
 
 async def results_of(connection: AsyncConnection, batch: str) -> list[Result]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event
@@ -33,21 +32,25 @@ def is_taken_for_single(batches: Sequence[NewBatch]) -> bool:
     return is_single([Write(insert_batches, batch, 1, loop.create_future(), 0.0) for batch in batches])
 
 
-async def test_batches_that_are_nothing_but_rows_are_a_single_statement(database: Database, workspace_id: str) -> None:
-    batches = [new_batch(workspace_id) for _ in range(3)]
+@pytest.mark.parametrize("pictures", [{}, {0: b"a picture", 3: b"another"}])
+async def test_batches_are_a_single_statement_with_their_pictures(
+    database: Database, workspace_id: str, pictures: Mapping[int, bytes]
+) -> None:
+    batches = [*(new_batch(workspace_id) for _ in range(3)), new_batch(workspace_id, pictures=pictures)]
     assert is_taken_for_single(batches)
     sent = await statements_of(database, batches)
-    if database.engine.dialect.name == "sqlite":  # the clock, which costs no way to a server there
-        assert sent.pop(0).startswith("SELECT")
-    assert len(sent) == 1
+    if database.engine.dialect.name == "sqlite":  # with the clock and the pictures, which cost no way to a server there
+        assert [statement.split()[0] for statement in sent] == ["SELECT", "INSERT", *["INSERT"] * bool(pictures)]
+    else:
+        assert len(sent) == 1
 
 
-@pytest.mark.parametrize("more", [{"key": IdempotencyKey("one", b"")}, {"pictures": {0: b"a picture"}}])
 @pytest.mark.parametrize("others", [0, 1])
-async def test_batches_that_are_more_than_rows_have_a_transaction_around_them(
-    database: Database, workspace_id: str, more: Mapping[str, Any], others: int
+async def test_batches_with_keys_have_a_transaction_around_them(
+    database: Database, workspace_id: str, others: int
 ) -> None:
-    batches = [*(new_batch(workspace_id) for _ in range(others)), new_batch(workspace_id, **more)]
+    keyed = new_batch(workspace_id, key=IdempotencyKey("one", b""))
+    batches = [*(new_batch(workspace_id) for _ in range(others)), keyed]
     assert not is_taken_for_single(batches)
     assert not is_taken_for_single(batches[::-1])
     assert len(await statements_of(database, batches)) > 1
