@@ -71,12 +71,14 @@ class Round:
 
 
 def figures() -> list[Figure]:
-    """On SQLite, against the table's targets."""
-    rounds = list(_rounds(Kind.SQLITE, 4000, 3))
-    return [
-        Figure(f"drain, one worker process: over {name}", line("", _pairs(rounds, name))[1], target)
-        for name, target in TARGETS.items()
-    ]
+    """Both databases, against the table's targets."""
+    return [figure for kind in Kind for figure in _figures(kind)]
+
+
+def _figures(kind: Kind) -> Iterator[Figure]:
+    rounds = list(_rounds(kind, 4000, 3))
+    for name, target in TARGETS.items():
+        yield Figure(f"drain on {kind}, one worker process: over {name}", line("", _pairs(rounds, name))[1], target)
 
 
 def main(
