@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -23,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.batches import Batch, Result, Status
-from broker.store.clock import db_now
+from broker.store.clock import db_now, read_clock
 from broker.store.columns import constant
 from broker.store.group import brief, unflushed
 from broker.store.leases import Lease
@@ -35,6 +36,10 @@ _batches, _workspaces = table(BatchRow), table(WorkspaceRow)
 
 PATIENCE_MS = 2_000
 """How long a batch that took a worker down waits for an idle one before a busy one makes room for it."""
+LONG_SECONDS = 0.02
+"""What a look takes that passes over a hundred thousand batches. Less than what is brief on an event loop."""
+LATE_MS = 10_000
+"""How much later than the database's time, which it has for its rank, a batch may become visible."""
 
 
 class Careful(Enum):
@@ -46,7 +51,10 @@ class Careful(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ClaimOrder:
-    """Claim up to `limit` batches of `types` for `owner`, for `lease_ms`. idle: this worker runs nothing now."""
+    """Claim up to `limit` batches of `types` for `owner`, for `lease_ms`. idle: this worker runs nothing now.
+
+    rank: the lowest that is looked at. long_seconds: what takes less is not worth telling how much was passed over.
+    """
 
     owner: str
     types: tuple[str, ...]
@@ -54,6 +62,16 @@ class ClaimOrder:
     lease_ms: int
     idle: bool = True
     careful: Careful = Careful.FIRST
+    rank: int = 0
+    long_seconds: float = LONG_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A look took so many seconds, and nothing below `rank` could be claimed."""
+
+    rank: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +98,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a claim brought. makes_room: nothing, because this worker is to be idle for a batch that waits for that."""
+    """What a claim brought. makes_room: nothing, because this worker is to be idle for a batch that waits for that.
+
+    passed_over: when it took long.
+    """
 
     claims: tuple[Claim, ...] = ()
     makes_room: bool = False
+    passed_over: PassedOver | None = None
 
 
 _RANK = columns_of_batch("rank", "id")
@@ -106,11 +128,11 @@ def claim_batches(connection: Connection, orders: Sequence[ClaimOrder]) -> list[
 
 def _claim(connection: Connection, order: ClaimOrder, *, crashed: bool) -> Claimed:
     if not crashed:
-        return Claimed(_claim_fresh(connection, order))
+        return _claim_fresh(connection, order)
     if order.careful is Careful.FIRST:
-        return _claim_crashed(connection, order) or Claimed(_claim_fresh(connection, order))
+        return _claim_crashed(connection, order) or _claim_fresh(connection, order)
     fresh = _claim_fresh(connection, order)
-    return Claimed(fresh) if fresh else _claim_crashed(connection, order) or Claimed()
+    return fresh if fresh.claims else _claim_crashed(connection, order) or fresh
 
 
 def _claim_crashed(connection: Connection, order: ClaimOrder) -> Claimed | None:
@@ -124,9 +146,16 @@ def _claim_crashed(connection: Connection, order: ClaimOrder) -> Claimed | None:
     return Claimed(_claims(connection, connection.execute(_CLAIM_ONE, values).all()))
 
 
-def _claim_fresh(connection: Connection, order: ClaimOrder) -> tuple[Claim, ...]:
-    values = {"owner": order.owner, "lease_ms": order.lease_ms, "limit": order.limit, **_types(order)}
-    return _claims(connection, connection.execute(_claim_statement(len(order.types)), values).all())
+def _claim_fresh(connection: Connection, order: ClaimOrder) -> Claimed:
+    values = {"owner": order.owner, "lease_ms": order.lease_ms, "limit": order.limit, "from": order.rank}
+    began = time.monotonic()
+    rows = connection.execute(_claim_statement(len(order.types)), {**values, **_types(order)}).all()
+    seconds = time.monotonic() - began
+    claims = _claims(connection, rows)
+    if seconds < order.long_seconds:
+        return Claimed(claims)
+    lowest = min([read_clock(connection) - LATE_MS, *(row.rank for row in rows)])
+    return Claimed(claims, passed_over=PassedOver(max(lowest, order.rank), seconds))
 
 
 def _claims(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[Claim, ...]:
@@ -192,6 +221,7 @@ def _claim_statement(types: int) -> ReturningUpdate[Any]:
         .where(
             _created,
             _batches.c.type == bindparam(f"type_{place}"),
+            _batches.c.rank >= bindparam("from", type_=BigInteger),
             _batches.c.crashes == constant(0),
             _batches.c.due <= db_now(),
             _batches.c.workspace_id.not_in(_paused),

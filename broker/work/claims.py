@@ -9,6 +9,7 @@ from broker.errors import Unavailable
 from broker.store.claims import Careful, Claim, ClaimOrder, claim_batches
 from broker.store.database import Database
 from broker.work.beat import Heartbeat
+from broker.work.passed import Passed
 
 TURN_SECONDS = 2.0
 """How long batches that need care, most of which are brief, run one after the other before all others come again."""
@@ -23,9 +24,12 @@ class Claims:
         heartbeat: Heartbeat,
         owner: str,
         lease_seconds: float,
+        *,
         turn_seconds: float = TURN_SECONDS,
+        passed: Passed | None = None,
     ) -> None:
         self.more = False
+        self._passed = passed or Passed()
         self._database = database
         self._heartbeat = heartbeat
         self._owner = owner
@@ -44,13 +48,24 @@ class Claims:
             return ()
         asked = time.monotonic()
         careful = Careful.LAST if self._turn_is_over(asked) else Careful.FIRST
-        order = ClaimOrder(self._owner, tuple(types), free, self._lease_ms, held.idle, careful)
+        order = ClaimOrder(
+            self._owner,
+            tuple(types),
+            free,
+            self._lease_ms,
+            idle=held.idle,
+            careful=careful,
+            rank=self._passed.rank(types, asked),
+            long_seconds=self._passed.long_seconds,
+        )
         try:
             claimed = await self._database.writer.write(claim_batches, order)
         except Unavailable:
             self._heartbeat.doubt()
             raise
         self._heartbeat.hold(claimed.claims, asked)
+        if claimed.passed_over is not None:
+            self._passed.note(types, claimed.passed_over, asked)
         alone = any(claim.careful for claim in claimed.claims)
         self._turn_began = (self._turn_began or asked) if alone else None
         self.more = claimed.makes_room or alone

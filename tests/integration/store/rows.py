@@ -33,9 +33,9 @@ EXPIRED = -1000
 """A lease this long, in ms, is over when it begins."""
 
 
-async def new_workspace(database: Database) -> str:
+async def new_workspace(database: Database, name: str = "default") -> str:
     """Its id."""
-    new = NewWorkspace(id=new_id(), name="default", secrets=b"")
+    new = NewWorkspace(id=new_id(), name=name, secrets=b"")
     await database.writer.write(insert_workspaces, new)
     return new.id
 

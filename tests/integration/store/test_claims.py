@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from broker.batches import Status, new_id
 from broker.store.batches import find_batch
-from broker.store.claims import Claim, ClaimOrder, claim_batches
+from broker.store.claims import LATE_MS, Claim, Claimed, ClaimOrder, PassedOver, claim_batches
 from broker.store.database import Database, open_database
 from broker.store.leases import GiveBack, give_back_batches
 from broker.store.results import Checkpoint, checkpoint_results
 from broker.store.workspaces import NewWorkspace, insert_workspaces
-from tests.integration.store.ended import plans_of
-from tests.integration.store.rows import EXPIRED, MINUTE, TYPE, accept, claim, execute, rescue, result, select
+from tests.integration.store.ended import plans_of, recorded
+from tests.integration.store.rows import (
+    EXPIRED,
+    MINUTE,
+    TYPE,
+    accept,
+    claim,
+    execute,
+    new_workspace,
+    rescue,
+    result,
+    select,
+)
 
 
 async def rank(database: Database, id: str, value: int) -> None:
@@ -89,6 +106,69 @@ async def test_a_paused_workspace_is_not_claimed_but_others_are(database: Databa
     assert [claimed.id for claimed in await claim(database, 2)] == free[:2]
     await execute(database, "UPDATE workspaces SET paused = false WHERE id = :id", id=workspace_id)
     assert [claimed.id for claimed in await claim(database)] == [*paused, free[2]]
+
+
+MANY = 2000
+
+
+async def looked(database: Database, order: ClaimOrder) -> tuple[tuple[Claim, ...], PassedOver | None, int]:
+    """What a claim brought, and how much the database had to look at: SQLite's steps, or PostgreSQL's rows."""
+
+    def look(connection: Connection, orders: Sequence[ClaimOrder]) -> list[tuple[Claimed, int]]:
+        effort = steps_of if connection.dialect.name == "sqlite" else rows_of
+        return [effort(connection, one) for one in orders]
+
+    claimed, effort = await database.writer.write(look, order)
+    return claimed.claims, claimed.passed_over, effort
+
+
+def steps_of(connection: Connection, order: ClaimOrder) -> tuple[Claimed, int]:
+    raw, steps = connection.connection.dbapi_connection, itertools.count()
+    assert isinstance(raw, sqlite3.Connection)
+    raw.set_progress_handler(lambda: next(steps) < 0, 1)
+    (claimed,) = claim_batches(connection, [order])
+    raw.set_progress_handler(None, 0)
+    return claimed, next(steps)
+
+
+def rows_of(connection: Connection, order: ClaimOrder) -> tuple[Claimed, int]:
+    with connection.begin_nested() as tried, recorded(connection) as seen:
+        claim_batches(connection, [order])
+        tried.rollback()
+    (statement, parameters) = next(one for one in seen if one[0].startswith("UPDATE"))
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    with connection.begin_nested() as tried:
+        plan = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {statement}", parameters)
+        found = "\n".join(plan.scalars())
+        tried.rollback()
+    (claimed,) = claim_batches(connection, [order])
+    return claimed, sum(map(int, re.findall(r"Rows Removed by Filter: (\d+)", found)))
+
+
+async def test_a_look_that_took_long_tells_from_where_on_the_next_has_to_look(
+    database: Database, workspace_id: str
+) -> None:
+    """However many batches of a paused workspace wait, they are not passed over one by one at each look."""
+    paused = await new_workspace(database, "paused")
+    await execute(database, "UPDATE workspaces SET paused = true WHERE id = :id", id=paused)
+    hidden = await accept(database, paused, MANY)
+    await execute(database, "UPDATE batches SET rank = 1")
+    old, *fresh = await accept(database, workspace_id, 3)
+    await rank(database, old, 2)
+    order = ClaimOrder("worker", (TYPE, "flow"), 1, MINUTE, long_seconds=0)
+    for expected in (old, *fresh):
+        (claimed,), passed, effort = await looked(database, order)
+        assert claimed.id == expected
+        assert passed is not None
+        assert effort >= MANY if order.rank == 0 else effort < MANY / 2
+        order = replace(order, rank=passed.rank)
+    assert order.rank > 2
+    (late,) = await accept(database, workspace_id)
+    await execute(database, "UPDATE batches SET rank = rank - :ms WHERE id = :id", ms=LATE_MS // 2, id=late)
+    assert [one.id for one in (await looked(database, order))[0]] == [late]  # as if it had been committed late
+    await execute(database, "UPDATE workspaces SET paused = false")
+    assert (await looked(database, order))[0] == ()
+    assert [one.id for one in await claim(database, MANY)] == hidden
 
 
 async def test_a_batch_that_is_not_due_yet_is_not_claimed(database: Database, workspace_id: str) -> None:

@@ -53,7 +53,7 @@ def turn_seconds() -> float:
 async def take(database: Database, database_url: str, tmp_path: Path, turn_seconds: float) -> AsyncIterator[Taking]:
     heartbeat = Heartbeat(partial(open_session, database_url, tmp_path), "worker", LEASE)
     await heartbeat.start()
-    yield Taking(Claims(database, heartbeat, "worker", LEASE, turn_seconds), heartbeat)
+    yield Taking(Claims(database, heartbeat, "worker", LEASE, turn_seconds=turn_seconds), heartbeat)
     await heartbeat.aclose()
 
 
