@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self, TypeAlias, TypeVar
+from typing import NamedTuple, Self, TypeAlias, TypeVar
 
 from broker.deliveries import BUSY
 
@@ -20,9 +20,9 @@ ORIGIN_SLOTS = 128
 UNPROVEN = 0.5
 """The share of either that endpoints may take whose latest try had no answer, or whose lane is 1 wide for another."""
 WIDEST = 16
-AHEAD = 3 * WIDEST
+AHEAD, FURTHEST = 3 * WIDEST, 15 * WIDEST
 """Tries that may wait in this process for their turn at an endpoint whose lane is as wide as any, which is to say that
-its answers come within a second."""
+its answers come within a second: at least, and at most where they come so quickly that the last waits for a second."""
 REMEMBERED = 5000
 
 K = TypeVar("K")
@@ -30,35 +30,53 @@ Pool: TypeAlias = tuple[str, bool]
 """Slots that many share: of an origin, "" for all, and whether they are for unproven endpoints only."""
 
 
+class Lane(NamedTuple):
+    """width: how many tries an endpoint has at once. ahead: how many more may wait for their turn."""
+
+    width: int = 1
+    ahead: int = 0
+
+
+NARROW = Lane()
+
+
 @dataclass(slots=True)
 class Usher:
     """The lanes as they stood when a claim was made; counts what that claim admits.
 
-    tries: by endpoint. taken: by pool. own: by pool and workspace.
+    tries: by endpoint, those that wait among them. taken: by pool. own: by pool and workspace.
     """
 
-    widths: Mapping[str, int]
+    lanes: Mapping[str, Lane]
     tries: Counter[str] = field(default_factory=Counter)
     taken: Counter[Pool] = field(default_factory=Counter)
     own: Counter[tuple[Pool, str]] = field(default_factory=Counter)
 
     def fresh(self) -> Self:
-        return type(self)(self.widths, self.tries.copy(), self.taken.copy(), self.own.copy())
+        return type(self)(self.lanes, self.tries.copy(), self.taken.copy(), self.own.copy())
 
     def room(self, endpoint: str, origin: str, workspace: str) -> int:
-        shares = (self._share(pool, size, workspace) for pool, size in self._pools(endpoint, origin))
-        width = self._width(endpoint)
-        return min((width + AHEAD if width == WIDEST else width) - self.tries[endpoint], *shares)
+        shares = {pool: self._share(pool, size, workspace) for pool, size in self._pools(endpoint, origin)}
+        wanted = WIDEST - self._at_once(endpoint)  # slots of its origin, as the others would wait for their turn
+        limits = (share for (of, _), share in shares.items() if not of or share < wanted)
+        return min(sum(self._lane(endpoint)) - self.tries[endpoint], *limits)
 
     def admit(self, endpoint: str, origin: str, workspace: str) -> None:
         self.count(endpoint, origin, workspace, 1)
 
     def count(self, endpoint: str, origin: str, workspace: str, tries: int) -> None:
-        """So many more, or fewer."""
+        """So many more, or fewer. Those that wait for their turn take slots of the process, and none of an origin."""
+        before = self._at_once(endpoint)
         _add(self.tries, endpoint, tries)
+        at_once = self._at_once(endpoint) - before
         for pool, _ in self._pools(endpoint, origin):
-            _add(self.taken, pool, tries)
-            _add(self.own, (pool, workspace), tries)
+            change = at_once if pool[0] else tries
+            _add(self.taken, pool, change)
+            _add(self.own, (pool, workspace), change)
+
+    def _at_once(self, endpoint: str) -> int:
+        """At most so many of an endpoint's tries are under way: also where its lane was wider when they began."""
+        return min(self.tries[endpoint], WIDEST)
 
     def _share(self, pool: Pool, size: int, workspace: str) -> int:
         """Below zero once others have come to more since."""
@@ -70,23 +88,23 @@ class Usher:
         """Each with its slots."""
         yield ("", False), SLOTS
         yield (origin, False), ORIGIN_SLOTS
-        if self._width(endpoint) == 1:
+        if self._lane(endpoint).width == 1:
             yield ("", True), int(UNPROVEN * SLOTS)
             yield (origin, True), int(UNPROVEN * ORIGIN_SLOTS)
 
-    def _width(self, endpoint: str) -> int:
-        return self.widths.get(endpoint, 1)
+    def _lane(self, endpoint: str) -> Lane:
+        return self.lanes.get(endpoint, NARROW)
 
 
 @dataclass(slots=True)
 class Lanes:
     """What this process sends, and how wide each endpoint's lane is: 1, or as many as its answers have earned it."""
 
-    _widths: dict[str, int] = field(default_factory=dict)
+    _lanes: dict[str, Lane] = field(default_factory=dict)
     _now: Usher = field(init=False)
 
     def __post_init__(self) -> None:
-        self._now = Usher(self._widths)
+        self._now = Usher(self._lanes)
 
     @property
     def free(self) -> int:
@@ -94,7 +112,7 @@ class Lanes:
         return SLOTS - self._now.tries.total()
 
     def usher(self) -> Usher:
-        return replace(self._now.fresh(), widths=self._widths.copy())
+        return replace(self._now.fresh(), lanes=self._lanes.copy())
 
     def offer(self, endpoint: str, origin: str, workspace: str) -> bool:
         """Whether a try that nobody has claimed may begin; if so, it has begun.
@@ -107,7 +125,7 @@ class Lanes:
         return True
 
     def width(self, endpoint: str) -> int:
-        return self._widths.get(endpoint, 1)
+        return self._lanes.get(endpoint, NARROW).width
 
     def begin(self, endpoint: str, origin: str, workspace: str) -> None:
         self._now.admit(endpoint, origin, workspace)
@@ -120,17 +138,19 @@ class Lanes:
         """answer: its HTTP status, and after how many seconds it came; None for no answer."""
         tries = self._now.tries[endpoint]
         self._now.count(endpoint, origin, workspace, -tries)  # all of them, as the others may count otherwise now
-        width = self._widths.pop(endpoint, 1)  # at the end of the dictionary: used last
+        lane = self._lanes.pop(endpoint, NARROW)  # at the end of the dictionary: used last
         if answer is not None:
-            self._widths[endpoint] = _width_after(width, *answer)
+            self._lanes[endpoint] = _lane_after(lane.width, *answer)
         self._now.count(endpoint, origin, workspace, tries - 1)
-        if len(self._widths) > REMEMBERED:
-            del self._widths[next(id for id in self._widths if id not in self._now.tries)]
+        if len(self._lanes) > REMEMBERED:
+            del self._lanes[next(id for id in self._lanes if id not in self._now.tries)]
 
 
-def _width_after(width: int, status_code: int, seconds: float) -> int:
+def _lane_after(width: int, status_code: int, seconds: float) -> Lane:
     earned = width // 2 if status_code in BUSY else 2 * width
-    return max(1, min(earned, WIDEST, int(WIDEST / max(seconds, 1.0))))
+    width = max(1, min(earned, WIDEST, int(WIDEST / max(seconds, 1.0))))
+    in_a_second = int(min(WIDEST / max(seconds, 0.001), WIDEST + FURTHEST))
+    return Lane(width, max(AHEAD, in_a_second - WIDEST) if width == WIDEST else 0)
 
 
 def _add(counter: Counter[K], key: K, count: int) -> None:

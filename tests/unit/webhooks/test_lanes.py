@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from broker.webhooks.lanes import AHEAD, ORIGIN_SLOTS, REMEMBERED, SLOTS, UNPROVEN, WIDEST, Lanes, Usher
+from broker.webhooks.lanes import (
+    AHEAD,
+    FURTHEST,
+    ORIGIN_SLOTS,
+    REMEMBERED,
+    SLOTS,
+    UNPROVEN,
+    WIDEST,
+    Lane,
+    Lanes,
+    Usher,
+)
 
 REACH = WIDEST + AHEAD
-"""What a lane that is as wide as any takes: those under way, and those that wait for their turn."""
+"""What a lane that is as wide as any takes at least: those under way, and those that wait for their turn."""
 MINE, OTHERS = "mine", "others"
 UNPROVEN_SLOTS, UNPROVEN_ORIGIN_SLOTS = int(UNPROVEN * SLOTS), int(UNPROVEN * ORIGIN_SLOTS)
 
 
-def answer(lanes: Lanes, endpoint: str, times: int = 1, *, after: float | None = 0.1, status_code: int = 200) -> None:
+def answer(lanes: Lanes, endpoint: str, times: int = 1, *, after: float | None = 1.0, status_code: int = 200) -> None:
     """So many answers after so many seconds; None: no answer at all."""
     for _ in range(times):
         lanes.begin(endpoint, endpoint, MINE)
@@ -71,6 +82,49 @@ def test_an_endpoint_whose_answers_take_long_has_the_fewer_tries(seconds: float,
     assert room(lanes, "a") == wide
 
 
+@pytest.mark.parametrize(
+    ("seconds", "reach"),
+    [
+        (0.25, REACH),
+        (0.2, 80),
+        (0.1, 160),
+        (1 / 16, WIDEST + FURTHEST),
+        (0.01, WIDEST + FURTHEST),
+        (0.0, WIDEST + FURTHEST),
+    ],
+)
+def test_more_wait_for_an_endpoint_that_answers_within_moments_but_for_no_longer_than_a_second(
+    seconds: float, reach: int
+) -> None:
+    lanes = Lanes()
+    answer(lanes, "a", 4, after=seconds)
+    assert room(lanes, "a") == reach
+    answer(lanes, "a")
+    assert room(lanes, "a") == REACH
+
+
+def test_those_that_wait_for_their_turn_take_slots_of_the_process_and_none_of_their_origin() -> None:
+    lanes = Lanes()
+    answer(lanes, "quick", 5, after=0.01)
+    for _ in range(WIDEST + FURTHEST):
+        lanes.begin("quick", "origin", MINE)
+    assert lanes.free == SLOTS - WIDEST - FURTHEST
+    usher = lanes.usher()
+    assert (usher.taken["origin", False], usher.own[("origin", False), MINE]) == (WIDEST, WIDEST)
+    for left in range(WIDEST + FURTHEST - 1, -1, -1):
+        lanes.end("quick", "origin", MINE, (200, 0.01))
+        assert lanes.usher().taken["origin", False] == min(left, WIDEST)
+
+
+def test_those_under_way_are_counted_when_their_lane_has_become_narrow() -> None:
+    lanes = Lanes()
+    answer(lanes, "hangs", 5, after=0.01)
+    for _ in range(WIDEST):
+        lanes.begin("hangs", "origin", MINE)
+    lanes.end("hangs", "origin", MINE, None)
+    assert lanes.usher().taken["origin", True] == WIDEST - 1
+
+
 def test_what_is_being_sent_takes_up_room_until_it_ends() -> None:
     lanes = Lanes()
     answer(lanes, "a", 2)
@@ -78,9 +132,9 @@ def test_what_is_being_sent_takes_up_room_until_it_ends() -> None:
         assert (room(lanes, "a"), lanes.free) == (left, SLOTS - 4 + left)
         lanes.begin("a", "a", MINE)
     for _ in range(5):
-        lanes.end("a", "a", MINE, (200, 0.1))
+        lanes.end("a", "a", MINE, (200, 1.0))
     assert (room(lanes, "a"), lanes.free) == (REACH, SLOTS)
-    assert lanes.usher() == Usher({"a": WIDEST})
+    assert lanes.usher() == Usher({"a": Lane(WIDEST, AHEAD)})
 
 
 def test_a_claim_counts_what_it_admits_and_a_fresh_one_does_not() -> None:
