@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Connection, Row, Text, bindparam, case, func, or_, update
+from sqlalchemy import BigInteger, Boolean, Connection, Dialect, Row, Text, bindparam, case, func, or_, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.deliveries import AttemptResult, NewDelivery, State
@@ -16,6 +16,7 @@ from broker.endpoints import Event, Kind, events
 from broker.store.clock import db_now, read_clock
 from broker.store.columns import Id
 from broker.store.deliveries import OWED
+from broker.store.driver import driver_text
 from broker.store.endpoints import Change, note_calls
 from broker.store.given import given
 from broker.store.group import brief
@@ -47,7 +48,7 @@ def record_attempts(connection: Connection, reports: Sequence[Report]) -> list[R
     """Complete attempts, move their deliveries on, judge their endpoints; what is to be told is owed from then on."""
     results = [report.result for report in reports]
     settled = _settle(connection, results)  # locks deliveries first, as their removal does
-    connection.execute(_END, [_ended(result) for result in results])
+    connection.exec_driver_sql(_end_text(connection.dialect), [_ended(result) for result in results])
     changes = _judge(connection, results, settled)
     now = read_clock(connection)
     told = [_events(result, row, change, now) for result, row, change in zip(results, settled, changes, strict=True)]
@@ -107,15 +108,10 @@ def _outcome(result: AttemptResult) -> str:
     return result.error or f"answered {result.status_code}"
 
 
-def _ended(result: AttemptResult) -> dict[str, Any]:
-    return {
-        "delivery": result.delivery,
-        "attempt": result.attempt,
-        "took_ms": result.duration_ms,
-        "answer": result.status_code,
-        "problem": result.error,
-        "box": result.response,
-    }
+def _ended(result: AttemptResult) -> tuple[Any, ...]:
+    """What the parameters of `_end_text` are."""
+    told = (result.duration_ms, result.status_code, result.error, result.response)
+    return (*told, result.delivery, result.attempt)
 
 
 @lru_cache
@@ -143,13 +139,12 @@ def _settle_statement(dialect: str) -> ReturningUpdate[Any]:
     )
 
 
-_END = (
-    update(_attempts)
-    .where(_attempts.c.delivery_id == bindparam("delivery"), _attempts.c.number == bindparam("attempt"))
-    .values(
-        duration_ms=bindparam("took_ms"),
-        status_code=bindparam("answer"),
-        error=bindparam("problem"),
-        response=bindparam("box"),
+@lru_cache
+def _end_text(dialect: Dialect) -> str:
+    told = ["duration_ms", "status_code", "error", "response"]
+    statement = (
+        update(_attempts)
+        .where(_attempts.c.delivery_id == bindparam("delivery"), _attempts.c.number == bindparam("attempt"))
+        .values({name: bindparam(name) for name in told})
     )
-)
+    return driver_text(statement, dialect, [*told, "delivery", "attempt"])

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, Connection, Dialect, FromClause, Insert, Select, Table, bindparam, cast, func, select
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    Dialect,
+    FromClause,
+    Insert,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    cast,
+    func,
+    select,
+)
 from sqlalchemy.sql.compiler import SQLCompiler
 
 
-def driver_text(statement: Insert | Select[Any], dialect: Dialect, columns: Sequence[str]) -> str:
+def driver_text(statement: Insert | Update | Select[Any], dialect: Dialect, columns: Sequence[str]) -> str:
     """The text of a statement for `exec_driver_sql`, with parameters for `columns`, in their order."""
     compiled = statement.compile(dialect=dialect, column_keys=list(columns))
     assert isinstance(compiled, SQLCompiler)

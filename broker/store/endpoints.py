@@ -75,9 +75,8 @@ def note_calls(connection: Connection, calls: Sequence[tuple[str, Call]]) -> lis
     An answer of an endpoint against which nothing is known, the usual case, locks and writes nothing.
     """
     rows = _rows(connection, {id for id, _ in calls})
-    notable = {
-        id for id, call in calls if id in rows and (call not in _PEACEFUL or not condition_of(rows[id]).is_spotless)
-    }
+    spotted = {id for id, row in rows.items() if not condition_of(row).is_spotless}
+    notable = {id for id, call in calls if id in rows and (call not in _PEACEFUL or id in spotted)}
     if not notable:
         return [None] * len(calls)
     rows = _rows(connection, notable, key_share=True)

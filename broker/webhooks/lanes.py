@@ -136,12 +136,16 @@ class Lanes:
 
     def end(self, endpoint: str, origin: str, workspace: str, answer: tuple[int, float] | None) -> None:
         """answer: its HTTP status, and after how many seconds it came; None for no answer."""
-        tries = self._now.tries[endpoint]
-        self._now.count(endpoint, origin, workspace, -tries)  # all of them, as the others may count otherwise now
-        lane = self._lanes.pop(endpoint, NARROW)  # at the end of the dictionary: used last
+        lane = self._lanes.get(endpoint, NARROW)
+        following = NARROW if answer is None else _lane_after(lane.width, *answer)
+        alike = (lane.width == 1) is (following.width == 1)
+        ended = 1 if alike else self._now.tries[endpoint]  # the others as well, as they count otherwise from now on
+        self._now.count(endpoint, origin, workspace, -ended)
+        self._lanes.pop(endpoint, None)  # at the end of the dictionary: used last
         if answer is not None:
-            self._lanes[endpoint] = _lane_after(lane.width, *answer)
-        self._now.count(endpoint, origin, workspace, tries - 1)
+            self._lanes[endpoint] = following
+        if ended > 1:
+            self._now.count(endpoint, origin, workspace, ended - 1)
         if len(self._lanes) > REMEMBERED:
             del self._lanes[next(id for id in self._lanes if id not in self._now.tries)]
 
