@@ -57,7 +57,8 @@ class Turns:
 class Statements:
     """PostgreSQL's Execute and Query messages, BEGIN and COMMIT among them, by the kind of their transaction.
 
-    What holds statements of several kinds counts whole for each. `other`: transactions of none; `alone`: outside any.
+    What holds statements of several kinds counts whole for each. `other`: transactions of none; `alone`: likewise,
+    outside any transaction.
     """
 
     def __init__(self, counts: Counter[str]) -> None:
@@ -95,17 +96,21 @@ class Statements:
             self._executed(payload.rstrip(b"\0").decode())
 
     def _executed(self, text: str) -> None:
-        if self._open is None:
-            self._open = [text] if text.startswith("BEGIN") else None
-            self._counts["alone"] += self._open is None
-            return
-        self._open.append(text)
-        if text.startswith(("COMMIT", "ROLLBACK")):
-            kinds = [kind for kind, found in KINDS.items() if any(map(found.search, self._open))]
-            for name in kinds or ["other"]:
-                self._counts[name] += len(self._open)
-                self._counts[f"{name} transactions"] += 1
-            self._open = None
+        if self._open is not None:
+            self._open.append(text)
+            if text.startswith(("COMMIT", "ROLLBACK")):
+                self._ended(self._open, "other")
+                self._open = None
+        elif text.startswith("BEGIN"):
+            self._open = [text]
+        else:
+            self._ended([text], "alone")
+
+    def _ended(self, transaction: list[str], unknown: str) -> None:
+        kinds = [kind for kind, found in KINDS.items() if any(map(found.search, transaction))]
+        for name in kinds or [unknown]:
+            self._counts[name] += len(transaction)
+            self._counts[f"{name} transactions"] += 1
 
 
 COUNTING: Mapping[str, type[Turns | Statements]] = {"turns": Turns, "statements": Statements}

@@ -53,15 +53,16 @@ def test_statements_count_for_the_kinds_of_their_transaction() -> None:
         + query(b"BEGIN;")
         + executed(b"beat")
         + query(b"ROLLBACK;")
-        + executed(b"insert")
+        + executed(b"insert")  # a transaction by itself
+        + query(b"SELECT 1;")
     )
     counts: Counter[str] = Counter()
     statements = Statements(counts)
     for at in range(len(sent)):
         statements.asked(sent[at : at + 1])
     assert counts == {
-        "accept": 5,
-        "accept transactions": 1,
+        "accept": 6,
+        "accept transactions": 2,
         "claim": 4,
         "claim transactions": 1,
         "finish": 4,
@@ -69,4 +70,5 @@ def test_statements_count_for_the_kinds_of_their_transaction() -> None:
         "other": 3,
         "other transactions": 1,
         "alone": 1,
+        "alone transactions": 1,
     }
