@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from sqlalchemy import Connection, NullPool
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from broker.store.writer import Work
 
@@ -24,15 +26,17 @@ LOCK_MS and the writer's patience, so that whoever waits for these rows gets its
 
 
 class PostgresqlSession:
-    """The writing connection of one process. Commits are synchronous whatever the server's default is, and flushed:
-    its own end would undo what processes of other machines go on with. A single statement is a transaction by itself.
+    """The writing connection of one process, kept from one write to the next: to take it out of a pool each time and
+    give it back costs as much as the INSERT of a POST's group. What fails takes its connection along.
+
+    Commits are synchronous whatever the server's default is, and flushed: its own end would undo what processes of
+    other machines go on with. A single statement is a transaction by itself.
     """
 
     def __init__(self, url: URL) -> None:
         self._engine = create_async_engine(
             url,
-            pool_size=1,
-            max_overflow=0,
+            poolclass=NullPool,
             hide_parameters=True,
             connect_args={
                 "timeout": CONNECT_SECONDS,
@@ -46,14 +50,39 @@ class PostgresqlSession:
                 },
             },
         )
-        self._statements = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connection: AsyncConnection | None = None
 
     async def transact(self, work: Work, *, brief: bool = False, flush: bool = True, single: bool = False) -> list[Any]:
-        async with (self._statements if single else self._engine).begin() as connection:
-            return await connection.run_sync(work)
+        connection, self._connection = self._connection or await self._engine.connect(), None
+        try:
+            results = await connection.run_sync(partial(_transact, work, single))
+        except BaseException:
+            await _drop(connection)
+            raise
+        self._connection = connection
+        return results
 
     async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
         await self._engine.dispose()
+
+
+def _transact(work: Work, single: bool, connection: Connection) -> list[Any]:
+    driver: Any = connection.connection.dbapi_connection
+    driver.autocommit = single  # of a group after the other; an engine of its own for each would take two connections
+    with connection.begin():
+        return work(connection)
+
+
+async def _drop(connection: AsyncConnection) -> None:
+    """Without a word to the server, which may not answer."""
+    if not connection.invalidated:
+        pooled = await connection.get_raw_connection()
+        if pooled.driver_connection is not None:
+            pooled.driver_connection.terminate()
+        await connection.invalidate()
+    await connection.close()
 
 
 def reading_engine(url: URL) -> AsyncEngine:

@@ -108,13 +108,19 @@ async def test_post_whose_commit_was_done_but_not_answered_is_safe_to_repeat_wit
         assert sorted(await stored(broker)) == sorted([first, unanswered])
 
 
-async def test_posts_without_keys_and_pictures_have_no_transaction_around_them(
+async def test_posts_without_keys_have_no_transaction_around_them(
     line: LossyLine, postgresql_url: str, tmp_path: Path
 ) -> None:
     url = make_url(postgresql_url).update_query_dict({"host": str(tmp_path)}).render_as_string(hide_password=False)
-    keyed = {"Idempotency-Key": "k"}
+    keyed, other = {"Idempotency-Key": "k"}, {"Idempotency-Key": "other"}
     async with run_broker(settings_for(tmp_path, url)) as broker:
-        for body, headers, expected in ((BODY, {}, 0), (BODY, keyed, 1), (SMALL, {}, 1), (BODY, {}, 0)):
+        for body, headers, expected in (
+            (BODY, {}, 0),
+            (BODY, keyed, 1),
+            (SMALL, {}, 0),
+            (SMALL, other, 1),
+            (BODY, {}, 0),
+        ):
             line.sent.clear()
             assert (await broker.http.post(ROOT, json=body, headers=headers)).status_code == 201
             assert (line.sent.count(BEGIN), line.sent.count(COMMIT)) == (expected, expected)
