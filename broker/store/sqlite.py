@@ -227,7 +227,7 @@ def _writing_engine(path: Path) -> Engine:
         connection.isolation_level = None
         for pragma in (
             f"busy_timeout = {BUSY_MS}",
-            f"auto_vacuum = {INCREMENTAL}",  # before anything is written into a new file
+            *([f"auto_vacuum = {INCREMENTAL}"] if _is_new(connection) else []),
             "journal_mode = WAL",
             "synchronous = FULL",
             "wal_autocheckpoint = 0",
@@ -240,6 +240,12 @@ def _writing_engine(path: Path) -> Engine:
         _raw(connection).execute("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _is_new(connection: sqlite3.Connection) -> bool:
+    """Nothing is written yet. Later it is too late to choose how the file is made, and to say it again is a commit."""
+    pages: int = connection.execute("PRAGMA page_count").fetchone()[0]
+    return pages == 0
 
 
 def reading_engine(path: Path) -> AsyncEngine:

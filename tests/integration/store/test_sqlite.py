@@ -21,7 +21,7 @@ from broker.store.batches import insert_batches
 from broker.store.database import SQLITE_FILE, Database, open_database
 from broker.store.migrate import migrate
 from broker.store.schema import check_migrated
-from broker.store.sqlite import CHECKPOINT_BYTES, filesystem_of
+from broker.store.sqlite import CHECKPOINT_BYTES, INCREMENTAL, filesystem_of
 from broker.store.workspaces import NewWorkspace, insert_workspaces
 from tests.integration.store.rows import accept, new_batch, new_workspace, stored
 
@@ -58,6 +58,16 @@ async def test_the_writer_flushes_every_commit_and_leaves_checkpoints_to_the_loc
     names = ("journal_mode", "synchronous", "wal_autocheckpoint", "foreign_keys")
     full = 2
     assert await pragmas(sqlite, *names) == ["wal", full, 0, 1]
+
+
+async def test_to_open_a_file_that_is_there_writes_nothing(sqlite_url: str, tmp_path: Path, file: Path) -> None:
+    first = open_database(sqlite_url, tmp_path)
+    await migrate(first)
+    await first.aclose()
+    again = open_database(sqlite_url, tmp_path)
+    assert await pragmas(again, "auto_vacuum") == [INCREMENTAL]
+    assert log_size(file) == 0
+    await again.aclose()
 
 
 async def test_every_reader_sees_the_log_and_can_only_read(sqlite: Database) -> None:
