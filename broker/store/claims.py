@@ -155,7 +155,7 @@ def _claim_fresh(connection: Connection, order: ClaimOrder) -> Claimed:
     if seconds < order.long_seconds:
         return Claimed(claims)
     lowest = min([read_clock(connection) - LATE_MS, *(row.rank for row in rows)])
-    return Claimed(claims, passed_over=PassedOver(max(lowest, order.rank), seconds))
+    return Claimed(claims, passed_over=PassedOver(lowest, seconds))
 
 
 def _claims(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[Claim, ...]:

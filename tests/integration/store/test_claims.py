@@ -153,22 +153,32 @@ async def test_a_look_that_took_long_tells_from_where_on_the_next_has_to_look(
     await execute(database, "UPDATE workspaces SET paused = true WHERE id = :id", id=paused)
     hidden = await accept(database, paused, MANY)
     await execute(database, "UPDATE batches SET rank = 1")
-    old, *fresh = await accept(database, workspace_id, 3)
-    await rank(database, old, 2)
+    old, older, *fresh = await accept(database, workspace_id, 4)
+    await rank(database, old, 3)
+    await rank(database, older, 2)
     order = ClaimOrder("worker", (TYPE, "flow"), 1, MINUTE, long_seconds=0)
-    for expected in (old, *fresh):
+    for expected in (older, old, *fresh):
         (claimed,), passed, effort = await looked(database, order)
         assert claimed.id == expected
         assert passed is not None
         assert effort >= MANY if order.rank == 0 else effort < MANY / 2
         order = replace(order, rank=passed.rank)
-    assert order.rank > 2
+    assert order.rank > 3
     (late,) = await accept(database, workspace_id)
     await execute(database, "UPDATE batches SET rank = rank - :ms WHERE id = :id", ms=LATE_MS // 2, id=late)
     assert [one.id for one in (await looked(database, order))[0]] == [late]  # as if it had been committed late
     await execute(database, "UPDATE workspaces SET paused = false")
     assert (await looked(database, order))[0] == ()
     assert [one.id for one in await claim(database, MANY)] == hidden
+
+
+async def test_a_look_that_took_no_time_tells_of_nothing_that_it_passed_over(
+    database: Database, workspace_id: str
+) -> None:
+    await accept(database, workspace_id)
+    claimed = await database.writer.write(claim_batches, ClaimOrder("worker", (TYPE,), 1, MINUTE, long_seconds=MINUTE))
+    assert len(claimed.claims) == 1
+    assert claimed.passed_over is None
 
 
 async def test_a_batch_that_is_not_due_yet_is_not_claimed(database: Database, workspace_id: str) -> None:
