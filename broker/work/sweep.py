@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -18,6 +19,11 @@ from broker.store.tallies import fold_tallies
 SECONDS = 1.0
 RESCUES = 100
 OVERDUE_MS = 2_000
+PART = 100
+"""Looks for what is overdue take at most one second of so many, as each process that sweeps reads what may not be
+claimed, as of paused workspaces,"""
+LONGEST = 10.0
+"""unless the next would be as many seconds away. Idle workers look for batches by themselves, nudged or not."""
 
 log = structlog.get_logger()
 
@@ -37,6 +43,7 @@ class Sweep:
         self._since: int | None = None
         self._last = 0
         self._behind: str | None = None
+        self._next_overdue = 0.0
 
     async def run(self) -> None:
         """Sweep every second until cancelled."""
@@ -56,8 +63,14 @@ class Sweep:
         self._nudger.ring([*((batch.type, batch.id) for batch in look.rescued), *overdue])
 
     async def _overdue(self) -> Sequence[tuple[str, str]]:
+        if time.monotonic() < self._next_overdue:
+            return ()
         async with self._database.reading() as connection:
-            return await overdue_batches(connection, OVERDUE_MS, RESCUES)
+            began = time.monotonic()
+            overdue = await overdue_batches(connection, OVERDUE_MS, RESCUES)
+        now = time.monotonic()
+        self._next_overdue = now + pause_after(now - began)
+        return overdue
 
     async def _rescue(self) -> Look:
         """All times are the database's. A look that comes late, e.g. after an outage, begins the watch anew."""
@@ -72,3 +85,8 @@ class Sweep:
             if batch.given_up is not None:
                 log.error("record.given_up", batch=batch.id, place=batch.given_up)
         return look
+
+
+def pause_after(seconds: float) -> float:
+    """How long not to look for what is overdue after a look that took so long."""
+    return min(PART * seconds, LONGEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,6 +122,27 @@ async def test_a_sweep_reads_only_where_something_waits(scene: Scene) -> None:
     await accept(scene.database, scene.workspace)
     await scene.sweep.once()
     assert reads
+
+
+async def test_a_long_look_for_what_is_overdue_is_not_taken_again_at_once_and_is_taken_again(scene: Scene) -> None:
+    """However many batches of a paused workspace are passed over, by each process that sweeps."""
+    looks: list[str] = []
+
+    def slow(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        looks.append(statement)
+        time.sleep(0.03)
+
+    await accept(scene.database, scene.workspace)
+    event.listen(scene.database.engine.sync_engine, "before_cursor_execute", slow)
+    for _ in range(3):
+        await scene.sweep.once()
+    assert len(looks) == 1
+
+    async def looked_again() -> bool:
+        await scene.sweep.once()
+        return len(looks) == 2
+
+    await until(looked_again)
 
 
 async def test_a_look_that_comes_late_frees_nothing_and_begins_the_watch_anew(scene: Scene) -> None:
@@ -243,6 +265,7 @@ async def test_what_was_rescued_and_what_is_overdue_is_nudged_for_and_nothing_el
     assert await scene.freed(after=LEASE)
 
     async def both() -> bool:
+        await scene.sweep.once()
         return await rung() == {f"nudge:{id}".encode() for id in (overdue, rescued)}
 
     await until(both)
