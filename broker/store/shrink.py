@@ -12,7 +12,8 @@ from broker.store.sqlite import INCREMENTAL
 SPARE = 4
 """One page of so many may lie free, for what comes next: to give it back and take it again would write it twice."""
 SECONDS = 0.01
-"""Of one piece, as nobody else writes meanwhile. What a page takes depends on how many lie free: 20 µs and more."""
+"""Of one piece, as nobody else writes meanwhile. A page takes 20 µs, or more than ten times that where others became
+free in another order than they lie in, as SQLite goes through the list of the free for it."""
 
 
 def shrink_file(connection: Connection, turns: Sequence[None]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,9 @@ TURN_MS = 50_000
 CHUNK = 100
 PAUSE = 0.05
 """Seconds between two chunks, in which others write."""
+SHRINK_SECONDS = 30.0
+"""Of one look, as what expires next shall not wait for it: a large file whose pages became free in another order than
+they lie in may take an hour."""
 REMOVALS_AT_ONCE = 4
 LINKS_OVERTIME_MS = 60_000
 """Links are dated by this process or a moment after their batch has ended, and their clocks may differ a little."""
@@ -43,6 +47,7 @@ class Retention:
     output_ms: int
     batch_ms: int
     pause_seconds: float = SECONDS
+    shrink_seconds: float = SHRINK_SECONDS
 
     async def run(self) -> None:
         """Look every `pause_seconds` until cancelled."""
@@ -108,10 +113,12 @@ class Retention:
         return count
 
     async def shrink(self) -> int:
-        """Give back to the disk what lies free in the database's file; how many pages."""
-        count = 0
+        """Give back to the disk what lies free in the database's file, for a while; how many pages."""
+        count, end = 0, time.monotonic() + self.shrink_seconds
         while given := await self.database.writer.write(shrink_file, None):
             count += given
+            if time.monotonic() >= end:
+                break
             await asyncio.sleep(PAUSE)
         return count
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from broker.batches import Record
 from broker.media.blobs import open_blobs
@@ -18,11 +20,12 @@ from broker.store.migrate import migrate
 from broker.store.rows import dump_records
 from broker.store.shrink import SPARE, shrink_file
 from broker.work.retention import Retention
-from tests.integration.store.ended import DAY
+from tests.integration.store.ended import DAY, MINUTE, recorded
 from tests.integration.store.rows import accept, claim, execute, finish, new_workspace, result
 
 PICTURE = os.urandom(30_000)
 BATCHES = 200
+MANY = 20_000
 
 
 def facts(file: Path) -> tuple[int, int, int]:
@@ -39,6 +42,17 @@ async def pictures(database: Database, workspace: str, count: int) -> list[str]:
     return [
         id for _ in range(count) for id in await accept(database, workspace, records=records, pictures={0: PICTURE})
     ]
+
+
+async def statements_of(database: Database) -> str:
+    """By which a piece is given back, if any is."""
+
+    def shrink(connection: Connection, turns: Sequence[None]) -> list[str]:
+        with recorded(connection) as seen:
+            assert shrink_file(connection, turns) == [0]
+        return ["\n".join(statement for statement, _ in seen)]
+
+    return await database.writer.write(shrink, None)
 
 
 @pytest.fixture
@@ -68,6 +82,25 @@ async def test_the_disk_gets_back_what_expired_pictures_took(sqlite: Database, t
     assert (kept.id, kept.pictures) == (fresh, {0: PICTURE})
 
 
+async def test_what_takes_long_to_give_back_holds_up_neither_writes_nor_what_expires(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    """One piece is a part of it, and one look as many pieces as there is time for; the next look goes on."""
+    await execute(sqlite, "CREATE TABLE waste (bytes BLOB)")
+    numbers = f"WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT {MANY})"
+    await execute(sqlite, f"INSERT INTO waste {numbers} SELECT zeroblob(4000) FROM numbers")
+    await execute(sqlite, "DROP TABLE waste")
+    assert 0 < await sqlite.writer.write(shrink_file, None) < MANY / 2
+    retention = Retention(sqlite, open_blobs("", tmp_path), DAY, DAY, DAY, shrink_seconds=0)
+    for _ in range(2):
+        assert 0 < await retention.shrink() < MANY / 2
+    _, pages, free = facts(tmp_path / SQLITE_FILE)
+    assert free > pages / SPARE
+    assert await replace(retention, shrink_seconds=MINUTE).shrink() > 0
+    _, pages, free = facts(tmp_path / SQLITE_FILE)
+    assert free <= pages / SPARE
+
+
 async def test_a_file_that_was_made_to_keep_its_size_is_left_as_it_is(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / SQLITE_FILE)) as old:
         old.execute("PRAGMA journal_mode = WAL")
@@ -77,7 +110,7 @@ async def test_a_file_that_was_made_to_keep_its_size_is_left_as_it_is(tmp_path: 
     await execute(database, "DELETE FROM pictures")
     before = facts(tmp_path / SQLITE_FILE)
     assert before[2] > 20
-    assert await database.writer.write(shrink_file, None) == 0
+    assert "incremental_vacuum" not in await statements_of(database)
     assert facts(tmp_path / SQLITE_FILE) == before
     await database.aclose()
 
