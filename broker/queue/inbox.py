@@ -42,6 +42,7 @@ class Inbox:
         self._look_by: float | None = None
         self._up = asyncio.Event()
         self._hushed = False
+        self._unheeded: str | None = None
         self._asking: asyncio.Task[Any] | None = None
         self._returning: asyncio.Task[None] | None = None
         self.redis: ArqRedis | None = None
@@ -70,19 +71,25 @@ class Inbox:
         if self._listener is None or self.redis is None:
             return
         await self._listener.rest()
-        if bell := self._listener.take():
+        unheeded = {bell for bell in (self._unheeded, self._listener.take()) if bell is not None}
+        self._unheeded = None
+        for bell in unheeded:
             # As ring.lua does, without its limit: it goes back to where it was.
             await self.ask(cast("Coroutine[Any, Any, int]", self.redis.lpush(bell, 1)))
+
+    def heeded(self) -> None:
+        """What the bell that `take` took along had asked for is done, so that it never rings again."""
+        self._unheeded = None
 
     async def take(self, free: int) -> list[tuple[str, str]]:
         """Take waiting nudges off the queues, and bells until `free` are taken with the one that `wait` heard.
 
         Returns (queue, job id) of other arq jobs that are due, at most `free`; those stay in their queue.
         """
-        heard = self._listener is not None and self._listener.take() is not None
+        self._unheeded = self._listener.take() if self._listener is not None else None
         seconds = TAKE_SECONDS if self._look_by is None else self._look_by - self._loop.time()
         self._look_by = None
-        found = await self.ask(self._take(free, free - heard), max(seconds, LEAST_SECONDS))
+        found = await self.ask(self._take(free, free - (self._unheeded is not None)), max(seconds, LEAST_SECONDS))
         if found is None:
             return []
         jobs = zip(found[::2], found[1::2], strict=True)

@@ -176,6 +176,7 @@ class BatchWorker(Worker, Generic[Claimed]):
             await self._unless_stopped(asyncio.sleep(backoff(self._claims_failed, CLAIM_BACKOFF_CAP)))
             return
         self._claims_failed = 0
+        self._inbox.heeded()
         for batch in claimed:
             self._start(batch)
         if len(claimed) < free:

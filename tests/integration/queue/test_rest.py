@@ -157,3 +157,21 @@ async def test_a_bell_heard_by_a_worker_that_stops_stays_for_others(
     worker.stop()
     looks.go_on.set()
     await until_holds(partial(rung, redis, 1))
+
+
+async def test_a_bell_that_was_taken_for_a_claim_that_failed_wakes_another(
+    nudger: Nudger, redis: ArqRedis, start_worker: StartWorker
+) -> None:
+    """It would come to look by itself much later than this test waits."""
+    ledger = Ledger()
+    looks = Looks(ledger, fail=1000)
+    looks.go_on.set()
+    with capture_logs():
+        await start_worker(ledger, claim=looks.claim)
+        await until_holds(partial(listening, redis, 1))
+        await start_worker(ledger)
+        await until_holds(partial(listening, redis, 2))
+        batches = ledger.add(1)
+        nudger.ring(batches)
+        await until(lambda: ledger.ran_once(batches))
+    assert looks.count > 1
