@@ -31,6 +31,7 @@ from broker.secrets import Purpose, Vault
 from broker.store.attempts import Report, record_attempts
 from broker.store.database import Database
 from broker.store.deliveries import DueOrder, claim_deliveries
+from broker.store.put_back import put_back_deliveries
 from broker.store.writer import PATIENCE
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.lanes import Lanes
@@ -119,6 +120,7 @@ class Sender:
 
         What is cut off is tried again when its lease is over.
         """
+        self._turns.send_all_away()  # what has not begun is sent by others
         await _end(self._sending, seconds, self._recording)
         await _end(self._recording, PATIENCE)
 
@@ -162,6 +164,31 @@ class Sender:
             log.error("delivery.crashed", task=task.get_name(), exc_info=error)
 
     async def _deliver(self, delivery: DueDelivery, until: float) -> None:
+        if await self._has_turn(delivery):
+            await self._try(delivery, until)
+            return
+        try:
+            await self.database.writer.write(put_back_deliveries, delivery)
+        except Unavailable:  # it is due again when its claim ends
+            log.warning("delivery.not_put_back", delivery=delivery.id, batch=delivery.batch)
+            return
+        log.info("delivery.put_back", delivery=delivery.id, batch=delivery.batch)
+        self.wake()
+
+    async def _has_turn(self, delivery: DueDelivery) -> bool:
+        """Waits for it; to be given back. False where none came in time, or none ever will."""
+        where = (delivery.endpoint, delivery.origin, delivery.workspace)
+        try:
+            await self._turns.take(delivery.endpoint)
+        except TimeoutError:
+            self._lanes.found_no_turn(*where)
+            return False
+        except BaseException:
+            self._lanes.withdraw(*where)
+            raise
+        return True
+
+    async def _try(self, delivery: DueDelivery, until: float) -> None:
         answered: tuple[int, float] | None = None
         try:
             answer, seconds = await self._post(delivery, until)
@@ -192,13 +219,7 @@ class Sender:
         )
 
     async def _post(self, delivery: DueDelivery, until: float) -> tuple[Answer, float]:
-        """What came of a try, and after how many seconds. Raises as `Poster.post` does."""
-        try:
-            await self._turns.take(delivery.endpoint)
-        except TimeoutError as error:
-            if delivery.manual:  # recorded, it would be over, and what a person asked for never sent
-                raise TooLate from error
-            return Answer(error=NOT_SENT, unsent=True), 0.0
+        """What came of a try that has its turn, and after how many seconds. Raises as `Poster.post` does."""
         started = time.monotonic()
         try:
             answer = await self._poster.post(delivery, until)

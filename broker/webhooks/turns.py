@@ -40,6 +40,11 @@ class Turns:
             if not turn.done():
                 turn.set_exception(TimeoutError())
 
+    def send_all_away(self) -> None:
+        """Of every endpoint."""
+        for endpoint in list(self._waiting):
+            self.send_away(endpoint)
+
     def give_back(self, endpoint: str) -> None:
         self._going[endpoint] -= 1
         waiting = self._waiting.get(endpoint, ())

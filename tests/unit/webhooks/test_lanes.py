@@ -11,6 +11,7 @@ from broker.webhooks.lanes import (
     REMEMBERED,
     SLOTS,
     UNPROVEN,
+    WAITING,
     WIDEST,
     Lane,
     Lanes,
@@ -19,6 +20,7 @@ from broker.webhooks.lanes import (
 
 REACH = WIDEST + AHEAD
 """What a lane that is as wide as any takes at least: those under way, and those that wait for their turn."""
+FURTHEST_REACH = WIDEST + FURTHEST
 MINE, OTHERS = "mine", "others"
 UNPROVEN_SLOTS, UNPROVEN_ORIGIN_SLOTS = int(UNPROVEN * SLOTS), int(UNPROVEN * ORIGIN_SLOTS)
 
@@ -84,36 +86,78 @@ def test_an_endpoint_whose_answers_take_long_has_the_fewer_tries(seconds: float,
 
 @pytest.mark.parametrize(
     ("seconds", "reach"),
-    [
-        (0.25, REACH),
-        (0.2, 80),
-        (0.1, 160),
-        (1 / 16, WIDEST + FURTHEST),
-        (0.01, WIDEST + FURTHEST),
-        (0.0, WIDEST + FURTHEST),
-    ],
+    [(0.25, REACH), (0.2, 80), (0.1, 160), (1 / 16, FURTHEST_REACH), (0.01, FURTHEST_REACH), (0.0, FURTHEST_REACH)],
 )
 def test_more_wait_for_an_endpoint_that_answers_within_moments_but_for_no_longer_than_a_second(
     seconds: float, reach: int
 ) -> None:
     lanes = Lanes()
-    answer(lanes, "a", 4, after=seconds)
+    answer(lanes, "a", 8, after=seconds)
     assert room(lanes, "a") == reach
     answer(lanes, "a")
     assert room(lanes, "a") == REACH
 
 
-def test_those_that_wait_for_their_turn_take_slots_of_the_process_and_none_of_their_origin() -> None:
+def test_twice_as_many_may_wait_after_each_answer_that_comes_within_moments() -> None:
     lanes = Lanes()
-    answer(lanes, "quick", 5, after=0.01)
-    for _ in range(WIDEST + FURTHEST):
+    answer(lanes, "a", 4, after=0.01)
+    waiting = [room(lanes, "a") - WIDEST]
+    for _ in range(4):
+        answer(lanes, "a", after=0.01)
+        waiting.append(room(lanes, "a") - WIDEST)
+    assert waiting == [AHEAD, 2 * AHEAD, 4 * AHEAD, FURTHEST, FURTHEST]
+
+
+def test_those_that_wait_for_their_turn_take_places_and_no_slots() -> None:
+    lanes = Lanes()
+    answer(lanes, "quick", 8, after=0.01)
+    for _ in range(FURTHEST_REACH):
         lanes.begin("quick", "origin", MINE)
-    assert lanes.free == SLOTS - WIDEST - FURTHEST
+    assert lanes.free == SLOTS - WIDEST
     usher = lanes.usher()
-    assert (usher.taken["origin", False], usher.own[("origin", False), MINE]) == (WIDEST, WIDEST)
-    for left in range(WIDEST + FURTHEST - 1, -1, -1):
+    assert [usher.taken[pool] for pool in (("", False), ("origin", False), WAITING)] == [WIDEST, WIDEST, FURTHEST]
+    for left in range(FURTHEST_REACH - 1, -1, -1):
         lanes.end("quick", "origin", MINE, (200, 0.01))
-        assert lanes.usher().taken["origin", False] == min(left, WIDEST)
+        usher = lanes.usher()
+        assert usher.taken["origin", False] == usher.taken["", False] == min(left, WIDEST)
+        assert usher.taken[WAITING] == max(left - WIDEST, 0)
+    assert usher.taken.total() == usher.own.total() == 0
+
+
+def test_quick_endpoints_of_some_workspaces_leave_the_slots_to_others() -> None:
+    lanes = Lanes()
+    for name in "abcd":
+        answer(lanes, name, 8, after=0.01)
+        while room(lanes, name, "origin", of=name) > 0:
+            lanes.begin(name, "origin", name)
+    assert lanes.free == SLOTS - 4 * WIDEST
+    assert [lanes.usher().own[WAITING, name] for name in "abcd"] == [240, 136, 68, 34]
+    assert lanes.offer("another", "elsewhere", OTHERS)
+
+
+def test_where_one_found_no_turn_none_waits_until_the_endpoint_answers() -> None:
+    lanes = Lanes()
+    answer(lanes, "a", 8, after=0.01)
+    for _ in range(WIDEST + 2):
+        lanes.begin("a", "a", MINE)
+    lanes.found_no_turn("a", "a", MINE)
+    assert (room(lanes, "a"), lanes.usher().taken[WAITING]) == (-1, 1)
+    lanes.found_no_turn("a", "a", MINE)
+    lanes.end("a", "a", MINE, (200, 0.01))
+    assert room(lanes, "a") == REACH - WIDEST + 1
+
+
+def test_an_endpoint_waits_for_no_turn_that_its_origin_has_no_slot_for() -> None:
+    lanes = Lanes()
+    answer(lanes, "quick", 8, after=0.01)
+    for number in range(7):
+        answer(lanes, f"other-{number}", 4)
+        for _ in range(WIDEST):
+            lanes.begin(f"other-{number}", "origin", OTHERS)
+    assert room(lanes, "quick", "origin") == WIDEST // 2
+    for _ in range(WIDEST // 2):
+        lanes.begin("quick", "origin", MINE)
+    assert room(lanes, "quick", "origin") < 1
 
 
 def test_those_under_way_are_counted_when_their_lane_has_become_narrow() -> None:

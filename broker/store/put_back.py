@@ -1,0 +1,57 @@
+"""Query that undoes the claim of webhooks that nobody has begun to send."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Delete, and_, case, delete, exists, update
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from broker.deliveries import DueDelivery
+from broker.store.clock import db_now
+from broker.store.columns import Id
+from broker.store.deliveries import OWED
+from broker.store.given import given
+from broker.store.group import brief
+from broker.store.tables import AttemptRow, DeliveryRow, table
+
+_deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
+
+
+@brief
+def put_back_deliveries(connection: Connection, deliveries: Sequence[DueDelivery]) -> list[bool]:
+    """Make claimed deliveries due as if they had not been claimed, without the tries that were to follow.
+
+    One that is not owed any more stays as it is, but for the try. False for those whose claim is lost by now.
+    """
+    dialect = connection.dialect.name
+    mine = [[one.id, one.lease_seq] for one in deliveries]
+    back = set(connection.scalars(_back_statement(dialect), {"given": json.dumps(mine)}))
+    tries = [[one.id, one.attempt] for one in deliveries if one.id in back]
+    connection.execute(_forget_statement(dialect), {"given": json.dumps(tries)})
+    return [one.id in back for one in deliveries]
+
+
+@lru_cache
+def _back_statement(dialect: str) -> ReturningUpdate[Any]:
+    mine = given(dialect, id=Id, seq=BigInteger)
+    return (
+        update(_deliveries)
+        .where(_deliveries.c.id == mine.c.id, _deliveries.c.lease_seq == mine.c.seq)
+        .values(
+            attempts=_deliveries.c.attempts - 1,
+            step=_deliveries.c.step - case((_deliveries.c.manual, 0), else_=1),
+            due=case((OWED, db_now())),
+        )
+        .returning(_deliveries.c.id)
+    )
+
+
+@lru_cache
+def _forget_statement(dialect: str) -> Delete:
+    mine = given(dialect, id=Id, number=BigInteger)
+    same = and_(mine.c.id == _attempts.c.delivery_id, mine.c.number == _attempts.c.number)
+    return delete(_attempts).where(exists().where(same))
