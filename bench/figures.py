@@ -26,4 +26,4 @@ def rows(figures: Iterable[Figure]) -> Iterator[str]:
     """The table's lines: what, target, measured, ok or short."""
     for figure in figures:
         bound = f"at {'most' if figure.most else 'least'} {figure.target:g}"
-        yield f"{figure.what:58}{bound:>16}{figure.measured:>12.3g}  {judge(figure.reached)}"
+        yield f"{figure.what:70}{bound:>16}{figure.measured:>12.3g}  {judge(figure.reached)}"
