@@ -12,6 +12,7 @@ Importing this loads libvips: import it from a `handler.py`, never from a `param
 from handlers.imaging.encode import Encoding, save
 from handlers.imaging.formats import Format
 from handlers.imaging.guard import setup
+from handlers.imaging.scratch import ScratchPicture
 from handlers.imaging.source import Source, read_header
 
-__all__ = ["Encoding", "Format", "Source", "read_header", "save", "setup"]
+__all__ = ["Encoding", "Format", "ScratchPicture", "Source", "read_header", "save", "setup"]

@@ -12,6 +12,7 @@ from handlers.imaging.encode import MAX_SIDE, Encoding
 from handlers.imaging.formats import Format, is_lossless_webp, sniff
 from handlers.imaging.guard import readable
 from handlers.imaging.header import Header
+from handlers.imaging.jpeg_quality import jpeg_quality
 from handlers.imaging.libvips_formats import open_with_libvips
 from handlers.imaging.pillow_formats import open_bmp, open_heic
 
@@ -21,12 +22,20 @@ class Source:
     """A file whose header passed the caps.
 
     encoding: how a picture made from it is written: JPEG, PNG and WebP keep their format, the others become PNG if
-    they have alpha, else JPEG.
+    they have alpha, else JPEG. quality: a JPEG's, 1..100, estimated; None if it is another format or cannot be told.
     """
 
     format: Format
     encoding: Encoding
     header: Header
+    quality: int | None
+
+    @property
+    def lossy(self) -> bool:
+        """Whether its coding loses detail: JPEG, AVIF, HEIC and one kind of WebP."""
+        if self.format is Format.WEBP:
+            return not self.encoding.lossless
+        return self.format in (Format.JPEG, Format.AVIF, Format.HEIC)
 
     @property
     def width(self) -> int:
@@ -74,7 +83,8 @@ def read_header(data: bytes, config: Config) -> Source:
     if header.width * header.height > config.max_image_pixels:
         size = f"{header.width} x {header.height}"
         raise RecordError(413, f"the image of {size} pixels is over the limit of {config.max_image_pixels:,} pixels")
-    return Source(format, _encoding(data, format, header.alpha), header)
+    quality = jpeg_quality(data) if format is Format.JPEG else None
+    return Source(format, _encoding(data, format, header.alpha), header, quality)
 
 
 def _open(data: bytes, format: Format) -> Header:

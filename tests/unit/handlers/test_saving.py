@@ -37,6 +37,23 @@ def test_jpeg_has_quality_95_and_full_colour_resolution(noise: pyvips.Image, box
         assert written.quantization[0][0] == 2
 
 
+def test_only_a_small_jpeg_has_codes_of_its_own(noise: pyvips.Image, box: Any) -> None:
+    """They make it smaller, but libjpeg then holds every coefficient in memory until the last line is there."""
+    common = bytes((0, 0, 1, 5, *[1] * 6, *[0] * 7, *range(12)))  # T.81, table K.3, behind its number
+    small = imaging.save(noise, Encoding(Format.JPEG), "picture", box).data
+    assert isinstance(small, bytes)
+    assert common not in small
+    large = imaging.save(scale.enlarge(noise, 4), Encoding(Format.JPEG), "picture", box).data
+    assert isinstance(large, Path)
+    assert common in large.read_bytes()
+
+
+def test_progress_goes_on_from_what_was_made_before(noise: pyvips.Image, box: Any) -> None:
+    imaging.save(noise, Encoding(Format.PNG), "picture", box, begin=0.8)
+    assert box.told == sorted(box.told)
+    assert 0.8 <= box.told[0] < 0.9 < box.told[-1] <= 1
+
+
 def test_alpha_becomes_white_in_a_jpeg(config: Config, box: Any) -> None:
     clear = pyvips.Image.black(8, 8, bands=4).copy(interpretation="srgb")
     output = imaging.save(clear, Encoding(Format.JPEG), "picture", box)
