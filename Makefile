@@ -7,7 +7,7 @@ JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 # Where a machine forbids it, each of the hundreds of processes that tests start compiles the broker anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test torture torture-proof stateful plans check format lock bench bench-webhooks bench-nudges clean
+.PHONY: help install demo test torture torture-proof stateful plans check format lock bench bench-webhooks bench-nudges train clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -64,5 +64,14 @@ bench-webhooks: $(READY) ## measure webhooks to endpoints that answer, while hal
 bench-nudges: $(READY) ## measure what batches wait while Redis is emptied, killed or hangs, on both databases
 	$(BIN)/python -m bench.nudges
 
+training/.venv/.ready: training/requirements.txt
+	test -x training/.venv/bin/python || $(PYTHON) -m venv training/.venv
+	training/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r training/requirements.txt
+	touch training/.venv/.ready
+
+train: training/.venv/.ready ## train the upscaler's networks anew from drawn pictures, on one core, under an hour, and judge them
+	training/.venv/bin/python -m training
+	training/.venv/bin/python -m training.evaluate
+
 clean: ## remove everything that the targets above made
-	rm -rf .venv demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv training/.venv training/output demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

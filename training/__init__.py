@@ -1,0 +1,1 @@
+"""Training of the upscaler's networks from drawn pictures; no part of the product imports this."""
