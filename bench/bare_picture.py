@@ -49,10 +49,10 @@ def _main(file: str, operation: str) -> None:
 
 
 def _enlarge(file: str, work: Callable[[pyvips.Image], pyvips.Image]) -> None:
-    """With the upscaler's options of JPEG."""
+    """With the upscaler's options of a large JPEG."""
     with tempfile.TemporaryDirectory() as folder:
         image = work(pyvips.Image.new_from_file(file, access="sequential"))
-        image.write_to_file(f"{folder}/out.jpg", Q=95, subsample_mode="off", optimize_coding=True, keep="icc")
+        image.write_to_file(f"{folder}/out.jpg", Q=95, subsample_mode="off", keep="icc")
 
 
 if __name__ == "__main__":
