@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from bench import accept, crossings, drain, end_to_end, large, lists, memory, pickup, picture, scaling, sends
+from bench import accept, crossings, drain, end_to_end, large, lists, memory, pickup, picture, scaling, sends, upscale
 from bench.figures import Figure, rows
 
 BENCHES: Sequence[Callable[[], Sequence[Figure]]] = (
@@ -20,6 +20,7 @@ BENCHES: Sequence[Callable[[], Sequence[Figure]]] = (
     large.figures,
     crossings.figures,
     picture.figures,
+    upscale.figures,
     memory.figures,
     drain.figures,
     scaling.figures,
