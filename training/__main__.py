@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ def main() -> None:
     for name in asked.names:
         begin, recipe = time.monotonic(), RECIPES[name]
         small = degraded(pictures, name)
-        net = train(pictures, small, recipe.width, int(recipe.steps * asked.part), recipe.seed)
+        net = train(pictures, small, replace(recipe, steps=int(recipe.steps * asked.part)))
         export(net, asked.output / f"{name}.onnx")
         print(f"{name}: {time.monotonic() - begin:.0f} s", flush=True)
 

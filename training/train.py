@@ -1,4 +1,4 @@
-"""Train one network from a seed: `python -m training.train NAME`, the same weights each time on one machine."""
+"""Train one network: the same weights each time on one machine, from the recipe's seed."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ import torch
 
 from training.data import batches
 from training.net import MARGIN, Doubler
+from training.recipes import Recipe
 
 BATCH, PATCH = 8, 64
+RATE = 2e-3
 AVERAGE = 0.999
-ABSOLUTE = 0.6
-"""Share of the steps that lessen L1, which learns faster; the others lessen L2, which PSNR measures."""
 QUICK = 0.9
 """Share of the steps that compute in bfloat16, which takes half the time; the last ones do not."""
 
 
-def train(pictures: np.ndarray, small: np.ndarray, width: int, steps: int, seed: int, rate: float = 2e-3) -> Doubler:
+def train(pictures: np.ndarray, small: np.ndarray, recipe: Recipe) -> Doubler:
     """L1, then L2, by Adam, the rate falling along a cosine to 0; the weights' running mean is what comes back."""
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
     torch.use_deterministic_algorithms(True)
-    net = Doubler(width)
+    steps = recipe.steps
+    net = Doubler(recipe.width)
     mean = copy.deepcopy(net)
-    optimizer = torch.optim.Adam(net.parameters(), lr=rate)
+    optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     begin, loss_mean = time.monotonic(), 0.0
     for step, (low, high) in enumerate(batches(pictures, small, steps, BATCH, PATCH, MARGIN), 1):
         net.quick = step <= QUICK * steps
         error = net(low) - high
-        loss = error.abs().mean() if step <= ABSOLUTE * steps else error.square().mean()
+        loss = error.abs().mean() if step <= recipe.absolute * steps else error.square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
