@@ -42,6 +42,10 @@ class RecordError(Exception):
         self.text = text
 
 
+class SetupError(Exception):
+    """What the operator has to mend, in words for the operator; raised by `setup`, and the worker does not start."""
+
+
 class RetryableError(Exception):
     """The record may succeed if it is tried again. Tried `MAX_TRIES` times, like OSError and MemoryError."""
 
@@ -137,6 +141,8 @@ class Handler(Protocol):
     `run` is `def` (it gets a CPU thread) or `async def` (it only orchestrates, on the event loop). It returns the
     record's facts, or raises `RecordError` (final), `RetryableError`, OSError or MemoryError (tried again). Anything
     else is a 500 for that record, with an error id that the log explains.
+
+    `setup` raises `SetupError` where this machine or its settings are not as the handler needs them.
 
     A handler may also have `combine(self, facts: Sequence[Facts]) -> Facts`, called once after the last record.
     """

@@ -36,7 +36,7 @@ from broker.work.scratch import scratch_folder
 from broker.work.snapshots import Snapshots
 from broker.work.sweep import Sweep
 from broker.work.threads import HandlerThreads
-from handlers.contract import Config
+from handlers.contract import Config, SetupError
 from handlers.registry import Registry
 
 HOUR_MS = 3_600_000
@@ -135,7 +135,10 @@ def _crew(registry: Registry, types: tuple[str, ...], settings: Settings, scratc
         max_image_pixels=settings.max_image_pixels,
         max_output_pixels=settings.max_output_pixels,
     )
-    return Crew(registry, types, config, threads=settings.threads, scratch=scratch, lend=lend)
+    try:
+        return Crew(registry, types, config, threads=settings.threads, scratch=scratch, lend=lend)
+    except SetupError as error:
+        raise Misconfigured(str(error)) from error
 
 
 def _retention(core: Core) -> Retention:

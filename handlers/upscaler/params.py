@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from pydantic import Field
 
 from handlers.contract import Params, Spec
 
+Mode: TypeAlias = Literal["artifact_removal", "ironed_out", "high_fidelity"]
+
+
+def _not_given() -> Any:
+    return None
+
 
 class UpscaleParams(Params):
-    """`mode` and `model_type` choose among learned models; Lanczos-3 has no variants, so both are without effect."""
+    """`mode` chooses among the networks; without it the picture's compression does. `classic` is Lanczos-3."""
 
     factor: ClassVar[int]
     """How many times as wide and as high the result is."""
 
-    mode: Literal["artifact_removal", "ironed_out", "high_fidelity"] = "artifact_removal"
+    # None only ever means "not given": one that is sent is refused, none is stored, the API's page shows no default.
+    mode: Mode = Field(default_factory=_not_given, exclude_if=lambda mode: mode is None)
     model_type: Literal["classic", "gan"] = "gan"
+
+    @property
+    def chosen_mode(self) -> Mode | None:
+        """None if it was not given."""
+        return self.mode if "mode" in self.model_fields_set else None
 
 
 class Upscale2x(UpscaleParams):

@@ -22,16 +22,17 @@ def enlarge(image: pyvips.Image, factor: int) -> pyvips.Image:
     what an invisible pixel hides never bleeds into a visible edge.
     """
     if not image.hasalpha():
-        return _restored(_stretch(image, factor), image)
-    return _restored(_stretch(image.premultiply(), factor).unpremultiply(), image)
+        return restored(stretch(image, factor), image)
+    return restored(stretch(image.premultiply(), factor).unpremultiply(), image)
 
 
-def _restored(stretched: pyvips.Image, image: pyvips.Image) -> pyvips.Image:
-    """From float back to the picture's own samples: rounded, overshoot clipped."""
+def restored(stretched: pyvips.Image, image: pyvips.Image) -> pyvips.Image:
+    """From float back to the samples of `image`: rounded, overshoot clipped."""
     return stretched.rint().cast(image.format).copy(interpretation=image.interpretation)
 
 
-def _stretch(image: pyvips.Image, factor: int) -> pyvips.Image:
+def stretch(image: pyvips.Image, factor: int) -> pyvips.Image:
+    """Every channel by itself, float, neither rounded nor clipped."""
     return _widen(_widen(image, factor).rot90(), factor).rot270()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,17 @@ def test_a_missing_and_a_wrong_key_are_refused(fleet: Fleet) -> None:
     assert_refused(wrong, "BROKER_SECRET_KEY is not the key that this database's secrets were written with")
     both = fleet.commands.with_environment(BROKER_SECRET_KEY=f"{KEY.upper()},{KEY}")
     assert both.run("workspace", "list").code == 0
+
+
+def test_a_wrong_model_file_is_refused(fleet: Fleet, tmp_path: Path) -> None:
+    model, card = tmp_path / "robust_2x.onnx", tmp_path / "robust_2x.json"
+    model.write_bytes(b"not a model")
+    card.write_text(
+        f'{{"version": "1", "scale": 2, "layout": "luma", "tile": 64, "margin": 7, "sha256": "{"0" * 64}"}}'
+    )
+    worker = fleet.commands.with_environment(BROKER_MODELS_DIR=str(tmp_path)).run("worker")
+    found = sha256(b"not a model").hexdigest()
+    assert_refused(worker, f"model {model} is not the file that {card} describes: its sha256 is {found}")
 
 
 def test_an_unknown_type_is_refused(fleet: Fleet) -> None:

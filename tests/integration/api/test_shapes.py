@@ -17,7 +17,7 @@ from tests.integration.running import ROOT, Broker, Worker, in_base64, photograp
 URL = "https://images.example.com/a.jpg"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 STATUS_KEYS = {"code", "text", "request_id"}
-UPSCALED_KEYS = {"_width", "_height", "_upscaled_width", "_upscaled_height", "_upscaled_image_url", "_method"}
+UPSCALED_KEYS = {"_width", "_height", "_upscaled_width", "_upscaled_height", "_upscaled_image_url", "_method", "_model"}
 
 
 def is_uuid(text: str) -> bool:

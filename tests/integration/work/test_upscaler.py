@@ -36,11 +36,30 @@ async def test_picture_by_url_comes_back_enlarged(broker: Broker, worker: Worker
     factor = int(endpoint[-2])
     (record,) = await broker.run("upscaler", {"_url": images.url("/face.webp")}, endpoint=endpoint)
     assert sizes(record) == [240, 180, 240 * factor, 180 * factor]
-    assert record["_method"] == "lanczos3"
+    assert (record["_method"], record["_model"].split(" ")[0]) == ("learned", "robust_2x")
     answer = await download(broker, record["_upscaled_image_url"])
     assert answer.status_code == 200
     picture = Image.open(io.BytesIO(answer.content))
     assert (picture.format, picture.size) == ("WEBP", (240 * factor, 180 * factor))
+
+
+@pytest.mark.parametrize(
+    ("asked", "method", "model"),
+    [
+        ({}, "learned", "robust_2x"),
+        ({"mode": "artifact_removal"}, "learned", "robust_2x"),
+        ({"mode": "ironed_out"}, "learned", "smooth_2x"),
+        ({"mode": "high_fidelity", "model_type": "gan"}, "learned", "clean_2x"),
+        ({"mode": "high_fidelity", "model_type": "classic"}, "lanczos3", ""),
+    ],
+)
+async def test_mode_and_model_type_choose_what_enlarges(
+    broker: Broker, worker: Worker, asked: dict[str, str], method: str, model: str
+) -> None:
+    (record,) = await broker.run("upscaler", {"_base64": in_base64(photograph("chelsea-face.webp"))}, **asked)
+    assert (record["_method"], record.get("_model", "").split(" ")[0]) == (method, model)
+    answer = await download(broker, record["_upscaled_image_url"])
+    assert Image.open(io.BytesIO(answer.content)).size == (480, 360)
 
 
 async def test_both_forms_of_base64_and_a_url_give_the_same_picture(

@@ -112,7 +112,7 @@ def test_endpoints_with_the_same_parameters_share_a_table() -> None:
     (endpoints,) = upscaler.endpoints
     assert list(endpoints.names) == ["upscale_2x", "upscale_4x", "upscale_8x"]
     assert [(field.name, field.default) for field in endpoints.params] == [
-        ("mode", '"artifact_removal"'),
+        ("mode", ""),
         ("model_type", '"gan"'),
     ]
 

@@ -98,12 +98,12 @@ def encode() -> Callable[..., bytes]:
 
 @pytest.fixture
 def upscale(config: Config, box: FolderBox) -> Callable[..., tuple[Facts, Image.Image]]:
-    """`upscale(file, endpoint)`: the shipped handler's facts, and its result opened by Pillow."""
+    """`upscale(file, endpoint, **parameters)`: the shipped handler's facts, and its result opened by Pillow."""
     handler = Upscaler()
     handler.setup(config)
 
-    def upscale(file: bytes, endpoint: str = "upscale_2x") -> tuple[Facts, Image.Image]:
-        params = SPEC.endpoints[endpoint].model_validate({})
+    def upscale(file: bytes, endpoint: str = "upscale_2x", **given: str) -> tuple[Facts, Image.Image]:
+        params = SPEC.endpoints[endpoint].model_validate(given)
         assert isinstance(params, UpscaleParams)
         facts = handler.run(Record(0, "r", file), params, box)
         result = Image.open(io.BytesIO(facts["_upscaled_image_url"].data))

@@ -33,6 +33,10 @@ NAMES = {
     "PNG": ("upscaled.png", "image/png"),
     "WEBP": ("upscaled.webp", "image/webp"),
 }
+METHODS = {"lanczos3": {"model_type": "classic"}, "learned": {}}
+"""What the result says -> what was asked for."""
+LOSSY = {"WEBP", "AVIF", "HEIC"}
+"""And JPEG, but of these tests' quality it counts as clean."""
 CLOSE = 6.0
 """Mean difference that lossy coding of a small, busy picture may leave; a wrong channel order or side leaves more."""
 
@@ -61,31 +65,48 @@ def test_a_wrong_side_or_channel_order_is_not_close(scene: Image.Image, differen
     assert all(difference(scene, wrong) > CLOSE for wrong in wrongs)
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("format", "expected"), WITHOUT_ALPHA.items())
 def test_format_comes_back_in_its_family(
-    format: str, expected: str, scene: Image.Image, encode: Encode, upscale: Upscale, difference: Difference
+    format: str,
+    expected: str,
+    method: str,
+    scene: Image.Image,
+    encode: Encode,
+    upscale: Upscale,
+    difference: Difference,
 ) -> None:
-    facts, result = upscale(encode(scene, format))
+    facts, result = upscale(encode(scene, format), **METHODS[method])
+    if method == "learned":
+        assert facts.pop("_model").split(" ")[0] == ("robust_2x" if format in LOSSY else "clean_2x")
     output = facts.pop("_upscaled_image_url")
     assert facts == {
         "_width": 60,
         "_height": 40,
         "_upscaled_width": 120,
         "_upscaled_height": 80,
-        "_method": "lanczos3",
+        "_method": method,
     }
     assert (output.name, output.media_type) == NAMES[expected]
     assert (result.format, result.mode) == (expected, "RGB")
     assert difference(result, enlarged(scene)) < CLOSE
 
 
+@pytest.mark.parametrize(("method", "near"), [("lanczos3", 1), ("learned", CLOSE)])
 @pytest.mark.parametrize(("endpoint", "factor"), [("upscale_2x", 2), ("upscale_4x", 4), ("upscale_8x", 8)])
 def test_endpoint_sets_the_factor(
-    endpoint: str, factor: int, scene: Image.Image, encode: Encode, upscale: Upscale, difference: Difference
+    endpoint: str,
+    factor: int,
+    method: str,
+    near: float,
+    scene: Image.Image,
+    encode: Encode,
+    upscale: Upscale,
+    difference: Difference,
 ) -> None:
-    _, result = upscale(encode(scene, "PNG"), endpoint)
+    _, result = upscale(encode(scene, "PNG"), endpoint, **METHODS[method])
     assert result.size == (60 * factor, 40 * factor)
-    assert difference(result, enlarged(scene, factor)) < 1
+    assert difference(result, enlarged(scene, factor)) < near
 
 
 @pytest.mark.parametrize(("format", "expected"), WITH_ALPHA.items())
