@@ -41,9 +41,9 @@ def test_plugin_that_does_not_import_is_named_by_its_own_error(python: Python, i
     assert last_line(python(LIST, folder)) == "ModuleNotFoundError: No module named 'not_installed_here'"
 
 
-@pytest.mark.parametrize("code", ["import handlers.upscaler.params", LIST])
+@pytest.mark.parametrize("code", ["import handlers.upscaler.params", "import handlers.card_grader.params", LIST])
 def test_light_half_loads_no_image_library(code: str, python: Python) -> None:
-    heavy = "print({'pyvips', 'PIL', 'pillow_heif', 'numpy', 'cffi'} & set(sys.modules))"
+    heavy = "print({'pyvips', 'PIL', 'pillow_heif', 'numpy', 'cffi', 'cv2'} & set(sys.modules))"
     done = python(f"import sys; {code}; {heavy}")
     assert (done.returncode, done.stdout.strip()) == (0, "set()"), done.stderr
     assert python(f"import sys, handlers.upscaler.handler; {heavy}").stdout.strip() != "set()"

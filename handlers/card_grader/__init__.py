@@ -1,0 +1,1 @@
+"""The type `card-grader`: a trading card found in a photograph, laid straight and measured."""
