@@ -28,6 +28,14 @@ def clean(rng: Rng, picture: np.ndarray) -> np.ndarray:
     return _bytes(_halved(picture, str(rng.choice(["bicubic", "lanczos", "box"], p=[0.9, 0.05, 0.05]))))
 
 
+def robust(rng: Rng, picture: np.ndarray) -> np.ndarray:
+    """By any kernel, a little noise in some cases, and a JPEG of quality 40 to 96 in most."""
+    small = _any_kernel(rng, picture)
+    if rng.random() < 0.3:
+        small = small + rng.standard_normal(small.shape) * rng.uniform(0, 2)
+    return _jpeg(_bytes(small), int(rng.integers(40, 97))) if rng.random() < 0.95 else _bytes(small)
+
+
 def smooth(rng: Rng, picture: np.ndarray) -> np.ndarray:
     """By any kernel, noise in half of the cases, and a JPEG of quality 40 to 96 in most."""
     small = _any_kernel(rng, picture)
@@ -36,8 +44,7 @@ def smooth(rng: Rng, picture: np.ndarray) -> np.ndarray:
     return _jpeg(_bytes(small), int(rng.integers(40, 97))) if rng.random() < 0.9 else _bytes(small)
 
 
-# The two are one network so far; what is meant for traces of JPEG alone could see less noise.
-DEGRADATIONS: dict[str, Degradation] = {"clean": clean, "robust": smooth, "smooth": smooth}
+DEGRADATIONS: dict[str, Degradation] = {"clean": clean, "robust": robust, "smooth": smooth}
 
 
 def _any_kernel(rng: Rng, picture: np.ndarray) -> np.ndarray:

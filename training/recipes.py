@@ -24,6 +24,6 @@ class Recipe:
 
 RECIPES = {
     "clean": Recipe(width=32, steps=8000, seed=1, absolute=1.0),
-    "robust": Recipe(width=32, steps=8000, seed=2, absolute=0.6),
+    "robust": Recipe(width=32, steps=6500, seed=4, absolute=0.6),
     "smooth": Recipe(width=32, steps=8000, seed=2, absolute=0.6),
 }

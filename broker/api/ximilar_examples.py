@@ -57,7 +57,7 @@ _RESPONSE = {
             "_upscaled_height": 2400,
             "_upscaled_image_url": "http://localhost:8000/media/out/upscaled.jpg?expires=1646487502&signature=mac",
             "_method": "learned",
-            "_model": "robust_2x 1",
+            "_model": "robust_2x 2",
             "_status": {"code": 200, "text": "OK", "request_id": "b61e7879-8038-445b-a617-de4be5b2e447"},
         }
     ]

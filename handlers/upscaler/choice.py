@@ -6,7 +6,7 @@ from handlers.imaging import Source
 from handlers.upscaler.params import UpscaleParams
 
 _BY_MODE = {"high_fidelity": "clean", "artifact_removal": "robust", "ironed_out": "smooth"}
-_CLEAN_QUALITY = 86
+_CLEAN_QUALITY = 87
 """From this JPEG quality on `clean` gains more than `robust` (docs/handlers.md)."""
 
 
