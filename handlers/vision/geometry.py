@@ -44,9 +44,3 @@ def area(quad: Points) -> NDArray[np.float64]:
 def homography(source: Points, target: Points) -> NDArray[np.float64]:
     """3 x 3, from four points to four points."""
     return np.asarray(cv2.getPerspectiveTransform(source.astype(np.float32), target.astype(np.float32)), np.float64)
-
-
-def project(matrix: NDArray[np.float64], points: Points) -> Points:
-    """n x 2 points through a homography."""
-    mapped = np.column_stack([points, np.ones(len(points))]) @ matrix.T
-    return np.asarray(mapped[:, :2] / mapped[:, 2:])
