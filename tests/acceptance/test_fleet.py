@@ -80,7 +80,8 @@ def test_a_wrong_model_file_is_refused(fleet: Fleet, tmp_path: Path) -> None:
 
 def test_an_unknown_type_is_refused(fleet: Fleet) -> None:
     assert_refused(
-        fleet.commands.run("worker", "--types", "upscaler,nonsense"), "unknown type nonsense; installed: upscaler"
+        fleet.commands.run("worker", "--types", "upscaler,nonsense"),
+        "unknown type nonsense; installed: card-grader, upscaler",
     )
 
 

@@ -55,10 +55,13 @@ SHAPES: dict[str, tuple[Any, Any]] = {
     "type missing": ({"records": [{"_url": URL}]}, {"type": REQUIRED}),
     "type null": (body(type=None), {"type": NO_STRING}),
     "type a number": (body(type=7), {"type": NO_STRING}),
-    "type unknown": (body(type="oracle"), {"type": ['"oracle" is not a valid choice. Choices: upscaler.']}),
+    "type unknown": (
+        body(type="oracle"),
+        {"type": ['"oracle" is not a valid choice. Choices: card-grader, upscaler.']},
+    ),
     "type of the page, not installed": (
         body(type="flows"),
-        {"type": ['"flows" is not a valid choice. Choices: upscaler.']},
+        {"type": ['"flows" is not a valid choice. Choices: card-grader, upscaler.']},
     ),
     "endpoint unknown": (
         body(endpoint="upscale_3x"),
