@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from broker.errors import Misconfigured
+from broker.store.log import LONGEST, Log
 from broker.store.thread import CallThread
 from broker.store.writer import NotBrief, Work
 
@@ -29,10 +30,10 @@ BUSY_MS = 5000
 BRIEF_SECONDS, BRIEF_PAUSE = 0.025, 1.0
 LEASH_STEPS = 1000
 """Of SQLite's machine, some tens of microseconds, between two looks at the clock."""
-CHECKPOINT_BYTES = 500 * 4096
+CHECKPOINT_PAGES = 500
 CHECKPOINT_PAUSE = 0.1
 """Seconds. A checkpoint holds all writes up, for 1 ms and 3 more for each 1,000 pages: many short ones are kinder than
-few long ones, and cost little more. A log that cannot be emptied is not tried again and again."""
+few long ones, and cost little more. A log that readers need is not tried again and again."""
 OLDEST = (3, 35, 0)
 READERS = 4
 INCREMENTAL = 2
@@ -58,8 +59,8 @@ class SqliteSession:
     """
 
     def __init__(self, path: Path) -> None:
-        self._wal = path.with_name(path.name + "-wal")
         self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._log = Log(path.with_name(path.name + "-wal"), self._lock)
         _create_private(path)
         self._engine = _writing_engine(path)
         self._connection: Connection | None = None
@@ -76,7 +77,7 @@ class SqliteSession:
                 self._next_brief = time.monotonic() + BRIEF_PAUSE
             return results
         results = self._apply(work, begun)
-        if not flush and self._wal_bytes():  # to begin an empty log, SQLite flushes all the same
+        if not flush and not self._log.is_spent:  # SQLite flushes the head of the next one all the same
             self._commit(begun)
             return results
         # A commit that has begun to be asked for is made, or nobody would give the lock back.
@@ -152,29 +153,27 @@ class SqliteSession:
             self._flushes = flush
 
     def _checkpoint(self, connection: Connection) -> None:
-        """Empty the log once it is long. A reader that still needs it makes this a partial one; the next goes on.
+        """Bring the log into the database once it is long, so that it begins anew. A reader that still needs it makes
+        this a partial one; the next goes on.
 
         The group is committed by now: whatever goes wrong here, its writers are told so.
         """
         now = time.monotonic()
-        if now < self._next_checkpoint or self._wal_bytes() < CHECKPOINT_BYTES:
+        if now < self._next_checkpoint or not self._log.holds(CHECKPOINT_PAGES):
             return
         self._next_checkpoint = now + CHECKPOINT_PAUSE
         try:
-            _raw(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            (busy, *_pages) = _raw(connection).execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            if not busy:
+                self._log.note_spent()
         except sqlite3.Error as error:
             log.warning("store.checkpoint_failed", reason=str(error))
-
-    def _wal_bytes(self) -> int:
-        try:
-            return self._wal.stat().st_size
-        except OSError:
-            return 0
 
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
         self._engine.dispose()
+        self._log.close()
         os.close(self._lock)
 
 
@@ -231,6 +230,7 @@ def _writing_engine(path: Path) -> Engine:
             "journal_mode = WAL",
             "synchronous = FULL",
             "wal_autocheckpoint = 0",
+            f"journal_size_limit = {LONGEST}",
             "foreign_keys = ON",
         ):
             connection.execute(f"PRAGMA {pragma}")

@@ -27,7 +27,9 @@ from broker.store.ends import finish_batches
 from broker.store.group import BRIEF_BYTES, Operation, Write, brief, needs_flush
 from broker.store.leases import give_back_batches
 from broker.store.results import checkpoint_results
-from broker.store.sqlite import BRIEF_PAUSE, CHECKPOINT_BYTES, CHECKPOINT_PAUSE
+from broker.store.sqlite import BRIEF_PAUSE, CHECKPOINT_PAGES, CHECKPOINT_PAUSE
+from broker.store.writer import Session
+from tests.integration.store.log_file import log_frames, log_size
 from tests.integration.store.rows import accept, new_batch, stored
 
 
@@ -82,47 +84,67 @@ async def test_a_commit_is_flushed_unless_it_needs_none(sqlite_url: str, tmp_pat
     await session.close()
 
 
-async def test_a_commit_that_begins_an_empty_log_is_not_made_on_the_event_loop(
-    sqlite: Database, sqlite_url: str, tmp_path: Path, workspace: str, file: Path
+async def commit_unflushed(session: Session, workspace: str) -> None:
+    await session.transact(partial(insert_batches, rows=[new_batch(workspace)]), brief=True, flush=False)
+
+
+async def lengthen(session: Session, file: Path, workspace: str) -> None:
+    """Write until the log is long."""
+    while log_frames(file) < 2 * CHECKPOINT_PAGES:
+        batches = [new_batch(workspace, extra="x" * 100_000) for _ in range(5)]
+        await session.transact(partial(insert_batches, rows=batches), flush=False)  # may take long
+
+
+@pytest.mark.parametrize("by_whom", ["a stranger", "another process of ours"])
+async def test_a_commit_that_begins_the_log_is_not_made_on_the_event_loop(
+    sqlite: Database, sqlite_url: str, tmp_path: Path, workspace: str, file: Path, by_whom: str
 ) -> None:
     """SQLite flushes the head of the log then, whatever is asked for."""
-    session = open_session(sqlite_url, tmp_path)
+    session, other = open_session(sqlite_url, tmp_path), open_session(sqlite_url, tmp_path)
     await session.transact(lambda _connection: [])  # connects
     committed: list[int] = []
 
     def note(_connection: Connection) -> None:
         committed.append(threading.get_ident())
 
-    event.listen(Engine, "commit", note)
+    async def end_the_log() -> None:
+        if by_whom == "a stranger":
+            with closing(sqlite3.connect(file)) as stranger:
+                assert stranger.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+            assert log_size(file) == 0
+            return
+        await lengthen(other, file, workspace)
+        await asyncio.sleep(CHECKPOINT_PAUSE)
+        await other.transact(partial(insert_batches, rows=[new_batch(workspace)]))
+
     try:
         for _ in range(2):
-            with closing(sqlite3.connect(file)) as other:
-                assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
-            assert file.with_name(file.name + "-wal").stat().st_size == 0
+            await end_the_log()
+            event.listen(Engine, "commit", note)
             for _ in range(2):
-                batch = new_batch(workspace)
-                await session.transact(partial(insert_batches, rows=[batch]), brief=True, flush=False)
+                await commit_unflushed(session, workspace)
+            event.remove(Engine, "commit", note)
+            assert log_frames(file) < CHECKPOINT_PAGES / 2
     finally:
-        event.remove(Engine, "commit", note)
         await session.close()
+        await other.close()
     assert [thread == threading.get_ident() for thread in committed] == [False, True, False, True]
 
 
 async def test_commits_that_need_no_flush_leave_a_long_log_to_those_that_do(
     sqlite_url: str, tmp_path: Path, workspace: str, file: Path
 ) -> None:
-    """To empty it takes flushes."""
-    session, log = open_session(sqlite_url, tmp_path), file.with_name(file.name + "-wal")
+    """To end it takes flushes."""
+    session = open_session(sqlite_url, tmp_path)
     await session.transact(lambda _connection: [])  # connects
     for on_loop in (True, False):
-        while log.stat().st_size < 2 * CHECKPOINT_BYTES:
-            batches = [new_batch(workspace, extra="x" * 100_000) for _ in range(5)]
-            await session.transact(partial(insert_batches, rows=batches), flush=False)  # may take long
+        await lengthen(session, file, workspace)
         await asyncio.sleep(CHECKPOINT_PAUSE)
         await session.transact(partial(insert_batches, rows=[new_batch(workspace)]), brief=on_loop, flush=False)
-        assert log.stat().st_size >= 2 * CHECKPOINT_BYTES
-        await session.transact(partial(insert_batches, rows=[new_batch(workspace)]), brief=on_loop)
-        assert log.stat().st_size == 0
+        assert log_frames(file) > 2 * CHECKPOINT_PAGES
+        for _ in range(2):  # the first ends it, and the second begins the next one
+            await session.transact(partial(insert_batches, rows=[new_batch(workspace)]), brief=on_loop)
+        assert log_frames(file) < CHECKPOINT_PAGES / 2
     await session.close()
 
 

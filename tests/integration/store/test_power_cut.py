@@ -10,10 +10,8 @@ from pathlib import Path
 
 from broker.store.database import Database, open_database
 from broker.store.ends import finish_batches
+from tests.integration.store.log_file import FRAME_HEAD, HEAD, log_of
 from tests.integration.store.rows import EXPIRED, accept, claim, delivery, finish, rescue, result, select
-
-LOG_HEAD, FRAME_HEAD = 32, 24
-"""Bytes, as is the length of a page, which stands in the log's head (https://sqlite.org/fileformat2.html#walformat)."""
 
 State = tuple[str, int, int, int]
 WAITS: State = ("CREATED", 0, 0, 0)
@@ -21,15 +19,11 @@ RUNS: State = ("PROCESSING", 1, 0, 0)
 IS_DONE: State = ("DONE", 1, 1, 1)
 
 
-def log_of(file: Path) -> Path:
-    return file.with_name(file.name + "-wal")
-
-
 def cuts(log: bytes, flushed: int) -> Iterator[int]:
     """Lengths that a log may have had of which so much was flushed: up to each frame behind that, and amid each."""
     (page,) = struct.unpack(">I", log[8:12])
     frame = FRAME_HEAD + page
-    assert (flushed - LOG_HEAD) % frame == (len(log) - LOG_HEAD) % frame == 0
+    assert (flushed - HEAD) % frame == (len(log) - HEAD) % frame == 0
     for end in range(flushed, len(log), frame):
         yield end
         yield end + frame // 2
