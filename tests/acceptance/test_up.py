@@ -36,12 +36,17 @@ def kill(child: Seen) -> None:
 @contextmanager
 def web_stopped(running: Running) -> Iterator[None]:
     """While `up` starts, its web stands still."""
-    until(lambda: running.child("web"), "web begins")
-    web = running.child("web")
-    assert web is not None
-    os.kill(web.pid, signal.SIGSTOP)
+    seen: list[Seen] = []
+
+    def begins() -> bool:
+        if web := running.child("web"):  # of which a second look may find less, as it becomes what it is to be
+            seen.append(web)
+        return bool(seen)
+
+    until(begins, "web begins")
+    os.kill(seen[0].pid, signal.SIGSTOP)
     yield
-    os.kill(web.pid, signal.SIGCONT)
+    os.kill(seen[0].pid, signal.SIGCONT)
 
 
 def assert_stopped(up: Up, children: list[Seen]) -> None:

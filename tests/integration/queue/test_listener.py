@@ -35,6 +35,10 @@ class Hearing:
     async def listens(self) -> bool:
         return bool((await self.redis.info("clients"))["blocked_clients"])
 
+    async def rests(self) -> bool:
+        """As far as Redis knows, which hears of it later."""
+        return not await self.listens()
+
     async def hears(self) -> bool:
         async with asyncio.timeout(PATIENCE):
             await self.listener.listen(NEVER)
@@ -63,6 +67,7 @@ async def test_who_rests_leaves_bells_to_others(hearing: Hearing) -> None:
     await hearing.listener.listen(AT_ONCE)
     await until_holds(hearing.listens)
     await hearing.listener.rest()
+    await until_holds(hearing.rests)
     await hearing.ring()
     await hearing.listener.rest()
     assert not await hearing.all_rung_out()
