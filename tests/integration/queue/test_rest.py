@@ -175,3 +175,18 @@ async def test_a_bell_that_was_taken_for_a_claim_that_failed_wakes_another(
         nudger.ring(batches)
         await until(lambda: ledger.ran_once(batches))
     assert looks.count > 1
+
+
+async def test_a_bell_that_a_worker_has_heeded_does_not_ring_again_when_that_has_filled_it(
+    nudger: Nudger, redis: ArqRedis, start_worker: StartWorker
+) -> None:
+    ledger = Ledger()
+    ledger.gate.clear()
+    worker = await start_worker(ledger, slots=1)
+    await until_holds(partial(listening, redis, 1))
+    nudger.ring(ledger.add(1))
+    await until(lambda: len(worker.running) == 1)
+    worker.stop()  # by when it has rested
+    ledger.gate.set()
+    await until(lambda: not worker.running)
+    assert (await redis.info("commandstats"))["cmdstat_lpush"]["calls"] == 1
