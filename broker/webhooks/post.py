@@ -48,6 +48,11 @@ class Answer:
     retry_after: str = ""
 
     @property
+    def is_ours(self) -> bool:
+        """It failed on our side, which says nothing about the endpoint."""
+        return self.error in (REFUSED, NOT_SENT)
+
+    @property
     def verdict(self) -> Verdict:
         """What it means for what was sent."""
         if self.error == REFUSED:

@@ -36,7 +36,7 @@ from broker.store.writer import PATIENCE
 from broker.webhooks.keys import SigningSecrets
 from broker.webhooks.lanes import Lanes
 from broker.webhooks.notices import Notices
-from broker.webhooks.post import NOT_SENT, REFUSED, TIMED_OUT, Answer, Poster, TooLate
+from broker.webhooks.post import REFUSED, TIMED_OUT, Answer, Poster, TooLate
 from broker.webhooks.turns import Turns
 
 LOOK_SECONDS = 1.0
@@ -189,11 +189,12 @@ class Sender:
         return True
 
     async def _try(self, delivery: DueDelivery, until: float) -> None:
-        answered: tuple[int, float] | None = None
+        asked, answered = False, None
         try:
             answer, seconds = await self._post(delivery, until)
             if task := asyncio.current_task():
                 self._recording.add(task)
+            asked = not answer.is_ours
             answered = None if answer.status_code is None else (answer.status_code, seconds)
             result = self._judge(delivery, answer, int(seconds * 1000))
             await self._record_until(until, result)
@@ -204,7 +205,11 @@ class Sender:
             log.warning("delivery.late", delivery=delivery.id, batch=delivery.batch)
             return
         finally:
-            self._lanes.end(delivery.endpoint, delivery.origin, delivery.workspace, answered)
+            where = (delivery.endpoint, delivery.origin, delivery.workspace)
+            if asked:
+                self._lanes.end(*where, answered)
+            else:
+                self._lanes.withdraw(*where)
         if result.state is State.PENDING and not result.pause_ms:
             self.wake()
         log.info(
@@ -314,10 +319,7 @@ def lease_ms(timeout: float, margin: float = LEASE_MARGIN) -> int:
 
 
 def _call(answer: Answer) -> Call | None:
-    """What fails on our side says nothing about the endpoint."""
-    if answer.error in (REFUSED, NOT_SENT):
-        return None
-    return call_of(answer.status_code, answer.wish)
+    return None if answer.is_ours else call_of(answer.status_code, answer.wish)
 
 
 def _slowdown(answer: Answer) -> Slowdown:

@@ -118,6 +118,35 @@ async def test_an_endpoint_that_slows_down_amid_a_burst_is_told_of_no_try_that_w
         await asyncio.gather(sending, return_exceptions=True)
 
 
+async def test_an_endpoint_that_was_not_asked_after_all_keeps_its_lane(broker: Broker, receiver: Receiver) -> None:
+    """As where a process that was stopped wakes too late for what it had claimed."""
+    go_on = asyncio.Event()
+
+    async def hold() -> None:
+        await go_on.wait()
+
+    async with post_client(broker.core.policy) as client:
+        sender = Sender(broker.core.database, broker.core.vault, client, (0, 0), timeout=20)
+        sending = asyncio.create_task(sender.run())
+        await earn(broker, receiver, sender)
+        margin, sender.lease_margin = sender.lease_margin, -1.0
+        (late,) = await owe(broker, url=receiver.url())
+        sender.wake()
+
+        async def begun() -> bool:
+            return bool(await attempt_rows(broker, late))
+
+        await until(begun)
+        sender.lease_margin = margin
+        receiver.on_post = hold
+        await owe(broker, WIDEST, url=receiver.url())
+        sender.wake()
+        await until(lambda: all_came(receiver))
+        go_on.set()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
 async def test_what_waits_for_its_turn_when_its_process_stops_is_left_to_others_at_once(
     broker: Broker, receiver: Receiver, held: Held
 ) -> None:
