@@ -53,7 +53,7 @@ class PostgresqlSession:
         self._connection: AsyncConnection | None = None
 
     async def transact(self, work: Work, *, brief: bool = False, flush: bool = True, single: bool = False) -> list[Any]:
-        connection, self._connection = self._connection or await self._engine.connect(), None
+        connection = await self._take()
         try:
             results = await connection.run_sync(partial(_transact, work, single))
         except BaseException:
@@ -66,6 +66,20 @@ class PostgresqlSession:
         if self._connection is not None:
             await self._connection.close()
         await self._engine.dispose()
+
+    async def _take(self) -> AsyncConnection:
+        """The one that is kept, unless its server has closed it meanwhile, as one that was started again has."""
+        kept, self._connection = self._connection, None
+        if kept is not None and _is_closed(kept):
+            await _drop(kept)
+            kept = None
+        return kept or await self._engine.connect()
+
+
+def _is_closed(connection: AsyncConnection) -> bool:
+    assert connection.sync_connection is not None
+    driver: Any = connection.sync_connection.connection.driver_connection
+    return bool(driver.is_closed())
 
 
 def _transact(work: Work, single: bool, connection: Connection) -> list[Any]:

@@ -85,12 +85,23 @@ async def test_readers_plan_by_what_they_ask_for_whatever_the_default_of_the_dat
     await database.aclose()
 
 
-async def test_a_lost_backend_costs_one_group_and_heals_without_reopening(
+async def test_a_backend_lost_between_two_writes_costs_neither(
     postgresql: Database, postgresql_url: str, postgres_server: PostgresServer, workspace: str
 ) -> None:
     kept = await accept(postgresql, workspace, 3)
-    cut_off(postgres_server, name_of(postgresql_url))
-    outcomes = await asyncio.gather(*[accept(postgresql, workspace) for _ in range(5)], return_exceptions=True)
+    await asyncio.to_thread(cut_off, postgres_server, name_of(postgresql_url))
+    kept += await accept(postgresql, workspace, 3)
+    assert await stored(postgresql) == set(kept)
+
+
+async def test_a_backend_lost_under_a_group_costs_that_group_and_heals_without_reopening(
+    postgresql: Database, postgresql_url: str, postgres_server: PostgresServer, workspace: str
+) -> None:
+    """The connection is found dead while the group is written: who wrote hears of it, the next goes to a new one."""
+    kept = await accept(postgresql, workspace, 3)
+    cut_off(postgres_server, name_of(postgresql_url))  # the event loop does not get to hear of it before it writes
+    writes = [postgresql.writer.write(insert_batches, new_batch(workspace)) for _ in range(5)]
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {Unavailable}
     kept += await accept(postgresql, workspace, 3)
     assert await stored(postgresql) == set(kept)
