@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 HEAD, FRAME_HEAD = 32, 24
@@ -25,6 +26,8 @@ class Log:
     """lock: descriptor of the lock's file, in which stands the salt of a log whose next frame is the first of the next.
 
     To open and close the log's own file costs no lock of SQLite's, which are on the database and its index of the log.
+    Nothing here fails, as who asks has a commit to answer for: what cannot be read is no log, and what cannot be
+    written costs others a flush where they expect none.
     """
 
     def __init__(self, path: Path, lock: int) -> None:
@@ -43,13 +46,17 @@ class Log:
 
     def note_spent(self) -> None:
         """All of it is in the database, and no reader needs it: whoever writes next begins it anew."""
-        os.pwrite(self._lock, self._read(HEAD, 0)[SALT], 0)
+        with suppress(OSError):  # a full disk
+            os.pwrite(self._lock, self._read(HEAD, 0)[SALT], 0)
 
     @property
     def is_spent(self) -> bool:
         """Whether the next commit begins it, so that SQLite flushes its head whatever it is asked for."""
         salt = self._read(HEAD, 0)[SALT]
-        return not salt or os.pread(self._lock, len(salt), 0) == salt
+        try:
+            return not salt or os.pread(self._lock, len(salt), 0) == salt
+        except OSError:
+            return True
 
     def close(self) -> None:
         if self._file is not None:
@@ -57,10 +64,10 @@ class Log:
             self._file = None
 
     def _read(self, length: int, offset: int) -> bytes:
-        """Nothing where no log is."""
-        if self._file is None:
-            try:
+        """Nothing where no log is, or none can be read, as where this process has too many files open."""
+        try:
+            if self._file is None:
                 self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return b""
-        return os.pread(self._file, length, offset)
+            return os.pread(self._file, length, offset)
+        except OSError:
+            return b""

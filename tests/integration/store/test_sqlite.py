@@ -18,12 +18,13 @@ from sqlalchemy import Connection, text
 from broker.batches import new_id
 from broker.errors import Misconfigured, Unavailable
 from broker.store.batches import insert_batches
-from broker.store.database import SQLITE_FILE, Database, open_database
+from broker.store.database import SQLITE_FILE, Database, open_database, open_session
 from broker.store.log import LONGEST
 from broker.store.migrate import migrate
 from broker.store.schema import check_migrated
-from broker.store.sqlite import CHECKPOINT_PAGES, INCREMENTAL, filesystem_of
+from broker.store.sqlite import CHECKPOINT_PAGES, CHECKPOINT_PAUSE, INCREMENTAL, filesystem_of
 from broker.store.workspaces import NewWorkspace, insert_workspaces
+from tests.integration.store.files import no_more_files
 from tests.integration.store.log_file import log_frames, log_size
 from tests.integration.store.rows import accept, new_batch, new_workspace, stored
 
@@ -256,6 +257,35 @@ async def test_what_was_committed_is_confirmed_even_when_the_log_cannot_be_looke
     confirmed = await accept(database, workspace, 3)
     await database.aclose()
     database = open_database("", elsewhere)
+    assert await stored(database) == set(confirmed)
+    await database.aclose()
+
+
+async def test_what_was_committed_is_confirmed_even_when_no_more_files_can_be_opened(
+    sqlite: Database, sqlite_url: str, tmp_path: Path, workspace: str
+) -> None:
+    session = open_session(sqlite_url, tmp_path)
+    await session.transact(lambda _connection: [], flush=False)  # connects
+    batch = new_batch(workspace)
+    with no_more_files():
+        assert len(await session.transact(lambda connection: insert_batches(connection, [batch]))) == 1
+    assert await stored(sqlite) == {batch.id}
+    await session.close()
+
+
+async def test_what_was_committed_is_confirmed_even_when_the_lock_s_file_cannot_be_written(tmp_path: Path) -> None:
+    """The disk is full, and the log goes on where it is: its file keeps its length."""
+    lock = tmp_path / (SQLITE_FILE + ".lock")
+    lock.symlink_to("/dev/full")
+    database = open_database("", tmp_path)
+    await migrate(database)
+    workspace = await new_workspace(database)
+    confirmed: list[str] = []
+    while log_frames(tmp_path / SQLITE_FILE) < CHECKPOINT_PAGES or len(confirmed) < 50:
+        confirmed += await accept(database, workspace, params=PAGE)
+    for _ in range(5):
+        await asyncio.sleep(CHECKPOINT_PAUSE)
+        confirmed += await accept(database, workspace, params=PAGE)
     assert await stored(database) == set(confirmed)
     await database.aclose()
 
