@@ -45,6 +45,7 @@ def _back_statement(dialect: str) -> ReturningUpdate[Any]:
             attempts=_deliveries.c.attempts - 1,
             step=_deliveries.c.step - case((_deliveries.c.manual, 0), else_=1),
             due=case((OWED, db_now())),
+            held=None,  # as another claim may have found it when this one was over, which a frozen process does not see
         )
         .returning(_deliveries.c.id)
     )

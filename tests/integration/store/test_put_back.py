@@ -10,6 +10,7 @@ from broker.store.put_back import put_back_deliveries
 from tests.integration.store.rows import EXPIRED, claim_due, execute, owe, select
 
 ROW = "SELECT state, manual, attempts, step, lease_seq, due IS NOT NULL FROM deliveries"
+HELD = "SELECT held IS NOT NULL, due IS NOT NULL FROM deliveries"
 
 
 async def put_back(database: Database, *claimed: DueDelivery) -> list[bool]:
@@ -71,3 +72,13 @@ async def test_what_is_not_owed_any_more_is_not_due_again_and_loses_only_its_try
     ((kept, *numbers),) = await select(database, ROW)
     assert (kept, *map(int, numbers)) == (state, 0, 0, 0, 1, 0)
     assert await tries(database) == []
+
+
+async def test_what_was_held_meanwhile_is_due_and_no_longer_held(database: Database, workspace_id: str) -> None:
+    """Its claim was over before its process, which was frozen, found no turn; another one found no room."""
+    await owe(database, workspace_id)
+    (claimed,) = await claim_due(database, lease_ms=EXPIRED)
+    assert await claim_due(database, room=0) == []
+    assert await select(database, HELD) == [(True, False)]
+    assert await put_back(database, claimed) == [True]
+    assert await select(database, HELD) == [(False, True)]
