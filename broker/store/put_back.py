@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Delete, and_, case, delete, exists, update
+from sqlalchemy import BigInteger, Boolean, Connection, Delete, and_, case, delete, exists, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from broker.deliveries import DueDelivery
@@ -28,7 +28,7 @@ def put_back_deliveries(connection: Connection, deliveries: Sequence[DueDelivery
     One that is not owed any more stays as it is, but for the try. False for those whose claim is lost by now.
     """
     dialect = connection.dialect.name
-    mine = [[one.id, one.lease_seq] for one in deliveries]
+    mine = [[one.id, one.lease_seq, one.manual] for one in deliveries]
     back = set(connection.scalars(_back_statement(dialect), {"given": json.dumps(mine)}))
     tries = [[one.id, one.attempt] for one in deliveries if one.id in back]
     connection.execute(_forget_statement(dialect), {"given": json.dumps(tries)})
@@ -37,13 +37,13 @@ def put_back_deliveries(connection: Connection, deliveries: Sequence[DueDelivery
 
 @lru_cache
 def _back_statement(dialect: str) -> ReturningUpdate[Any]:
-    mine = given(dialect, id=Id, seq=BigInteger)
+    mine = given(dialect, id=Id, seq=BigInteger, manual=Boolean)
     return (
         update(_deliveries)
         .where(_deliveries.c.id == mine.c.id, _deliveries.c.lease_seq == mine.c.seq)
         .values(
             attempts=_deliveries.c.attempts - 1,
-            step=_deliveries.c.step - case((_deliveries.c.manual, 0), else_=1),
+            step=_deliveries.c.step - case((mine.c.manual, 0), else_=1),
             due=case((OWED, db_now())),
             held=None,  # as another claim may have found it when this one was over, which a frozen process does not see
         )

@@ -61,6 +61,19 @@ async def test_who_lost_the_claim_puts_nothing_back(database: Database, workspac
     assert await tries(database) == [(1, 0), (2, 0)]
 
 
+async def test_a_try_that_took_no_step_gives_none_back_when_it_is_asked_for_no_more(
+    database: Database, workspace_id: str
+) -> None:
+    """Its batch was run again, or its endpoint disabled, while it waited for its turn."""
+    await owe(database, workspace_id)
+    await execute(database, "UPDATE deliveries SET manual = true")
+    (claimed,) = await claim_due(database)
+    await execute(database, "UPDATE deliveries SET state = 'superseded', manual = false, due = NULL")
+    assert await put_back(database, claimed) == [True]
+    ((state, *numbers),) = await select(database, ROW)
+    assert (state, *map(int, numbers)) == ("superseded", 0, 0, 0, 1, 0)
+
+
 @pytest.mark.parametrize("state", ["superseded", "stopped"])
 async def test_what_is_not_owed_any_more_is_not_due_again_and_loses_only_its_try(
     database: Database, workspace_id: str, state: str
