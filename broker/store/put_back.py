@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Connection, Delete, and_, case, delete, exists, update
@@ -29,10 +30,12 @@ def put_back_deliveries(connection: Connection, deliveries: Sequence[DueDelivery
     """
     dialect = connection.dialect.name
     mine = [[one.id, one.lease_seq, one.manual] for one in deliveries]
-    back = set(connection.scalars(_back_statement(dialect), {"given": json.dumps(mine)}))
-    tries = [[one.id, one.attempt] for one in deliveries if one.id in back]
+    rows = connection.execute(_back_statement(dialect), {"given": json.dumps(mine)})
+    back = {(row.id, row.lease_seq) for row in rows}
+    put = [(one.id, one.lease_seq) in back for one in deliveries]
+    tries = [[one.id, one.attempt] for one in compress(deliveries, put)]
     connection.execute(_forget_statement(dialect), {"given": json.dumps(tries)})
-    return [one.id in back for one in deliveries]
+    return put
 
 
 @lru_cache
@@ -47,7 +50,7 @@ def _back_statement(dialect: str) -> ReturningUpdate[Any]:
             due=case((OWED, db_now())),
             held=None,  # as another claim may have found it when this one was over, which a frozen process does not see
         )
-        .returning(_deliveries.c.id)
+        .returning(_deliveries.c.id, _deliveries.c.lease_seq)
     )
 
 

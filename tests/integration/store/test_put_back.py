@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from broker.deliveries import DueDelivery
@@ -59,6 +61,16 @@ async def test_who_lost_the_claim_puts_nothing_back(database: Database, workspac
     assert await put_back(database, lost) == [False]
     assert await select(database, ROW) == before
     assert await tries(database) == [(1, 0), (2, 0)]
+
+
+async def test_of_two_claims_put_back_at_once_only_the_latest_is(database: Database, workspace_id: str) -> None:
+    """A process that was frozen claims anew what it had claimed."""
+    await owe(database, workspace_id)
+    (lost,) = await claim_due(database, lease_ms=EXPIRED)
+    (latest,) = await claim_due(database)
+    writes = [database.writer.write(put_back_deliveries, one) for one in (lost, latest)]
+    assert await asyncio.gather(*writes) == [False, True]
+    assert await tries(database) == [(1, 0)]
 
 
 async def test_a_try_that_took_no_step_gives_none_back_when_it_is_asked_for_no_more(
