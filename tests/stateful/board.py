@@ -216,6 +216,9 @@ class Board:
             attempts={key: row for key, row in self.attempts.items() if row.delivery_id in deliveries},
         )
 
+    def without_attempt(self, delivery: str, number: int) -> Board:
+        return replace(self, attempts={key: row for key, row in self.attempts.items() if key != (delivery, number)})
+
     def holder(self, lease: Lease) -> StoredBatch | None:
         """The batch that a lease still is the right to write about. One that waits for its children has no holder."""
         batch = self.batches.get(lease.batch)

@@ -10,19 +10,24 @@ from broker.deliveries import EVENT_DONE, NewDelivery, State
 from broker.endpoints import Endpoint, enabled
 from broker.store.ends import Cancelled, Ended, EndOrder, Finish, cancel_batches, complete_parents, finish_batches
 from broker.store.leases import Lease
-from tests.stateful.board import Board, StoredBatch, StoredDelivery, StoredEndpoint, StoredResult
-from tests.stateful.promise import About, Act, demand, demand_overview
+from tests.stateful.board import Board, StoredAttempt, StoredBatch, StoredDelivery, StoredEndpoint, StoredResult
+from tests.stateful.promise import HOUR, About, Act, demand, demand_overview
+from tests.stateful.rooms import is_disabled
 from tests.stateful.scene import Hand, Mostly, Pick, Scene, is_plain, made_id
 from tests.stateful.working import Code
 
 
 @dataclass(frozen=True)
 class Finishing:
-    """A worker has a result of each record, as far as it knows. codes: of those that it had not run yet, by place."""
+    """A worker has a result of each record, as far as it knows. codes: of those that it had not run yet, by place.
+
+    offered: its process has room for a try at the webhook, which so is begun at once.
+    """
 
     hand: Pick
     held: Mostly
     codes: tuple[Code, Code, Code]
+    offered: bool
 
     def act(self, scene: Scene) -> Act[Finish, Ended | None] | None:
         hand = scene.hand(self.hand, is_plain, held=self.held)
@@ -30,7 +35,10 @@ class Finishing:
             return None
         for place in hand.open_places:
             hand.make(place, self.codes[place])
-        return Act(finish_batches, _finish(hand), finished)
+        finish = _finish(hand)
+        if finish.delivery is not None and self.offered:
+            finish = replace(finish, delivery=replace(finish.delivery, claim_ms=HOUR))
+        return Act(finish_batches, finish, finished, scene.learn_of)
 
 
 def _finish(hand: Hand) -> Finish:
@@ -71,6 +79,8 @@ def finished(board: Board, item: Finish, told: Ended | None) -> Board:
     demand((told is None) == (batch is None), f"{told} about {item.lease}")
     if batch is None or told is None:
         return board
+    begun = is_begun(board, item.delivery)
+    demand(told.begun == (item.delivery.first_try() if begun and item.delivery else None), f"{told} of {item.delivery}")
     board, complete = _end(board, batch, item, fence=0)
     demand(told.complete in (complete, batch.parent_id), f"{told} about a child of {batch.parent_id}")
     demand(complete is None or told.complete == complete, f"{told}, though {complete} waits for its end alone")
@@ -106,9 +116,17 @@ def _end(board: Board, batch: StoredBatch, item: Finish, *, fence: int) -> tuple
     return board.put(replace(parent, pending=pending)), parent.id if pending == 0 else None
 
 
+def is_begun(board: Board, delivery: NewDelivery | None) -> bool:
+    """Whether its birth claims it: who owes it has room, and nothing is in its way at its endpoint."""
+    if delivery is None or delivery.claim_ms is None:
+        return False
+    to = board.endpoints.get(delivery.endpoint.id)
+    return to is None or not (is_disabled(to) or to.condition.open_until is not None or to.holding)
+
+
 def _owe(board: Board, delivery: NewDelivery, now: int) -> Board:
-    """A delivery that is due at once; what is known of its endpoint stays."""
-    to = delivery.endpoint
+    """A delivery that is due at once, or claimed; what is known of its endpoint stays."""
+    to, begun = delivery.endpoint, is_begun(board, delivery)
     fresh = StoredEndpoint(to.id, to.workspace, to.origin, enabled(now), holding=False, created=now)
     owed = StoredDelivery(
         id=delivery.id,
@@ -118,18 +136,19 @@ def _owe(board: Board, delivery: NewDelivery, now: int) -> Board:
         endpoint=to.id,
         body=delivery.body,
         state=State.PENDING,
-        attempts=0,
-        step=0,
+        attempts=int(begun),
+        step=int(begun),
         hurried=False,
         manual=False,
-        due=now,
+        due=About(now + HOUR) if begun else now,
         held=None,
         scheduled=None,
-        lease_seq=0,
+        lease_seq=int(begun),
         created=now,
         finished=None,
     )
-    return board.put(board.endpoints.get(to.id, fresh), owed)
+    tries = [StoredAttempt(owed.id, 1, False, now, None, None)] if begun else []
+    return board.put(board.endpoints.get(to.id, fresh), owed, *tries)
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ def guess(board: Board, order: DueOrder, rows: Sequence[StoredDelivery]) -> Plan
     for row in board.deliveries.values():
         seen = board.then.deliveries.get(row.id)
         turn = row.held is not None or (row.due is not None and row.due <= board.now)
-        if row.id in going or seen is None or not row.owed or not turn:
+        if row.id in going or not row.owed or not turn:
             continue
-        if _may_be(board, row.endpoint, disabled=True) and not seen.owed:
-            plan.stop.append(row)
-        elif not _may_be(board, row.endpoint, disabled=False):
+        if _may_be(board, row.endpoint, disabled=True) and (seen is None or not seen.owed):
+            plan.stop.append(row)  # and what is stopped may be removed with its batch
+        elif seen is None or not _may_be(board, row.endpoint, disabled=False):
             continue
         elif row.held is None and seen.held is not None and must_wait(board, order, rows, row):
             plan.hold.append(row)

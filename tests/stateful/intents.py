@@ -19,6 +19,7 @@ from tests.stateful.keeping import Expiring, Pruning
 from tests.stateful.listing import Listing
 from tests.stateful.moving import Deleting, Holding, Pausing, Resuming, Retrying, may_be_held_back, may_run_again
 from tests.stateful.promise import Act
+from tests.stateful.putting_back import PuttingBack
 from tests.stateful.replaying import Replaying
 from tests.stateful.rooms import MANY
 from tests.stateful.scene import CHILD, FOLDER, HOOKS, PLAIN, TYPES, WORKERS, Scene, is_plain
@@ -42,14 +43,14 @@ OFTEN: tuple[type[Intent], ...] = (
 )
 SELDOM: tuple[type[Intent], ...] = (
     *(Beating, GivingBack, GivingBack, Straying, Holding, Deleting, Sending),
-    *(Expiring, Pruning, Forgetting, Bursting, Bursting, Enabling, Replaying),
+    *(Expiring, Pruning, Forgetting, Bursting, Bursting, Enabling, Replaying, PuttingBack, PuttingBack),
 )
 INTENT: st.SearchStrategy[Intent] = st.sampled_from([*OFTEN, *OFTEN, *SELDOM]).flatmap(st.from_type)
 ACCEPT = Accepting(PLAIN, 2, hook=HOOKS[0], sent_along=False, workspace=0, key=None)
 CLAIM = Claiming(WORKERS[0], TYPES, 2, idle=True, careful=Careful.FIRST, apt=True, heard=True)
 LIST = Listing(0, held=True, count=1, size=1, again=False, last=True)
 SEND = Sending(1, MANY, MANY, due_first=False, apt=True)
-FINISH = Finishing(0, held=True, codes=(200, 404, 200))
+FINISH = Finishing(0, held=True, codes=(200, 404, 200), offered=False)
 
 
 def instead(intent: Intent, scene: Scene) -> Intent:
@@ -84,7 +85,7 @@ def instead(intent: Intent, scene: Scene) -> Intent:
             return LIST
         case Retrying() | Deleting() | Sending() | Replaying():
             return FINISH
-        case Settling():
+        case Settling() | PuttingBack():
             return SEND
         case _:
             return CLAIM

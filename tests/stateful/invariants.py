@@ -10,6 +10,7 @@ from broker.deliveries import State
 from broker.store.crashes import count_crashes, rescue_batches
 from broker.store.deletions import delete_batches
 from broker.store.ends import cancel_batches
+from broker.store.put_back import put_back_deliveries
 from broker.store.replays import replay_deliveries
 from broker.store.retention import prune_batches
 from tests.stateful.board import Board, StoredBatch, StoredDelivery, StoredResult
@@ -118,7 +119,7 @@ def check_step(before: Board, after: Board, acts: Collection[Act[Any, Any]]) -> 
             demand(bool(operations & {rescue_batches, count_crashes}), "no crash", old, new)
             demand(new.crashes == old.crashes + 1 or len(acts) > 1, "more than a crash", old, new)
     _check_results_kept(before, after)
-    _check_deliveries_kept(before, after, asked=replay_deliveries in operations)
+    _check_deliveries_kept(before, after, touched=bool(operations & {replay_deliveries, put_back_deliveries}))
 
 
 def _check_numbers(old: StoredBatch, new: StoredBatch) -> None:
@@ -146,8 +147,11 @@ def _check_results_kept(before: Board, after: Board) -> None:
         demand(after.results.get(key) == result, "a result changed", result, after.results.get(key))
 
 
-def _check_deliveries_kept(before: Board, after: Board, *, asked: bool) -> None:
-    """The bytes of a delivery stay, and so does its end, unless a person asked for a try that succeeds."""
+def _check_deliveries_kept(before: Board, after: Board, *, touched: bool) -> None:
+    """The bytes of a delivery stay, and so does its end, unless a person asked for a try that succeeds.
+
+    touched: tries of what has its end were asked for, or taken back.
+    """
     for id, delivery in before.deliveries.items():
         now = after.deliveries.get(id)
         if now is None:
@@ -159,6 +163,6 @@ def _check_deliveries_kept(before: Board, after: Board, *, asked: bool) -> None:
             delivery,
             now,
         )
-        demand(delivery.owed or asked or now == delivery, "undone", delivery, now)
+        demand(delivery.owed or touched or now == delivery, "undone", delivery, now)
         demand(delivery.state in (State.PENDING, now.state) or now.state == State.DELIVERED, "undone", delivery, now)
         demand(now.lease_seq >= delivery.lease_seq, "the fencing number went down", delivery, now)

@@ -10,7 +10,9 @@ from typing import Any, ClassVar, TypeAlias
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from broker.deliveries import DueDelivery
 from broker.errors import Unavailable
+from broker.store.attempts import Report
 from broker.store.leases import Lease
 from tests.stateful.accepting import Accepting
 from tests.stateful.board import Board
@@ -83,15 +85,26 @@ class BatchMachine(RuleBasedStateMachine):
 
 
 def one_of_each_lease(acts: Sequence[Act[Any, Any]]) -> list[Act[Any, Any]]:
-    """Without what a worker would not do: two things about one batch at a time, its beats apart."""
+    """Without what a worker would not do: two things about one batch or try at a time, its beats apart."""
     used: set[Lease] = set()
     kept = []
     for act in acts:
-        lease = getattr(act.item, "lease", None)
+        lease = lease_of(act.item)
         if lease not in used:
             kept.append(act)
         used |= {lease} if lease else set()
     return kept
+
+
+def lease_of(item: Any) -> Lease | None:
+    """The claim that an item is about."""
+    match item:
+        case Report():
+            return Lease(item.result.delivery, item.result.lease_seq)
+        case DueDelivery():
+            return Lease(item.id, item.lease_seq)
+    lease: Lease | None = getattr(item, "lease", None)
+    return lease
 
 
 def tell(done: Done) -> str:

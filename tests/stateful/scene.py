@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from broker.batches import Result, new_id
 from broker.deliveries import DueDelivery, State
 from broker.store.claims import Claim
+from broker.store.ends import Ended
 from broker.store.leases import Lease
 from tests.stateful.board import Board, StoredBatch, StoredDelivery, StoredEndpoint
 
@@ -148,6 +149,15 @@ class Scene:
         owed = [one for one in latest if one.id in self.board.deliveries]
         overtaken = [one for one in owed if self.board.deliveries[one.id].lease_seq != one.lease_seq]
         return _pick(overtaken or latest, pick) or nothing
+
+    def learn_of(self, ended: Ended | None) -> None:
+        """A webhook may be begun by its birth."""
+        if ended is not None and ended.begun is not None:
+            self.sendings.append(ended.begun)
+
+    def forget(self, sending: DueDelivery) -> None:
+        """Nothing more comes of this try."""
+        self.sendings[:] = [one for one in self.sendings if one is not sending]
 
     def delivery(self, pick: int, fits: Callable[[StoredDelivery], bool], *, apt: bool) -> str | None:
         """The id of a delivery that fits; if none need be apt, of any, or one that nobody has."""
