@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -79,7 +78,7 @@ class Complete:
             return await self.database.writer.write(finish_batches, finish, weight=weight)
         offered, begun = self.outbox.offer(delivery), None
         try:
-            offering = dataclasses.replace(finish, delivery=offered)
+            offering = replace(finish, delivery=offered)
             ended = await self.database.writer.write(finish_batches, offering, weight=weight)
             begun = ended.begun if ended else None
             return ended

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,8 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
+from msgspec import Struct
+from msgspec.json import Decoder
 from pydantic_core import to_json
 
 from broker.batches import Webhook
@@ -47,6 +48,7 @@ _DATE = re.compile(
 )
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VISIBLE = re.compile(r"[\x20-\x7e\t]*")
+_TARGET = Decoder(Webhook)
 _FORBIDDEN_NAMES = frozenset(
     "host content-length content-type content-encoding content-language content-location transfer-encoding "
     "connection keep-alive te trailer trailers upgrade expect user-agent accept-encoding date age cache-control "
@@ -81,8 +83,7 @@ class Verdict(StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True)
-class NewDelivery:
+class NewDelivery(Struct, frozen=True):
     """A webhook to be owed from the moment its batch is DONE. `target` is an encrypted box; `body` the exact bytes.
 
     batch: None for what is told to the service's operator. claim_ms: its first try is claimed by its birth, for so
@@ -118,8 +119,7 @@ class NewDelivery:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class DueDelivery:
+class DueDelivery(Struct, frozen=True):
     """A delivery that this process has claimed for one try.
 
     attempt: number of this try, from 1; step: its place in the schedule, from 1. hurried: the instant retry is used up.
@@ -142,8 +142,7 @@ class DueDelivery:
     state: State
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptResult:
+class AttemptResult(Struct, frozen=True):
     """What one try brought: an HTTP status or a short public error, and the pause before the next, if there is one.
 
     call: what it says about the endpoint, None for nothing. hurry: the next try is the instant retry, which does not
@@ -181,7 +180,7 @@ def seal_target(vault: Vault, webhook: Webhook) -> bytes:
 
 def open_target(vault: Vault, box: bytes) -> Webhook:
     """The inverse of `seal_target`."""
-    return Webhook(**json.loads(vault.open(Purpose.WEBHOOK_TARGET, box)))
+    return _TARGET.decode(vault.open(Purpose.WEBHOOK_TARGET, box))
 
 
 def verdict(status_code: int, wish: str = "") -> Verdict:

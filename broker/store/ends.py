@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from msgspec import Struct
 from sqlalchemy import BigInteger, Connection, Text, bindparam, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -28,8 +29,7 @@ from broker.store.tables import BatchRow, table
 _batches = table(BatchRow)
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True):
     """The end of a run: the results not stored yet, the outcome, and the webhook that is owed from now on.
 
     combined: JSON of what the handler says about all records together. parent: a child's.
@@ -48,8 +48,7 @@ MakeFinish: TypeAlias = Callable[[Batch, Sequence[Result]], Finish]
 """What the end of a batch with these results is; pure, since rows are locked while it is called."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """A batch became DONE. complete: its parent, if that waits for nothing else now. begun: its delivery, if it is."""
 
     complete: str | None = None

@@ -7,9 +7,10 @@ import random
 import time
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
+from msgspec.structs import replace
 
 from broker.deliveries import (
     LEAST_PAUSE,

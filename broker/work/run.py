@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -81,7 +80,10 @@ class Run:
         log.debug("batch.started", batch=batch.id, type=batch.type, lease_seq=batch.lease_seq, records=len(places))
         checkpointer = Checkpointer(self.database, claim.lease, batch.run, len(places))
         run_records = self._one_by_one if claim.careful else self._at_once
-        async with self._references(batch) as references:
+        spec = self.run_record.crew.specs[batch.type]
+        documents = await load_documents(self.database, spec, batch)
+        async with self.snapshots.of_batch(spec, batch) as paths:
+            references = References(batch.workspace, documents, paths)
             records = {place: batch.records[place] for place in places}
             inputs = Inputs(self.blobs, self.fetcher, references, records, claim.pictures)
             try:
@@ -96,13 +98,6 @@ class Run:
         combined = await self._combine(batch, (*stored, *fresh))
         self.heartbeat.held.end(claim.lease)
         await self.complete(batch, stored, fresh, combined)
-
-    @asynccontextmanager
-    async def _references(self, batch: Batch) -> AsyncIterator[References]:
-        spec = self.run_record.crew.specs[batch.type]
-        documents = await load_documents(self.database, spec, batch)
-        async with self.snapshots.of_batch(spec, batch) as paths:
-            yield References(batch.workspace, documents, paths)
 
     async def _at_once(self, claim: Claim, places: Sequence[int], inputs: Inputs, checkpointer: Checkpointer) -> None:
         async def run(place: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,11 +52,10 @@ class Snapshots:
         self._locks: WeakValueDictionary[Collection, asyncio.Lock] = WeakValueDictionary()
         self._long_read = asyncio.Lock()
 
-    @asynccontextmanager
-    async def of_batch(self, spec: Spec, batch: Batch) -> AsyncIterator[Paths]:
+    def of_batch(self, spec: Spec, batch: Batch) -> AbstractAsyncContextManager[Paths]:
         """Those of a batch. None where its references cannot be told, as its records will say.
 
-        Raises Unavailable, and Misconfigured where another version of its type has accepted it.
+        Raises Misconfigured where another version of its type has accepted it; to enter what it returns, Unavailable.
         """
         try:
             wanted = _wanted(spec, _params(spec, batch))
@@ -65,17 +64,11 @@ class Snapshots:
         except Exception:  # a type's own code; no record has begun that could have it as its result
             log.exception("batch.references_failed", batch=batch.id, type=batch.type)
             wanted = []
-        if not wanted:
-            yield {}
-            return
-        async with self._all(batch.workspace, wanted) as paths:
-            yield paths
+        return self._all(batch.workspace, wanted) if wanted else nullcontext({})
 
-    @asynccontextmanager
-    async def of(self, workspace: str, spec: Spec, params: Params) -> AsyncIterator[Paths]:
+    def of(self, workspace: str, spec: Spec, params: Params) -> AbstractAsyncContextManager[Paths]:
         """Copies of the collections that a type's parameters refer to, as they are by now. Raises Unavailable."""
-        async with self._all(workspace, _wanted(spec, params)) as paths:
-            yield paths
+        return self._all(workspace, _wanted(spec, params))
 
     @asynccontextmanager
     async def _all(self, workspace: str, wanted: Sequence[tuple[str, str]]) -> AsyncIterator[Paths]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -108,7 +108,7 @@ def delivery(claimed: Claim, **changes: Any) -> NewDelivery:
         target=b"box",
         body=b'{"status":"DONE"}',
     )
-    return replace(owed, **changes)
+    return structs.replace(owed, **changes)
 
 
 def finish(claimed: Claim, *results: Result, owed: NewDelivery | None = None, seq: int | None = None) -> Finish:
@@ -167,7 +167,7 @@ def attempt_result(due: DueDelivery, state: State = State.DELIVERED, **changes: 
         duration_ms=12,
         pause_ms=0,
     )
-    return replace(answered, **changes)
+    return structs.replace(answered, **changes)
 
 
 async def record(database: Database, *results: AttemptResult) -> list[Recorded]:

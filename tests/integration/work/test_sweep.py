@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from sqlalchemy import event
 from structlog.testing import capture_logs
 
@@ -208,7 +209,7 @@ async def test_a_parent_whose_last_child_is_done_is_ended_by_the_sweep(scene: Sc
     (listing,) = await claim(scene.database)
     children = [NewChild(place, new_batch(scene.workspace)) for place in range(2)]
     assert await write(add_children, Expansion(listing.lease, tuple(children), None))
-    ends = [replace(finish(child, result()), parent=parent) for child in await claim(scene.database)]
+    ends = [structs.replace(finish(child, result()), parent=parent) for child in await claim(scene.database)]
     standing = f"SELECT status, outcome FROM batches WHERE id = '{parent}'"
     for end in ends:
         await scene.sweep.once()
