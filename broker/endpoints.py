@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
 
+from msgspec import Struct
+
 from broker.origins import origin_of
 from broker.secrets import Purpose, Vault
 
@@ -64,8 +66,7 @@ class Kind(StrEnum):
     REFUSED = "delivery.refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """Where a webhook goes: one workspace's URL without its query.
 
     id: stands for workspace and URL and tells nobody either. origin: `origin_of` the URL. place: the URL without

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpcore
 import httptools
+from msgspec import Struct
 
 from broker.net.connect import CONNECT_SECONDS, BrokenOff, Guard
 from broker.net.stream import HEAD_BYTES
@@ -22,8 +23,7 @@ FRAMING = 10
 _NO_END = "the answer has more around its body than there may be"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """headers: names in lower case; of one that comes again, the last value. body: its first bytes, as they came."""
 
     status_code: int

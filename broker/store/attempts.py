@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import BigInteger, Boolean, Connection, Dialect, Row, Text, bindparam, case, func, or_, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -27,16 +27,14 @@ _deliveries, _attempts = table(DeliveryRow), table(AttemptRow)
 _GIVEN_UP = {State.EXHAUSTED: Kind.EXHAUSTED, State.REFUSED: Kind.REFUSED}
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """What a try brought. tell: makes the webhook to the operator that an event owes; pure, as rows are locked."""
 
     result: AttemptResult
     tell: Callable[[Event], NewDelivery | None] = lambda _: None
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """settled: the delivery has moved on. False: its lease was lost, or it was superseded, so its state stays."""
 
     settled: bool

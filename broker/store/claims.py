@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     Connection,
@@ -74,8 +75,7 @@ class PassedOver:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """A batch that this process may work on while its lease lasts; `results` are those checkpointed before.
 
     careful: it took a worker down, so it is to run alone, record by record, each announced. pictures: of its small
@@ -85,7 +85,7 @@ class Claim:
     batch: Batch
     results: tuple[Result, ...]
     careful: bool = False
-    pictures: Mapping[int, bytes] = field(default_factory=dict)
+    pictures: Mapping[int, bytes] = {}
 
     @property
     def id(self) -> str:

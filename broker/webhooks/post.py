@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import httpcore
 import structlog
+from msgspec import Struct
 
 from broker.deliveries import DueDelivery, Verdict, open_target, verdict
 from broker.errors import AddressRefused, Unavailable
@@ -30,8 +31,7 @@ class TooLate(Exception):
     """A try is not made within the claim that it is for: another makes it, or has made it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What one POST brought: an HTTP status, or a short error that may be shown to the customer.
 
     body: the first RESPONSE_BYTES of the answer's, which may repeat secrets.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Thread
 from typing import Any
+
+from msgspec import Struct
 
 from broker.work.clock import Clock
 from broker.work.isolate import Errand
@@ -18,8 +19,7 @@ class HandlerLeft(Exception):
     """A handler ended by something that is meant for whole programs or tasks: sys.exit(), a cancellation of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A handler's code that runs.
 
     ended: its end; for others to look at, not to cancel. cancel: tells it that its result is no longer wanted.

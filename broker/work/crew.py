@@ -6,12 +6,12 @@ import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import structlog
+from msgspec import Struct
 from pydantic import ValidationError
 
 from broker.work.box import RecordBox
@@ -33,8 +33,7 @@ Lend: TypeAlias = Callable[[str, Spec, Params], AbstractAsyncContextManager[Path
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """For whom a handler runs; `record` is None for all records together. clean: removes what a late end leaves."""
 
     spec: Spec
