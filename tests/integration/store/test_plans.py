@@ -18,6 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench.rows_in_sql import CHUNK, fill
 from broker.batches import Record, Status
+from broker.deliveries import State
+from broker.endpoints import Call
+from broker.store.attempts import Report, record_attempts
 from broker.store.batches import list_batches
 from broker.store.children import complete_parent_ids
 from broker.store.chores import Turn, take_turn
@@ -37,6 +40,7 @@ from broker.store.leases import (
     give_back_batches,
     return_strays,
 )
+from broker.store.put_back import put_back_deliveries
 from broker.store.retention import Prune, prunable_batches, prune_batches
 from broker.store.rows import dump_records
 from broker.store.tables import METADATA
@@ -51,7 +55,9 @@ from tests.integration.store.rows import (
     TYPE,
     Rooms,
     accept,
+    attempt_result,
     claim,
+    claim_due,
     delivery,
     execute,
     finish,
@@ -160,6 +166,7 @@ def test_indexes_of_what_is_live_are_partial() -> None:
 async def test_nothing_reads_what_is_over(full: Database, workspace_id: str) -> None:
     """One test, as it takes a minute to fill a database."""
     await check_claims_and_ends(full, workspace_id)
+    await check_tries(full, workspace_id)
     await check_sweeps(full, workspace_id)
     await check_retention(full)
     for offset in (0, ROWS // 100):
@@ -187,6 +194,21 @@ async def check_claims_and_ends(full: Database, workspace_id: str) -> None:
     }
     for name, step in steps.items():
         assert_reads_what_is_live(name, await full.writer.write(explained, step))
+
+
+async def check_tries(full: Database, workspace_id: str) -> None:
+    await owe(full, workspace_id, 4)
+    tried = await claim_due(full)
+    assert len(tried) >= 4
+    failed = [Report(attempt_result(one, State.PENDING, status_code=500, call=Call.FAILED)) for one in tried[:2]]
+    steps: dict[str, Step] = {
+        "record": lambda connection: record_attempts(connection, failed),
+        "put back": lambda connection: put_back_deliveries(connection, tried[2:]),
+    }
+    for name, step in steps.items():
+        found = await full.writer.write(explained, step)
+        assert "attempts" in {access.table for access in found}, name
+        assert_reads_what_is_live(name, found)
 
 
 async def check_sweeps(full: Database, workspace_id: str) -> None:
