@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
@@ -29,8 +29,14 @@ def routes() -> list[BaseRoute]:
     return [
         *resource("/openapi.json", {"GET": openapi}),
         *resource("/docs", {"GET": page}),
+        *resource("/", {"GET": front}),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
+
+
+async def front(_: Request) -> Response:
+    """Where who asks for the service itself is led; relative, as the page's own links are."""
+    return RedirectResponse("./docs")
 
 
 async def openapi(request: Request) -> Response:

@@ -42,7 +42,7 @@ def web_of(request: Request) -> Web:
 
 def resource(path: str, methods: Mapping[str, Endpoint]) -> list[Route]:
     """One path, with and without a trailing slash, never a redirect; another method is a 405 that names the legal."""
-    return [Route(form, _Resource(methods)) for form in (path, path + "/")]
+    return [Route(form, _Resource(methods)) for form in dict.fromkeys((path, path.removesuffix("/") + "/"))]
 
 
 @dataclass(frozen=True, slots=True)

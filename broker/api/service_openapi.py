@@ -57,6 +57,7 @@ def section(_registry: Registry) -> Section:
             "/readyz": {"get": _health("readyz", "Can requests be served?", _READINESS, "Readiness")},
             "/openapi.json": {"get": _openapi()},
             "/docs": {"get": _docs()},
+            "/": {"get": _front()},
         },
         schemas=model_schemas("", (Alive, Readiness), "serialization"),
     )
@@ -105,6 +106,12 @@ def _media() -> Schema:
 def _openapi() -> Schema:
     responses = {"200": answer("OpenAPI 3.1.", {"type": "object"}), **errors()}
     return _open("getOpenapi", "This description, for tools", responses)
+
+
+def _front() -> Schema:
+    where = {"description": "`./docs`", "schema": {"type": "string"}}
+    leads = {"description": "Leads to the description for people.", "headers": {"Location": where}}
+    return _open("getFront", "Where the description is", {"307": leads, **errors()})
 
 
 def _docs() -> Schema:

@@ -32,6 +32,14 @@ async def test_the_page_needs_no_token_and_nothing_from_elsewhere(broker: Broker
         assert (await broker.http.get(answer.url.join(link))).status_code == 200, link
 
 
+async def test_who_asks_for_the_service_itself_is_led_to_the_page(broker: Broker) -> None:
+    del broker.http.headers["Authorization"]
+    answer = await broker.http.get("/", follow_redirects=True)
+    assert (answer.status_code, answer.url.path) == (200, "/docs")
+    (led,) = answer.history
+    assert (led.status_code, led.headers["location"]) == (307, "./docs")
+
+
 @pytest.mark.parametrize(("asset", "media_type"), [("docs.css", "text/css"), ("icon.svg", "image/svg+xml")])
 async def test_assets_have_their_media_types(broker: Broker, asset: str, media_type: str) -> None:
     answer = await broker.http.get(f"/static/{asset}")

@@ -128,7 +128,9 @@ async def test_document_and_routes_have_the_same_addresses_and_methods() -> None
     served: dict[str, set[str]] = {}
     for route in app.routes():
         if isinstance(route, Route):
-            served.setdefault(re.sub(r":\w+}", "}", route.path).rstrip("/"), set()).update(await methods_of(route))
+            served.setdefault(re.sub(r":\w+}", "}", route.path).rstrip("/") or "/", set()).update(
+                await methods_of(route)
+            )
     documented = {
         path: {method.upper() for method in item if method in METHODS} for path, item in DOCUMENT["paths"].items()
     }
