@@ -58,7 +58,8 @@ async def _demo(output: Path, screen: Console) -> None:
             events = [await receiver.next(WEBHOOK_SECONDS) for _ in batches]
             _check(events, await _secrets(Path(folder)), batches)
             screen.print(
-                f"{len(events)} webhooks received; signatures (Standard Webhooks) and the custom header are right."
+                f"{len(events)} webhooks received, one a batch; "
+                "signatures (Standard Webhooks) and the custom header are right."
             )
             rows = await _save(client, [json.loads(event.body) for event in events], batches, output)
     table = new_table("photograph", "sent by", "before", "after", "saved as")
