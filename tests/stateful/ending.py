@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from broker.batches import CANCELLED_CODE, CANCELLED_TEXT, Batch, Outcome, Result, Status, outcome_of
 from broker.deliveries import EVENT_DONE, NewDelivery, State
 from broker.endpoints import Endpoint, enabled
@@ -37,7 +39,7 @@ class Finishing:
             hand.make(place, self.codes[place])
         finish = _finish(hand)
         if finish.delivery is not None and self.offered:
-            finish = replace(finish, delivery=replace(finish.delivery, claim_ms=HOUR))
+            finish = structs.replace(finish, delivery=structs.replace(finish.delivery, claim_ms=HOUR))
         return Act(finish_batches, finish, finished, scene.learn_of)
 
 
