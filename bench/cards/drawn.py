@@ -9,27 +9,35 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from bench.cards.damage import UNHARMED, Damage
 from bench.cards.drawn_card import SCALE, draw_card
+from bench.cards.drawn_wear import wear_down
 from bench.cards.truth import HEIGHT, OUTLINE, WIDTH, Points, Rendered, as_it_lies
 
 Matrix = Points
 GROUNDS = ("stone", "planks", "knit", "black", "paper")
 
 
-def render(seed: int, ground: str | None = None) -> Rendered:
-    """One scene; `ground` is one of `GROUNDS`, else by the seed."""
+def render(seed: int, ground: str | None = None, *, card: int | None = None, damage: Damage = UNHARMED) -> Rendered:
+    """One scene; `ground` is one of `GROUNDS`, else by the seed.
+
+    card: the seed of the card and of where its damage lies, so that other scenes can show the same one.
+    """
     random = Random(seed)
     ground = ground or random.choice(GROUNDS)
     size = random.choice([(1024, 1365), (1200, 1500), (1365, 1024), (1440, 1080)])
-    card, borders, name = draw_card(random, dark=ground == "black")
+    of_card = random if card is None else Random(card)
+    shown, borders, name = draw_card(of_card, dark=ground == "black")
+    if damage != UNHARMED:
+        shown = wear_down(shown, damage, Random((seed if card is None else card) + 1))
     matrix = _view(random, size)
     canvas = _ground(random, ground, (size[0] * 2, size[1] * 2))
     large = np.diag([2.0, 2.0, 1.0]) @ matrix
-    _lay(random, canvas, card, large)
+    _lay(random, canvas, shown, large)
     cover = _cover(random, canvas, large)
     canvas = canvas.resize(size, Image.Resampling.BOX)
-    points, lying = as_it_lies(_through(matrix, OUTLINE), borders)
-    return Rendered(np.asarray(_photograph(random, canvas)), points, lying, f"{name} on {ground}{cover}")
+    points, lying, turned = as_it_lies(_through(matrix, OUTLINE), borders)
+    return Rendered(np.asarray(_photograph(random, canvas)), points, lying, f"{name} on {ground}{cover}", turned)
 
 
 def _view(random: Random, size: tuple[int, int]) -> Matrix:

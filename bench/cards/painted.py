@@ -10,10 +10,14 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from bench.cards import art, camera
+from bench.cards.damage import UNHARMED, Damage
 from bench.cards.grounds import GROUNDS
 from bench.cards.truth import HEIGHT, OUTLINE, WIDTH, Pixels, Points, Rendered, as_it_lies
+from bench.cards.wear import worn
 
 SUPERSAMPLE = 2
+SCALE = 24.0
+"""Texels a millimetre of a card that is shown in several scenes: about the largest that one of them needs."""
 LEAST_CONTRAST = 14.0
 """Levels, in one channel at least, between a border and the ground."""
 Canvas = NDArray[np.float32]
@@ -34,8 +38,18 @@ class Place:
         return canvas
 
 
-def render(seed: int, ground: str | None = None, size: tuple[int, int] | None = None) -> Rendered:
-    """One scene; `ground` one of `GROUNDS`, `size` width and height in pixels, both else by the seed."""
+def render(
+    seed: int,
+    ground: str | None = None,
+    size: tuple[int, int] | None = None,
+    *,
+    card: int | None = None,
+    damage: Damage = UNHARMED,
+) -> Rendered:
+    """One scene; `ground` one of `GROUNDS`, `size` width and height in pixels, both else by the seed.
+
+    card: the seed of the card and of where its damage lies, so that other scenes can show the same one.
+    """
     random = np.random.default_rng(seed)
     ground = ground or str(random.choice(list(GROUNDS)))
     if size is None:
@@ -45,11 +59,16 @@ def render(seed: int, ground: str | None = None, size: tuple[int, int] | None = 
     fill = float(random.uniform(0.5, 0.93))
     matrix = camera.view(random, size, fill, tilt=22.0, touching=touching)
     millimetre = np.linalg.norm(np.diff(camera.project(matrix, OUTLINE)[:2], axis=0)) / WIDTH
-    card = art.card(random, scale=float(millimetre) * SUPERSAMPLE)
-    pixels, cover = _compose(random, ground, size, matrix, card)
-    points, borders = as_it_lies(camera.project(matrix, OUTLINE), card.borders)
-    scene = f"{card.border} on {ground}{cover}{', touching' if touching else ''}"
-    return Rendered(_photograph(random, pixels), points, borders, scene)
+    if card is None:
+        shown = art.card(random, scale=float(millimetre) * SUPERSAMPLE)
+    else:
+        shown = art.card(np.random.default_rng(card), SCALE)
+    if damage != UNHARMED:
+        shown = worn(shown, damage, np.random.default_rng([seed if card is None else card, 1]))
+    pixels, cover = _compose(random, ground, size, matrix, shown)
+    points, borders, turned = as_it_lies(camera.project(matrix, OUTLINE), shown.borders)
+    scene = f"{shown.border} on {ground}{cover}{', touching' if touching else ''}"
+    return Rendered(_photograph(random, pixels), points, borders, scene, turned)
 
 
 def _compose(

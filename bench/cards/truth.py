@@ -27,13 +27,14 @@ class Rendered:
     pixels: height x width x 3, RGB. points: 4 x 2, where the card's sides meet, in pixels from the picture's outer
     upper left corner, clockwise from the upper left of the card as it lies: turned by at most a quarter.
     borders: left, top, right, bottom of the card as it lies, in millimetres; None without a printed border.
-    scene: what it shows, in words.
+    scene: what it shows, in words. turned: whether the card's top, as printed, lies below.
     """
 
     pixels: Pixels
     points: Points
     borders: Borders | None
     scene: str
+    turned: bool = False
 
     def jpeg(self, quality: int = 90) -> bytes:
         buffer = io.BytesIO()
@@ -56,10 +57,13 @@ class Rendered:
         return 100 * left / (left + right), 100 * top / (top + bottom)
 
 
-def as_it_lies(points: Points, borders: Borders | None) -> tuple[Points, Borders | None]:
-    """Turned by half where its top shows down: no measurement of the outline can tell which end is printed as top."""
+def as_it_lies(points: Points, borders: Borders | None) -> tuple[Points, Borders | None, bool]:
+    """Turned by half where its top shows down: no measurement of the outline can tell which end is printed as top.
+
+    Last, whether it was turned.
+    """
     down = (points[2] + points[3] - points[0] - points[1])[1]
     if down >= 0:
-        return points, borders
+        return points, borders, False
     turned = (borders[2], borders[3], borders[0], borders[1]) if borders else None
-    return np.roll(points, 2, axis=0), turned
+    return np.roll(points, 2, axis=0), turned, True
