@@ -29,10 +29,12 @@ _TOLERANCES = (
 Beckett's Gem Mint and PSA's 10 since 2025. 10: Beckett's 50/50, with two points for what a photograph can tell. The
 others lie between.
 """
+_OF_A_BACK = ((75, 10.0), (80, 9.5), (90, 9.0), (92, 7.0), (95, 5.0))
+"""The same of a back, on which less depends. 10 and 9: PSA's 75/25 and 90/10; it gives no other limits for backs."""
 _WORST = 1.0
 
 
-def centering(frame: Frame, width: int, height: int) -> Facts:
+def centering(frame: Frame, width: int, height: int, back: bool = False) -> Facts:
     """Ximilar's object `centering` of a card straightened to `width` x `height` pixels; contracts as its answers show.
 
     pixels: borders left, top, right, bottom, cut to whole pixels. offsets: the same as shares of the card's width and
@@ -49,7 +51,7 @@ def centering(frame: Frame, width: int, height: int) -> Facts:
         "offsets": [
             round(border / side, 4) for border, side in zip(borders, (width, height, width, height), strict=True)
         ],
-        "grade": grade(across, along),
+        "grade": grade(across, along, back),
     }
 
 
@@ -64,7 +66,7 @@ def share(one: float, other: float) -> int:
     return round(100 * one / (one + other))
 
 
-def grade(across: int, along: int) -> float:
+def grade(across: int, along: int, back: bool = False) -> float:
     """1..10 in halves, of the worse of two shares in percent."""
     worse = max(across, 100 - across, along, 100 - along)
-    return next((grade for most, grade in _TOLERANCES if worse <= most), _WORST)
+    return next((grade for most, grade in (_OF_A_BACK if back else _TOLERANCES) if worse <= most), _WORST)

@@ -13,8 +13,8 @@ from handlers.vision.profile import Floats, Strip, peaks, steepness, straightest
 
 _DEEPEST = 0.17
 """Of the card's width: no border is wider."""
-_SAMPLE = (0.008, 0.015)
-"""Of the card's width, from its edge: the part of the border that shows its colour, clear of the edge's own blur."""
+_SAMPLE = (0.0115, 0.0165)
+"""Of the card's width, from its edge: the part of the border that shows its colour, clear of usual wear."""
 _OTHER = 16.0
 """Levels from the border's colour, from which on it is no longer the border."""
 _BLUR = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from handlers.card_grader.conditions import Mode
 from handlers.contract import Params, Spec
 
 
@@ -25,11 +26,27 @@ class Centering(CardParams):
     """How wide the printed border is on each side."""
 
 
+class Grade(CardParams):
+    """Corners, edges, surface and centering, each with its grade."""
+
+
+class Condition(CardParams):
+    """The card's condition in the words of a marketplace or a grading company."""
+
+    mode: Mode = Field("ebay", description="Whose words.")
+
+
 SPEC = Spec(
     type="card-grader",
-    endpoints={"localize": Localize, "crop_level": CropLevel, "centering": Centering},
-    default_endpoint="centering",
+    endpoints={
+        "grade": Grade,
+        "condition": Condition,
+        "centering": Centering,
+        "localize": Localize,
+        "crop_level": CropLevel,
+    },
+    default_endpoint="grade",
     handler="handlers.card_grader.handler:CardGrader",
-    summary="Finds a trading card, lays it straight and measures it by vision rules; not a certified grade.",
+    summary="Finds a trading card, lays it straight and grades it by vision rules; not a certified grade.",
     time_limit=60.0,
 )

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import cv2
 import numpy as np
 
+from handlers.card_grader.findings import Finding
+from handlers.card_grader.views import Views
 from handlers.contract import Facts
 from handlers.vision.geometry import Points
 
@@ -48,6 +53,26 @@ def edges(points: Points) -> list[Facts]:
         band = np.array([begin + normals[place], end + normals[place], end, begin])
         found.append({"name": name, "polygon": band.astype(int).tolist()})
     return found
+
+
+def findings(found: Sequence[Finding], views: Views) -> list[Facts]:
+    """What is wrong with a part: its outline in the picture, and its size on the card (ours; the vendor tells none)."""
+    return [
+        {
+            "name": finding.kind,
+            "polygon": np.round(_simple(views.seen(finding.outline)), 1).tolist(),
+            "mm" if finding.is_line else "mm2": round(finding.size, 2),
+        }
+        for finding in found
+    ]
+
+
+def _simple(outline: Points) -> Points:
+    """With fewer points, less than a pixel off."""
+    if len(outline) == 2:
+        return outline
+    fewer = cv2.approxPolyDP(outline.astype(np.float32)[:, None], 0.7, closed=True)
+    return np.asarray(fewer, np.float64)[:, 0]
 
 
 def _width(points: Points) -> float:

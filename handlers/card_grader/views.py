@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers.vision import rectify
-from handlers.vision.geometry import Points
+from handlers.vision.geometry import Points, homography
 from handlers.vision.outline import ROUND
 from handlers.vision.pixels import Pixels
 
-HEIGHT = 1408
-"""Pixels: 16 a millimetre of a card of 88."""
+MILLIMETRE = 16
+"""Pixels, of a card 88 millimetres high."""
+HEIGHT = 88 * MILLIMETRE
+"""Pixels."""
 _MARGIN = 0.04
 """Of the height, shown around the card."""
 
@@ -26,6 +28,22 @@ class Views:
         self._pixels = pixels
         self._points = points
         self._size = round(HEIGHT * aspect), HEIGHT
+        self.margin = round(_MARGIN * HEIGHT)
+
+    @property
+    def pixel(self) -> float:
+        """Millimetres of the card that one pixel of the photograph takes, at least."""
+        sides = np.linalg.norm(np.roll(self._points, -1, axis=0) - self._points, axis=1)
+        across, along = self._size
+        return float(np.max([across, along, across, along] / sides)) / MILLIMETRE
+
+    def seen(self, places: Points) -> Points:
+        """... x 2 places in millimetres of the card -> pixels of the photograph, from its outer upper left corner."""
+        across, along = np.array(self._size) / MILLIMETRE
+        corners = np.array([[0, 0], [across, 0], [across, along], [0, along]])
+        flat = places.reshape(-1, 1, 2)
+        mapped = cv2.perspectiveTransform(flat, homography(corners, self._points))
+        return np.asarray(mapped, np.float64).reshape(places.shape) + 0.5
 
     @cached_property
     def exact(self) -> Pixels:
@@ -35,7 +53,7 @@ class Views:
     @cached_property
     def full(self) -> Pixels:
         """With some of what is around it."""
-        return rectify(self._pixels, self._points, self._size, round(_MARGIN * HEIGHT))
+        return rectify(self._pixels, self._points, self._size, self.margin)
 
     @cached_property
     def clean(self) -> NDArray[np.uint8]:
