@@ -1,4 +1,4 @@
-"""How well cards are found and measured, on pictures whose truth is known: `python -m bench.grader`.
+"""How well cards are found, measured and graded, on pictures whose truth is known: `python -m bench.grader`.
 
 Two renderers make the pictures: `painted`, which the finder was tuned on, and `drawn`, which shares no drawing code
 with it. Errors of corners are in pixels of a card 1,000 high, those of centering in percentage points.
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import typer
 
+from bench import worn
 from bench.cards import drawn, painted
 from bench.cards.truth import HEIGHT, WIDTH, Rendered
 from bench.figures import Figure, rows
@@ -23,9 +24,7 @@ from handlers.card_grader.views import Views
 from handlers.contract import RecordError
 from handlers.vision import find_card
 
-RENDERERS: dict[str, Callable[[int], Rendered]] = {"painted": painted.render, "drawn": drawn.render}
-FOUND = 10.0
-"""Pixels at 1,000 that every corner of a card that counts as found is within."""
+RENDERERS: dict[str, worn.Render] = {"painted": painted.render, "drawn": drawn.render}
 
 
 @dataclass
@@ -70,7 +69,7 @@ def _measure(result: Measured, seed: int, picture: Rendered) -> None:
     finally:
         result.seconds.append(time.process_time() - begin)
     errors = picture.corner_errors(points + 0.5)
-    if errors.max() > FOUND:
+    if errors.max() > worn.FOUND:
         result.missed.append(f"{seed} {picture.scene}: {errors.max():.0f} pixels off")
         return
     result.corners.extend(errors)
@@ -100,12 +99,18 @@ def figures(name: str, result: Measured) -> list[Figure]:
 
 def main(
     pictures: Annotated[int, typer.Option(min=1, help="Of each renderer.")] = 200,
+    cards: Annotated[
+        int, typer.Option(min=1, help="Of each renderer, for each kind of damage and for photographs.")
+    ] = 10,
     first: Annotated[int, typer.Option(help="The first picture's seed.")] = 10_000,
     show: Annotated[bool, typer.Option(help="Name the pictures that were missed.")] = False,
 ) -> None:
     """Measure and print the table."""
     cv2.setNumThreads(1)
     for name, render in RENDERERS.items():
+        print(
+            *rows(worn.figures(name, render, range(first, first + cards), range(50, 50 + cards))), sep="\n", flush=True
+        )
         result = measure(render, range(first, first + pictures))
         print(*rows(figures(name, result)), sep="\n", flush=True)
         missed: Sequence[str] = result.missed if show else ()

@@ -27,7 +27,7 @@ def render(seed: int, ground: str | None = None, *, card: int | None = None, dam
     ground = ground or random.choice(GROUNDS)
     size = random.choice([(1024, 1365), (1200, 1500), (1365, 1024), (1440, 1080)])
     of_card = random if card is None else Random(card)
-    shown, borders, name = draw_card(of_card, dark=ground == "black")
+    shown, borders, name = draw_card(of_card, dark=card is not None or ground == "black")
     if damage != UNHARMED:
         shown = wear_down(shown, damage, Random((seed if card is None else card) + 1))
     matrix = _view(random, size)
