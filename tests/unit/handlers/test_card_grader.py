@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.cards import painted
+from bench.cards.damage import Damage
 from bench.cards.grounds import GROUNDS
 from bench.cards.truth import Rendered
 from handlers.card_grader.handler import CardGrader
@@ -29,14 +30,14 @@ EVERY = {"_width", "_height", "_objects", "_points", "card", "versions", "_metho
 
 @pytest.fixture
 def grade(config: Config, box: FolderBox) -> Grade:
-    """`grade(file, endpoint)`: the shipped handler's facts."""
+    """`grade(file, endpoint, side)`: the shipped handler's facts."""
     handler = CardGrader()
     handler.setup(replace(config, max_image_pixels=40_000_000, max_image_bytes=100_000_000))
 
-    def grade(file: bytes, endpoint: str = "centering", **params: float) -> Facts:
+    def grade(file: bytes, endpoint: str = "centering", side: str | None = None, **params: float | str) -> Facts:
         checked = SPEC.endpoints[endpoint].model_validate(params)
         assert isinstance(checked, CardParams)
-        return handler.run(Record(0, "r", file), checked, box)
+        return handler.run(Record(0, "r", file, {"Side": side} if side else {}), checked, box)
 
     return grade
 
@@ -58,7 +59,8 @@ def test_centering_answers_to_the_key(grade: Grade, picture: Rendered) -> None:
     errors = picture.corner_errors(np.array(facts["_points"]))
     assert np.median(errors) < 0.5, "half a pixel, from a pixel's middle to the picture's corner, would be more"
     (card,) = facts["card"]
-    assert card.keys() == {"name", "polygon", "bound_box", "centering"}
+    assert card.keys() == {"name", "polygon", "bound_box", "centering", "_tags"}
+    assert card["_tags"].keys() == {"Category", "Autograph", "Side"}
     assert card["polygon"] == [[int(x), int(y)] for x, y in facts["_points"]]
     (found,) = facts["_objects"]
     assert found.keys() == {"name", "id", "bound_box", "prob"}
@@ -67,6 +69,61 @@ def test_centering_answers_to_the_key(grade: Grade, picture: Rendered) -> None:
     assert int(card["centering"]["top/bottom"].split("/")[0]) == pytest.approx(along, abs=2)
     assert facts["grades"] == {"centering": card["centering"]["grade"]}
     assert "not a certified grade" in facts["_method"]
+
+
+def test_grade_answers_to_the_key(grade: Grade, picture: Rendered) -> None:
+    facts = grade(picture.jpeg(), "grade", "Front")
+    links = {"_full_url_card", "_exact_url_card", "_report_url"}
+    assert facts.keys() == EVERY | {"corners", "edges", "grades", "_finest_mm"} | links
+    parts = {"corners", "edges", "surface", "centering", "final"}
+    assert facts["versions"].keys() == parts | {"detection", "points"}
+    assert all(corner.keys() == {"name", "bound_box", "point", "grade", "_findings"} for corner in facts["corners"])
+    assert all(edge.keys() == {"name", "polygon", "grade", "_findings"} for edge in facts["edges"])
+    (card,) = facts["card"]
+    assert card.keys() == {"name", "polygon", "bound_box", "_tags", "surface", "centering"}
+    assert card["_tags"].keys() == {"Category", "Damaged", "Autograph", "Side"}
+    assert card["_tags"]["Side"][0] | {"id": ""} == {"name": "Front", "prob": 1.0, "id": ""}
+    grades = facts["grades"]
+    assert grades.keys() == parts | {"condition"}
+    assert all(1 <= grades[part] <= 10 and grades[part] * 2 % 1 == 0 for part in parts)
+    assert grades["surface"] == card["surface"]["grade"]
+    assert "not a certified grade" in facts["_method"]
+    assert opened(facts, "_report_url").width > opened(facts, "_full_url_card").width
+
+
+def test_condition_answers_to_the_key(grade: Grade, picture: Rendered) -> None:
+    facts = grade(picture.jpeg(), "condition", mode="cardmarket")
+    assert facts.keys() == EVERY
+    (condition,) = facts["_objects"][0]["Condition"]
+    assert condition.keys() == {"label", "scale_value", "max_scale_value", "mode"}
+    assert (condition["mode"], condition["max_scale_value"]) == ("cardmarket", 7)
+    assert facts["card"][0]["_tags"]["Side"][0]["prob"] == 0.5
+
+
+def test_findings_lie_where_the_damage_is(grade: Grade) -> None:
+    """The corner that is printed as the upper left one, wherever it lies."""
+    unharmed = painted.render(702, "plain", card=9)
+    harmed = painted.render(702, "plain", card=9, damage=Damage(whitening=(1.5, 0, 0, 0)))
+    before, after = (grade(one.jpeg(), "grade")["corners"] for one in (unharmed, harmed))
+    place = 2 if harmed.turned else 0
+    falls = [one["grade"] - other["grade"] for one, other in zip(before, after, strict=True)]
+    assert falls[place] >= 2
+    assert max(fall for corner, fall in enumerate(falls) if corner != place) <= 0.5
+    (finding,) = after[place]["_findings"]
+    assert finding["name"] == "whitening"
+    millimetre = harmed.card_height / 88
+    assert np.linalg.norm(np.mean(finding["polygon"], axis=0) - harmed.points[place]) < 3 * millimetre
+
+
+def test_side_that_is_told_loosens_the_centering_of_a_back(grade: Grade) -> None:
+    picture = next(
+        one
+        for one in (painted.render(seed, "plain") for seed in range(740, 780))
+        if one.borders and 58 < max(*one.centering(), *(100 - share for share in one.centering())) < 70
+    )
+    front, back = (grade(picture.jpeg(), "centering", side)["grades"]["centering"] for side in ("Front", "Back"))
+    assert front < 9.5
+    assert back == 10
 
 
 def test_pictures_show_the_card_straight(grade: Grade, picture: Rendered) -> None:
