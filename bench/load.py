@@ -1,7 +1,7 @@
 """Posts the same bytes over keep-alive connections, each as soon as its last answer is there, and times the answers.
 
-`python -m bench.load PORT CONNECTIONS SECONDS < REQUEST` prints a `Sample` as JSON. It shares the machine with the
-server that it measures, so it is raw sockets and a selector: a few microseconds a request.
+`python -m bench.load PORT CONNECTIONS SECONDS POSTS < REQUEST` prints a `Sample` as JSON. It shares the machine with
+the server that it measures, so it is raw sockets and a selector: a few microseconds a request.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from dataclasses import asdict, dataclass, field
 
 CREATED = b"HTTP/1.1 201 "
 STOP_SECONDS = 30.0
+UNLIMITED = sys.maxsize
+"""POSTs of a round that only its time ends."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One round on one server.
+    """One round on one server, over after its time or with the last answer to so many POSTs, whichever comes first.
 
     per_second: answers a second. p50_ms, p99_ms: from the first byte sent to the last received.
     accepted: answers 201. refused: all others. Both count the last answers too, which come after the round.
@@ -33,9 +35,9 @@ class Sample:
     refused: int
 
 
-def measure(port: int, request: bytes, connections: int, seconds: float) -> Sample:
-    """Run this module as a process of its own against a server on this machine."""
-    command = [sys.executable, "-m", "bench.load", str(port), str(connections), str(seconds)]
+def measure(port: int, request: bytes, connections: int, seconds: float, posts: int = UNLIMITED) -> Sample:
+    """Run this module as a process of its own against a server on this machine. posts: no fewer than connections."""
+    command = [sys.executable, "-m", "bench.load", str(port), str(connections), str(seconds), str(posts)]
     done = subprocess.run(command, input=request, stdout=subprocess.PIPE, check=True)
     return Sample(**json.loads(done.stdout))
 
@@ -67,13 +69,14 @@ class Client:
         return len(self.answer) == head + 4 + length
 
 
-def _load(port: int, request: bytes, connections: int, seconds: float) -> Sample:
+def _load(port: int, request: bytes, connections: int, seconds: float, posts: int) -> Sample:
     selector = selectors.DefaultSelector()
     clients = [Client(socket.create_connection(("127.0.0.1", port))) for _ in range(connections)]
     for client in clients:
         client.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         selector.register(client.connection, selectors.EVENT_READ, client)
-    end = time.perf_counter() + seconds
+    begin = time.perf_counter()
+    end = begin + seconds
     times: list[float] = []
     accepted = in_time = 0
     for client in clients:
@@ -90,14 +93,15 @@ def _load(port: int, request: bytes, connections: int, seconds: float) -> Sample
             now = time.perf_counter()
             times.append(now - client.sent)
             accepted += client.answer.startswith(CREATED)
-            if now < end:
-                in_time += 1
+            in_time += now < end
+            if now < end and len(times) + waiting <= posts:
                 client.send(request, now)
             else:
                 waiting -= 1
+    took = min(time.perf_counter(), end) - begin
     times.sort()
     return Sample(
-        per_second=in_time / seconds,
+        per_second=in_time / took,
         p50_ms=times[len(times) // 2] * 1000,
         p99_ms=times[len(times) * 99 // 100] * 1000,
         accepted=accepted,
@@ -106,4 +110,6 @@ def _load(port: int, request: bytes, connections: int, seconds: float) -> Sample
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(_load(int(sys.argv[1]), sys.stdin.buffer.read(), int(sys.argv[2]), float(sys.argv[3])))))
+    _port, _connections, _seconds, _posts = sys.argv[1:]
+    _sample = _load(int(_port), sys.stdin.buffer.read(), int(_connections), float(_seconds), int(_posts))
+    print(json.dumps(asdict(_sample)))
