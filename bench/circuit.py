@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 import uvloop
 
 from bench.peer import Peer
+from bench.signatures import Signatures
 from broker.cli.processes import listen
 
 CREATED = b"HTTP/1.1 201 "
@@ -32,8 +33,9 @@ _ID = re.compile(rb'"id": ?"([^"]+)"')
 
 @dataclass(frozen=True)
 class Plan:
-    """Who is posted what, and how. body: JSON, with PORT and NUMBER where they belong. webhooks: expected.
+    """Who is posted what, and how. body: JSON, with PORT and NUMBER where they belong.
 
+    secret: what the webhooks that come back are signed with; empty: none is expected.
     per_second: batches, an open loop; 0: as fast as webhooks come back, with `at_once` batches between the two.
     connections: kept alive, each with one POST at a time.
     """
@@ -46,7 +48,7 @@ class Plan:
     per_second: float = 0.0
     at_once: int = 0
     connections: int = 32
-    webhooks: bool = True
+    secret: str = ""
 
     def lasting(self, seconds: float) -> Plan:
         return replace(self, seconds=seconds)
@@ -57,6 +59,7 @@ class Course:
     """Moments by batch id, in ns since 1970: when its POST was sent and answered, and when its webhook came first.
 
     numbers: of the POSTs. end: when the plan's time was over. doubled: webhooks that came again.
+    unsigned, verified, wrong: webhooks, as `Signatures` has them.
     """
 
     numbers: Mapping[str, int]
@@ -65,17 +68,25 @@ class Course:
     arrived: Mapping[str, int]
     end: int
     doubled: int
+    unsigned: int
+    verified: int
+    wrong: int
 
 
 def go(plan: Plan) -> Course:
-    """Run this module as a process of its own. Raises RuntimeError if anything accepted did not come back, or twice."""
+    """Run this module as a process of its own.
+
+    Raises RuntimeError if anything accepted did not come back, came twice, or came without a signature of the secret.
+    """
     command = [sys.executable, "-m", "bench.circuit"]
     given = json.dumps(asdict(plan))
     done = subprocess.run(command, input=given, stdout=subprocess.PIPE, check=True, text=True)
     course = Course(**json.loads(done.stdout))
-    if plan.webhooks and (course.doubled or course.arrived.keys() != course.answered.keys()):
+    if plan.secret and (course.doubled or course.arrived.keys() != course.answered.keys()):
         lost = len(course.answered.keys() - course.arrived.keys())
         raise RuntimeError(f"of {len(course.answered)} batches {lost} brought no webhook, {course.doubled} two")
+    if course.unsigned or course.wrong:
+        raise RuntimeError(f"webhooks without a signature: {course.unsigned}, with a wrong one: {course.wrong}")
     return course
 
 
@@ -117,13 +128,15 @@ class _Circuit:
 class _Receiver(Peer):
     """Takes webhooks; the batch's id is the first of its body."""
 
-    def __init__(self, circuit: _Circuit) -> None:
+    def __init__(self, circuit: _Circuit, signatures: Signatures) -> None:
         super().__init__()
         self._circuit = circuit
+        self._signatures = signatures
 
     def message(self, message: bytes) -> None:
         super().message(message)
         self._circuit.note_arrival(_id_of(message), time.time_ns())
+        self._signatures.look(message)
 
 
 class _Client(Peer):
@@ -155,10 +168,10 @@ def _id_of(message: bytes) -> str:
 async def _run(plan: Plan) -> Course:
     """Raises TimeoutError if what was accepted has not come back in time."""
     loop = asyncio.get_running_loop()
-    circuit = _Circuit(again=not plan.per_second)
+    circuit, signatures = _Circuit(again=not plan.per_second), Signatures(plan.secret)
     with listen("127.0.0.1", 0) as listening:
         circuit.request = _request(plan, listening.getsockname()[1])
-        server = await loop.create_server(lambda: _Receiver(circuit), sock=listening)
+        server = await loop.create_server(lambda: _Receiver(circuit, signatures), sock=listening)
         for _ in range(plan.connections):
             _, client = await loop.create_connection(lambda: _Client(circuit), "127.0.0.1", plan.port)
             circuit.free.append(client)
@@ -167,7 +180,17 @@ async def _run(plan: Plan) -> Course:
         async with asyncio.timeout(SETTLE_SECONDS):
             await _all_back(circuit, plan)
         server.close()
-    return Course(circuit.numbers, circuit.sent, circuit.answered, circuit.arrived, end, circuit.doubled)
+    return Course(
+        circuit.numbers,
+        circuit.sent,
+        circuit.answered,
+        circuit.arrived,
+        end,
+        circuit.doubled,
+        signatures.unsigned,
+        signatures.verified,
+        signatures.wrong,
+    )
 
 
 async def _steadily(circuit: _Circuit, plan: Plan) -> None:
@@ -186,7 +209,7 @@ async def _fully(circuit: _Circuit, plan: Plan) -> None:
 async def _all_back(circuit: _Circuit, plan: Plan) -> None:
     while circuit.credit or len(circuit.free) < plan.connections:
         await asyncio.sleep(0.05)
-    while plan.webhooks and circuit.arrived.keys() < circuit.answered.keys():
+    while plan.secret and circuit.arrived.keys() < circuit.answered.keys():
         await asyncio.sleep(0.05)
     await asyncio.sleep(0.2)  # for what comes twice
 

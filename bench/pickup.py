@@ -71,9 +71,7 @@ def _run(seconds: float, idle: float) -> Measured:
         starts = folder / "starts"
         starts.touch()
         with servers.fleet(folder / "data", "", {"BENCH_STARTS": str(starts)}) as (url, token, _):
-            plan = Plan(
-                int(url.rpartition(":")[2]), "/account/v2/request", token, BODY, 2.0, PER_SECOND, webhooks=False
-            )
+            plan = Plan(int(url.rpartition(":")[2]), "/account/v2/request", token, BODY, 2.0, PER_SECOND)
             _begun(starts, len(go(plan).answered))
             starts.write_text("")
             course = go(plan.lasting(seconds))

@@ -42,10 +42,14 @@ START_SECONDS = STOP_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class DoItYourself:
-    """worker: looks into its queue 200 times a second, so it is stopped while something else is measured."""
+    """secret: of its webhooks.
+
+    worker: looks into its queue 200 times a second, so it is stopped while something else is measured.
+    """
 
     port: int
     token: str
+    secret: str
     worker: subprocess.Popen[bytes]
 
     @contextmanager
@@ -101,21 +105,28 @@ def fleet(
 ) -> Iterator[tuple[str, str, EmbeddedValkey]]:
     """The URL of a `broker web` beside one `broker worker` that knows the bench's types, a token, and their Valkey."""
     with installation(data_dir, database_url) as (environment, valkey):
-        token = _command(environment, "token", "create", "--workspace", WORKSPACE)
+        token = _command(environment, "token", "create", "--workspace", WORKSPACE, "--scope", "submit,read,admin")
         with _serving(WEB, {**environment, **WITH_TYPES, **settings}) as port, worker(environment, **settings):
             yield f"http://127.0.0.1:{port}", token, valkey
+
+
+def webhook_secret(url: str, token: str) -> str:
+    """What a fleet signs its webhooks with."""
+    headers = {"Authorization": f"Token {token}"}
+    answer = httpx.get(f"{url}/api/webhook-secret", headers=headers, trust_env=False, verify=False)
+    return str(answer.raise_for_status().json()["secrets"][0]["secret"])
 
 
 @contextmanager
 def do_it_yourself(folder: Path) -> Iterator[DoItYourself]:
     """The stack that users would write, web server and one worker."""
     folder.mkdir(mode=0o700)
-    valkey, token = EmbeddedValkey(folder), new_token()
+    valkey, token, secret = EmbeddedValkey(folder), new_token(), base64.b64encode(os.urandom(24)).decode()
     settings = {
         "DIY_DATABASE": str(folder / "diy.sqlite3"),
         "DIY_REDIS": valkey.start(),
         "DIY_TOKEN": token,
-        "DIY_SECRET": base64.b64encode(os.urandom(24)).decode(),
+        "DIY_SECRET": secret,
     }
     environment = os.environ | settings
     try:
@@ -124,7 +135,7 @@ def do_it_yourself(folder: Path) -> Iterator[DoItYourself]:
             _serving(DIY_WEB, environment, (0, -signal.SIGTERM)) as port,
             running(DIY_WORKER, environment) as worker,
         ):
-            yield DoItYourself(port, token, worker)
+            yield DoItYourself(port, token, secret, worker)
     finally:
         valkey.stop()
 
