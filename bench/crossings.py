@@ -6,7 +6,8 @@ and count on the socket. SQLite has no socket; the same functions send it the sa
 
 A round trip to Redis is an answer to whatever was asked on that connection since its last one, so a pipeline is one.
 Statements are those of the transactions that store accepted batches, claim or finish, with their BEGIN, COMMIT and
-looks at the clock; those of a transaction that does two of the three count for both.
+looks at the clock; those of a transaction that does two of the three count for both. A kind whose transactions would
+hold less than one batch each, or more than are under way at once, was miscounted.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ TURNS_TARGET = 2.0
 STATEMENTS_TARGET = 3.0
 """Most statements a batch, of each kind."""
 JUDGED, REST = ("accept", "claim", "finish"), ("other", "alone")
-CONNECTIONS = 32
+CONNECTIONS, SLOTS = 32, 8
+"""POSTs and batches that are under way at most; eight is the default of workers."""
+TOGETHER = {"accept": CONNECTIONS, "claim": SLOTS, "finish": SLOTS}
+"""Batches that a transaction of each kind can hold at most."""
 SETTLE_SECONDS = 60.0
 BODY = b'{"type":"nothing","records":[{"_base64":"AA=="}]}'
 
@@ -61,6 +65,13 @@ class Counted:
         """A batch's part."""
         return counts[name] / self.batches
 
+    def together(self, kind: str) -> float:
+        """Batches a transaction, on average. Raises RuntimeError where that cannot be."""
+        transactions = self.statements[f"{kind} transactions"]
+        if not transactions <= self.batches <= transactions * TOGETHER[kind]:
+            raise RuntimeError(f"{kind}: miscounted, as {transactions} transactions cannot hold {self.batches} batches")
+        return self.batches / transactions
+
 
 def figures() -> list[Figure]:
     """Against the table's targets."""
@@ -82,7 +93,7 @@ def main(seconds: Annotated[float, typer.Option(min=1, help="Of the load.")] = 1
 
 
 def _run(seconds: float) -> Counted:
-    """After a second to warm up. Everything that was accepted must be done at its first claim."""
+    """After a second to warm up. Everything that was accepted must be done at its first claim, and counted."""
     with _tapped() as (place, redis, database):
         warmed = _load(place, 1.0)
         redis.read(), database.read()
@@ -91,6 +102,8 @@ def _run(seconds: float) -> Counted:
         done = len(asyncio.run(servers.waits(place.data_dir, place.database_url)))
     if done != warmed + loaded:
         raise RuntimeError(f"accepted {warmed + loaded}, done at the first claim {done}")
+    for kind in JUDGED:
+        counted.together(kind)
     return counted
 
 
@@ -106,6 +119,7 @@ def _tapped() -> Iterator[tuple[Place, Tap, Tap]]:
         redis = stack.enter_context(tapping("turns", taps / "valkey", data_dir / "valkey" / "valkey.sock"))
         database = stack.enter_context(tapping("statements", taps / name, postgresql / name))
         settings = {
+            "BROKER_WORKER_BATCHES": str(SLOTS),
             "BROKER_REDIS_URL": f"unix://{taps / 'valkey'}",
             "BROKER_DATABASE_URL": database_url.replace(str(postgresql), str(taps)),
         }
@@ -138,7 +152,7 @@ def _table(counted: Counted) -> Iterator[str]:
     yield f"{'Redis round trips':22}{turns:9.3f}  at most {TURNS_TARGET:g}  {judge(turns <= TURNS_TARGET)}"
     for kind in JUDGED:
         found = counted.each(counted.statements, kind)
-        together = 1 / counted.each(counted.statements, f"{kind} transactions")
+        together = counted.together(kind)
         verdict = judge(found <= STATEMENTS_TARGET)
         yield f"{f'statements: {kind}':22}{found:9.3f}  at most {STATEMENTS_TARGET:g}  {verdict}"
         yield f"{'  a transaction':22}{together:9.1f}  batches"
