@@ -2,8 +2,9 @@
 
 Clients POST ten pictures of 2 MB of base64 each, first one client alone, then ten at once, each again after a 503 until
 it is accepted; a probe asks `/healthz` all the while. Memory is the most that the process had beyond what it had when
-new, over the bytes of the bodies that it may hold at once: one, or as many as a workspace has room for. The loop's lag
-is the longest that the probe waited, in which is what the machine gave to others.
+new, over the bytes of the bodies that were under way at once, from the first byte sent to the answer, of those that
+were accepted; at most as many as a workspace has room for. The loop's lag is the longest that the probe waited, in
+which is what the machine gave to others.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import median
 from typing import Annotated
 
@@ -41,6 +43,15 @@ LAG_TARGET = 50.0
 """Most ms."""
 PROBE_SECONDS = 0.005
 PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A POST: when it was sent and answered, by one clock; and how often it was refused before, with Retry-After."""
+
+    sent: float
+    answered: float
+    refused: int
 
 
 @dataclass(frozen=True)
@@ -103,14 +114,22 @@ def _round(web: psutil.Process, fresh: int, port: int, token: str, clients: int)
     body = _body()
     forget_peak(web)
     with _probing(port) as lags, ThreadPoolExecutor(clients) as threads:
-        refused = sum(threads.map(lambda _: _post(port, token, body), range(clients)))
-    at_once = min(clients, Intake(load().max_body_bytes).room // 2 // len(body))
+        accepted = list(threads.map(lambda _: _post(port, token, body), range(clients)))
+    at_once = min(most_at_once(accepted), Intake(load().max_body_bytes).room // 2 // len(body))
+    refused = sum(one.refused for one in accepted)
     done = Round(clients, peak(web) - fresh, at_once * len(body), lags, refused)
     print(
-        f"{clients}: grown {done.grown / 1e6:.0f} MB, {done.memory:.2f}, lag {max(lags):.0f} ms, refused {refused}",
+        f"{clients}: grown {done.grown / 1e6:.0f} MB, {at_once} in flight, {done.memory:.2f}, lag {max(lags):.0f} ms, "
+        f"refused {refused}",
         file=sys.stderr,
     )
     return done
+
+
+def most_at_once(accepted: Sequence[Accepted]) -> int:
+    """How many were under way together at most. One that is sent when another is answered was not together with it."""
+    steps = sorted([(one.sent, 1) for one in accepted] + [(one.answered, -1) for one in accepted])
+    return max(accumulate(step for _, step in steps))
 
 
 def _body() -> bytes:
@@ -118,19 +137,19 @@ def _body() -> bytes:
     return json.dumps({"type": "upscaler", "records": [{"_base64": picture} for picture in pictures]}).encode()
 
 
-def _post(port: int, token: str, body: bytes) -> int:
-    """POST until it is accepted; how often it was refused before."""
+def _post(port: int, token: str, body: bytes) -> Accepted:
+    """POST until it is accepted."""
     end = time.monotonic() + PATIENCE
     refused = 0
     headers = {"Authorization": f"Token {token}", "Content-Type": "application/json"}
-    while time.monotonic() < end:
+    while (sent := time.monotonic()) < end:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         connection.request("POST", "/account/v2/request", body, headers)
         answer = connection.getresponse()
         said = answer.read()
         connection.close()
         if answer.status == 201:
-            return refused
+            return Accepted(sent, time.monotonic(), refused)
         if answer.status != 503:
             raise RuntimeError(f"{answer.status}: {said!r}")
         refused += 1
