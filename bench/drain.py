@@ -3,6 +3,11 @@
 Ours are claimed from SQL and their ends are committed and flushed; the others persist nothing. Each side's queue is
 filled first, then one worker process of its drains it, sides in turn, on one Valkey. A rate is what ends after the
 first end, over the time from the first to the last.
+
+The others' ends are noted behind the job. Ours are what the database's clock said within the commits that hold them,
+before these were flushed: to look for ends that can be read would take time of the drain. The first and the last end
+are both earlier by one commit, so the time between them is wrong by what these two differ in, either way. All batches
+of the first commit are left out.
 """
 
 from __future__ import annotations
