@@ -10,20 +10,28 @@ from bench.comparison import judge
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One row. what: names the measurement and its unit. most: the target is a ceiling; else it is a floor."""
+    """One row. what: names the measurement and its unit. most: the target is a ceiling; else it is a floor.
+
+    Without a target nothing is judged.
+    """
 
     what: str
     measured: float
-    target: float
+    target: float | None
     most: bool = False
 
     @property
-    def reached(self) -> bool:
-        return self.measured <= self.target if self.most else self.measured >= self.target
+    def bound(self) -> str:
+        return "no target" if self.target is None else f"at {'most' if self.most else 'least'} {self.target:g}"
+
+    @property
+    def verdict(self) -> str:
+        if self.target is None:
+            return "-"
+        return judge(self.measured <= self.target if self.most else self.measured >= self.target)
 
 
 def rows(figures: Iterable[Figure]) -> Iterator[str]:
-    """The table's lines: what, target, measured, ok or short."""
+    """The table's lines: what, target, measured, ok or short, or - where there is no target."""
     for figure in figures:
-        bound = f"at {'most' if figure.most else 'least'} {figure.target:g}"
-        yield f"{figure.what:70}{bound:>16}{figure.measured:>12.3g}  {judge(figure.reached)}"
+        yield f"{figure.what:70}{figure.bound:>16}{figure.measured:>12.3g}  {figure.verdict}"

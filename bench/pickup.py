@@ -20,7 +20,6 @@ import typer
 
 from bench import servers
 from bench.circuit import NUMBER, Plan, go
-from bench.comparison import judge
 from bench.figures import Figure
 
 P50_TARGET, P99_TARGET = 3.0, 15.0
@@ -107,7 +106,7 @@ def _cpu(processes: list[psutil.Process]) -> float:
 
 def _table(measured: Measured) -> Iterator[str]:
     for figure in measured.figures():
-        yield f"{figure.what:52}{figure.measured:8.2f}  at most {figure.target:g}  {judge(figure.reached)}"
+        yield f"{figure.what:52}{figure.measured:8.2f}  {figure.bound}  {figure.verdict}"
     yield f"batches {measured.batches}, each run once"
 
 
