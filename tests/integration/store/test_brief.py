@@ -90,10 +90,10 @@ async def commit_unflushed(session: Session, workspace: str) -> None:
 
 
 async def lengthen(session: Session, file: Path, workspace: str) -> None:
-    """Write until the log is long."""
-    while log_frames(file) < 2 * CHECKPOINT_PAGES:
-        batches = [new_batch(workspace, extra="x" * 100_000) for _ in range(5)]
-        await session.transact(partial(insert_batches, rows=batches), flush=False)  # may take long
+    """Make the log long by one commit, so that it is so whoever ends logs."""
+    batches = [new_batch(workspace, extra="x" * 100_000) for _ in range(50)]
+    await session.transact(partial(insert_batches, rows=batches), flush=False)  # may take long
+    assert log_frames(file) > 2 * CHECKPOINT_PAGES
 
 
 @pytest.mark.parametrize("by_whom", ["a stranger", "another process of ours"])
@@ -154,11 +154,10 @@ async def test_commits_that_need_no_flush_leave_a_long_log_to_those_that_do(
     for on_loop in (True, False):
         await lengthen(session, file, workspace)
         await asyncio.sleep(CHECKPOINT_PAUSE)
-        await session.transact(partial(insert_batches, rows=[new_batch(workspace)]), brief=on_loop, flush=False)
-        assert log_frames(file) > 2 * CHECKPOINT_PAGES
-        for _ in range(2):  # the first ends it, and the second begins the next one
-            await session.transact(partial(insert_batches, rows=[new_batch(workspace)]), brief=on_loop)
-        assert log_frames(file) < CHECKPOINT_PAGES / 2
+        for flush in (False, True):
+            for _ in range(2):  # if the first ends it, the second begins the next one
+                await session.transact(partial(insert_batches, rows=[new_batch(workspace)]), brief=on_loop, flush=flush)
+            assert (log_frames(file) < CHECKPOINT_PAGES / 2) is flush
     await session.close()
 
 
