@@ -16,7 +16,7 @@ from broker.webhooks.turns import TURN_SECONDS
 from tests.integration.net.servers import reply
 from tests.integration.owed import attempt_rows, delivery_row, owe
 from tests.integration.receiver import Receiver
-from tests.integration.running import Broker, until
+from tests.integration.running import PATIENCE, Broker, until
 
 WARM = 8
 
@@ -150,6 +150,7 @@ async def test_an_endpoint_that_was_not_asked_after_all_keeps_its_lane(broker: B
 async def test_what_waits_for_its_turn_when_its_process_stops_is_left_to_others_at_once(
     broker: Broker, receiver: Receiver, held: Held
 ) -> None:
+    held.sender._turns.seconds = 2 * PATIENCE
     ids = await owe(broker, 3, url=receiver.url())
 
     async def begun() -> bool:
