@@ -81,12 +81,13 @@ async def test_gone_endpoint_is_disabled_with_a_reason_and_sent_to_again_once_it
     disabled = await standing(admin, state="disabled")
     assert (disabled["reason"], disabled["pending"]) == ("it answered 410 Gone", 0)
     assert disabled["since"] > disabled["created"]
-    await announce(admin, receiver.url())
+    for _ in range(2):  # as many as it may have tries at once, as it answered
+        await announce(admin, receiver.url())
 
-    async def both_stopped() -> bool:
-        return await states(admin) == ["stopped", "stopped"]
+    async def all_stopped() -> bool:
+        return await states(admin) == ["stopped"] * 3
 
-    await until(both_stopped)
+    await until(all_stopped)
     assert len(receiver.posts) == 1
 
     enabled = (await admin.http.post(f"{PATH}/{disabled['id']}/enable")).json()
@@ -94,7 +95,7 @@ async def test_gone_endpoint_is_disabled_with_a_reason_and_sent_to_again_once_it
     await announce(admin, receiver.url())
     await receiver.posted(2)
     await standing(admin, pending=0)
-    assert await states(admin) == ["stopped", "stopped", "delivered"]
+    assert await states(admin) == ["stopped"] * 3 + ["delivered"]
 
 
 async def test_what_is_held_back_behind_an_open_breaker_is_sent_as_soon_as_its_endpoint_is_enabled(
