@@ -24,6 +24,7 @@ from broker.store.migrate import migrate
 from broker.store.schema import check_migrated
 from broker.store.sqlite import CHECKPOINT_PAGES, CHECKPOINT_PAUSE, INCREMENTAL, filesystem_of
 from broker.store.workspaces import NewWorkspace, insert_workspaces
+from broker.store.writer import MAX_WAITING_BYTES
 from tests.integration.store.files import no_more_files
 from tests.integration.store.log_file import log_frames, log_size
 from tests.integration.store.rows import accept, new_batch, new_workspace, stored
@@ -133,6 +134,20 @@ async def test_writes_that_a_stopped_process_keeps_waiting_are_refused_and_never
     (mine,) = await accept(sqlite, workspace)
     assert mine in await stored(sqlite)
     assert not {batch.id for batch in refused} & await stored(sqlite)
+
+
+async def test_however_much_was_refused_while_a_process_held_the_lock_the_next_is_taken(
+    sqlite: Database, file: Path, workspace: str
+) -> None:
+    with file.with_name(file.name + ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        first = asyncio.create_task(accept(sqlite, workspace))
+        await asyncio.sleep(0.1)
+        behind = sqlite.writer.write(insert_batches, new_batch(workspace), weight=MAX_WAITING_BYTES + 1)
+        outcomes = await asyncio.gather(first, behind, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Unavailable] * 2
+    (mine,) = await accept(sqlite, workspace)
+    assert await stored(sqlite) == {mine}
 
 
 async def test_closing_does_not_wait_for_a_stopped_process(
