@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from broker.queue.embedded import EmbeddedValkey
     from tests.integration.queue.conftest import StartWorker
 
+MOST_BELLS = 64
+"""That ring.lua leaves."""
+
 
 async def test_a_nudge_wakes_an_idle_worker(nudger: Nudger, start_worker: StartWorker) -> None:
     ledger = Ledger()
@@ -69,6 +72,18 @@ async def test_an_idle_worker_asks_redis_and_sql_once_in_each_of_its_pauses(
     assert set(asked) == {"evalsha", *in_script}
     assert all(looks - 2 <= calls <= looks + 2 for calls in asked.values())
     assert time.monotonic() - start >= (looks - 1) * pause / 2  # the first had begun, and Redis' clock is coarse
+
+
+async def test_while_no_worker_listens_the_bells_do_not_pile_up(nudger: Nudger, redis: ArqRedis) -> None:
+    """One that comes back hears enough of them to look, and the nudges are all there."""
+    for queued in (MOST_BELLS, 2 * MOST_BELLS, 3 * MOST_BELLS):
+        nudger.ring([(TYPE, f"{queued}-{place}") for place in range(MOST_BELLS)])
+
+        async def sent(count: int = queued) -> bool:
+            return bool(await redis.zcard(queue_name(TYPE)) == count)
+
+        await until_holds(sent)
+        assert await rung(redis, MOST_BELLS)
 
 
 async def test_doubled_nudges_run_a_batch_once(
