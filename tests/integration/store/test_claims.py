@@ -15,11 +15,12 @@ from sqlalchemy import Connection
 
 from broker.batches import Status, new_id
 from broker.store.batches import find_batch
-from broker.store.claims import LATE_MS, Claim, Claimed, ClaimOrder, PassedOver, claim_batches
+from broker.store.claims import Claim, Claimed, ClaimOrder, PassedOver, claim_batches
 from broker.store.database import Database, open_database
 from broker.store.leases import GiveBack, give_back_batches
 from broker.store.results import Checkpoint, checkpoint_results
 from broker.store.workspaces import NewWorkspace, insert_workspaces
+from broker.store.writer import PATIENCE
 from tests.integration.store.ended import plans_of, recorded
 from tests.integration.store.rows import (
     EXPIRED,
@@ -165,8 +166,8 @@ async def test_a_look_that_took_long_tells_from_where_on_the_next_has_to_look(
         order = replace(order, rank=passed.rank)
     assert order.rank > 3
     (late,) = await accept(database, workspace_id)
-    await execute(database, "UPDATE batches SET rank = rank - :ms WHERE id = :id", ms=LATE_MS // 2, id=late)
-    assert [one.id for one in (await looked(database, order))[0]] == [late]  # as if it had been committed late
+    await execute(database, "UPDATE batches SET rank = rank - :ms WHERE id = :id", ms=int(PATIENCE * 1000), id=late)
+    assert [one.id for one in (await looked(database, order))[0]] == [late]  # as if its commit had waited
     await execute(database, "UPDATE workspaces SET paused = false")
     assert (await looked(database, order))[0] == ()
     assert [one.id for one in await claim(database, MANY)] == hidden
