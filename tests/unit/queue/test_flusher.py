@@ -80,6 +80,10 @@ async def test_what_comes_behind_a_crowd_gathers_for_a_while(monkeypatch: pytest
     now += 2 * CROWD_PAUSE
     await _turns()
     assert wire.sends[1:] == [[CROWD, CROWD + 1]]
+    flusher.put([CROWD + 2])
+    await _turns()
+    assert wire.sends[2:] == [[CROWD + 2]]
+    monkeypatch.undo()  # or closing would wait for ever for what does not end
     await flusher.aclose()
 
 
