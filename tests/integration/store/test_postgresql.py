@@ -249,6 +249,21 @@ async def test_a_deadlock_is_tried_once_more(postgresql: Database, postgresql_ur
     await other.aclose()
 
 
+async def test_a_second_deadlock_is_an_outage(postgresql: Database) -> None:
+    """Whoever is in it again might be so for ever."""
+    runs: list[str] = []
+
+    def fail(connection: Connection, items: Sequence[str]) -> list[str]:
+        runs.extend(items)
+        connection.execute(text("DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40P01'; END $$"))
+        return list(items)
+
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(Unavailable):
+            await postgresql.writer.write(fail, "one")
+    assert runs == ["one"] * 2
+
+
 async def test_batches_that_finish_twice_in_opposite_orders_do_not_deadlock(
     postgresql: Database, postgresql_url: str, workspace: str
 ) -> None:
