@@ -41,6 +41,8 @@ _THIN = 0.12
 """Millimetres: less of a white rim is the edge's own blur."""
 _DEEPEST_ON_ART = 1.0
 """Millimetres: what is white deeper than that, on a card without a printed border, is taken for print."""
+_DEEPEST_AT_CORNER = 2.6
+"""The same at a corner, on both sides of which the white ends."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def _colours(rim: Rim) -> Colours:
     typical = np.median(shares[~gone], axis=0) if (~gone).any() else np.full(3, 1 / 3)
     bordered = bool(((np.linalg.norm(shares - typical, axis=1) < _ONE_COLOUR) | gone).mean() > 0.9)
     if not bordered:
-        return Colours(ground, near, np.broadcast_to(_PAPER, near.shape), False)
+        bare = _at_one_corner(rim, np.linalg.norm(_PAPER - near, axis=1) < _FAINT)
+        return Colours(ground, _bridged(near, bare), np.broadcast_to(_PAPER, near.shape), False)
     print_ = usual if gone.all() else _bridged(near, gone)
     level = print_.sum(axis=1)
     light = np.clip(level / max(float(np.percentile(level, 90)), 1), 0.5, 1)
@@ -168,5 +171,15 @@ def _whitened(rim: Rim, colours: Colours, edge: Floats) -> Floats:
     depth = going.sum(axis=1) * INWARDS
     told = (np.linalg.norm(colours.paper - colours.print, axis=1) >= _FAINT) & (depth >= _THIN)
     if not colours.bordered:
-        told &= depth <= _DEEPEST_ON_ART
+        told &= (depth <= _DEEPEST_ON_ART) | (_at_one_corner(rim, depth > 0) & (depth <= _DEEPEST_AT_CORNER))
     return np.where(told, depth + begin - edge, 0.0)
+
+
+def _at_one_corner(rim: Rim, hit: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of places that are hit, those whose stretch begins and ends in the rows of one corner."""
+    kept = np.zeros(len(hit), bool)
+    for rows in rim.corners:
+        here = hit[rows]
+        for part in stretches(here):
+            kept[rows][part] = part.start > 0 and part.stop < len(here)
+    return kept

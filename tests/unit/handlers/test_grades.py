@@ -37,6 +37,9 @@ def test_condition_never_gets_better_as_grades_fall(mode: Mode) -> None:
     assert values == sorted(values, reverse=True)
     assert values[0] == found[0]["max_scale_value"]
     assert values[-1] == 1
+    if found[0]["max_scale_value"] < 10:
+        assert set(values) == set(range(1, len(set(values)) + 1)), "every word is given"
+        assert len(set(values)) == found[0]["max_scale_value"]
     labels = [one["label"] for one in found]
     assert len(set(labels)) == sum(one != other for one, other in pairwise(labels)) + 1
 

@@ -39,3 +39,10 @@ def test_print_is_not_damage(renderer: str) -> None:
 
 def test_photographs_of_one_card_are_graded_alike() -> None:
     assert max(spreads(RENDERERS["drawn"], [4], photographs=4)) <= 1
+
+
+def test_corner_that_is_barer_than_the_art_is_looked_at_deep() -> None:
+    """Of a card without a printed border: 2 mm of paper hide all art that the paper could be told from."""
+    (grades,) = growth(RENDERERS["painted"], "corner whitening, mm", [10_002]).grades
+    assert list(grades) == sorted(grades, reverse=True)
+    assert grades[-1] <= 5
