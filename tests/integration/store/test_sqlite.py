@@ -19,14 +19,14 @@ from broker.batches import new_id
 from broker.errors import Misconfigured, Unavailable
 from broker.store.batches import insert_batches
 from broker.store.database import SQLITE_FILE, Database, open_database, open_session
-from broker.store.log import LONGEST
+from broker.store.log import LONGEST, Log
 from broker.store.migrate import migrate
 from broker.store.schema import check_migrated
 from broker.store.sqlite import CHECKPOINT_PAGES, CHECKPOINT_PAUSE, INCREMENTAL, filesystem_of
 from broker.store.workspaces import NewWorkspace, insert_workspaces
 from broker.store.writer import MAX_WAITING_BYTES
 from tests.integration.store.files import no_more_files
-from tests.integration.store.log_file import log_frames, log_size
+from tests.integration.store.log_file import log_frames, log_of, log_size
 from tests.integration.store.rows import accept, new_batch, new_workspace, stored
 
 HAMMER = Path(__file__).with_name("hammer.py")
@@ -211,6 +211,9 @@ async def test_the_log_begins_anew_once_it_is_long_in_a_file_that_keeps_its_leng
     for _ in range(5):
         await accept(sqlite, workspace)
     assert (log_frames(file) > 5, log_size(file)) == (True, length)
+    log = Log(log_of(file), lock=-1)
+    assert (log.holds(log_frames(file)), log.holds(log_frames(file) + 1)) == (True, False)
+    log.close()
 
 
 async def test_a_long_reader_delays_the_log_s_end_only_as_long_as_it_reads_and_leaves_no_long_file(
