@@ -14,6 +14,9 @@ from tests.integration.net.tcp import listening
 
 OnPost: TypeAlias = Callable[[], Awaitable[None]]
 
+PATIENCE = 20.0
+"""Seconds after which a wait for POSTs is a failure."""
+
 
 @dataclass(frozen=True)
 class Post:
@@ -50,7 +53,7 @@ class Receiver:
 
     async def posted(self, count: int = 1) -> list[Post]:
         """The first `count` POSTs, once they are there."""
-        async with asyncio.timeout(20), self._came:
+        async with asyncio.timeout(PATIENCE), self._came:
             await self._came.wait_for(lambda: len(self.posts) >= count)
         return self.posts[:count]
 
