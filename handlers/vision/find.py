@@ -1,4 +1,4 @@
-"""From a photograph to the outline of the one card on it."""
+"""From a photograph to the outline of the one card on it, or of each."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ import cv2
 import numpy as np
 
 from handlers.contract import RecordError
-from handlers.vision.choose import choose, upright_first
+from handlers.vision.choose import Chosen, choose, rivals
+from handlers.vision.cut import is_cut_off
 from handlers.vision.evidence import gather
-from handlers.vision.geometry import Points
+from handlers.vision.geometry import Points, covers, upright_first
 from handlers.vision.gradients import Gradients, gradients
 from handlers.vision.lines import find_lines
 from handlers.vision.outline import arcs
 from handlers.vision.pixels import Pixels
 from handlers.vision.quads import propose
 from handlers.vision.refine import refine
+from handlers.vision.search import improve
+from handlers.vision.shadow import out_of_shadow
+from handlers.vision.view import LEAST_HEIGHT, REDUCED, View, no_card, view_of
 
-REDUCED = 720
-"""Pixels of the longer side of the picture that cards are looked for in."""
-LEAST_HEIGHT = 200
-"""Pixels: a card less high tells too little about itself."""
+_SURE = 0.5
+"""Score from which on something smaller is called a card: pages and patterns are full of small rectangles."""
 _PROPORTION = 0.04
 """Logarithm by which a scan's proportion may differ from the card's."""
 _ROUND_ENOUGH = 0.6
 """Edge along each corner's arc, from which on a picture is a scan that ends where the card does."""
 _REACH = 2.5
-_LEAST_SIDE = 16
-"""Pixels of the reduced picture."""
+_AROUND = 0.2
+"""Of a card's size, shown around it when it is looked at once more."""
+_WORTH = 1.4
+"""Times as many pixels a side that are worth another look."""
 _LINES = 56
 _PROPOSALS = 600
 
@@ -45,52 +49,90 @@ class Found:
 def find_card(pixels: Pixels, aspect: float) -> Found:
     """The card of that width : height, turned by at most a quarter: which end is its top is not looked at.
 
-    Raises RecordError 422 without a card, with several, or with one under `LEAST_HEIGHT` pixels.
+    Raises RecordError 422 without a card, with several, with one that the picture cuts off, or with one under
+    `LEAST_HEIGHT` pixels.
     """
-    height, width = pixels.shape[:2]
-    if max(height, width) < LEAST_HEIGHT:
-        raise RecordError(422, f"the picture of {width} x {height} pixels is too small to show a card's details")
-    scale = min(1.0, REDUCED / max(height, width))
-    if min(height, width) * scale < _LEAST_SIDE:
-        raise _none()
-    points, score = _look(pixels, scale, aspect)
-    high = float(np.linalg.norm(points[[3, 2]] - points[[0, 1]], axis=1).mean())
+    view = view_of(pixels)
+    quads = _outlines(view.slopes, aspect)
+    chosen = choose(view.slopes, quads, aspect, most=1)
+    found = _placed(view, chosen[0], aspect) if chosen else _scanned(view, aspect)
+    others = rivals(view.slopes, quads, aspect, chosen[0]) if chosen else 0
+    high = _height(found)
+    if high < LEAST_HEIGHT and found.score < _SURE:
+        raise no_card()
+    if others:
+        raise RecordError(422, f"{others + 1} cards were found: send one card a picture")
     if high < LEAST_HEIGHT:
         raise RecordError(
             422, f"the card is only {high:.0f} pixels high: send a picture in which it has {LEAST_HEIGHT}"
         )
-    return Found(points, score)
+    if is_cut_off(view.slopes, view.reduced(found.points), aspect):
+        raise RecordError(422, "the card is cut off by the picture's border: send a picture that shows all of it")
+    return found
 
 
-def _look(pixels: Pixels, scale: float, aspect: float) -> tuple[Points, float]:
-    """The card's outline, clockwise from its upper left, and its score."""
-    height, width = pixels.shape[:2]
-    size = round(width * scale), round(height * scale)
-    reduced = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8) if scale < 1 else pixels
-    slopes = gradients(reduced)
-    chosen = choose(slopes, propose(gather(slopes, find_lines(slopes), _LINES), size, aspect, _PROPOSALS), aspect)
-    if chosen is None:
-        return _scanned(slopes, width, height, aspect)
-    if chosen.others:
-        raise RecordError(422, f"{chosen.others + 1} cards were found: send one card a picture")
-    points = (chosen.points + 0.5) * (width / size[0], height / size[1]) - 0.5
-    return refine(pixels, points, _REACH / scale), chosen.score
+def find_cards(pixels: Pixels, aspect: float, most: int = 20) -> list[Found]:
+    """Up to `most` whole cards of that width : height, `LEAST_HEIGHT` pixels high at least, surest first.
+
+    Raises RecordError 422 for a picture that is too small to show one.
+    """
+    view = view_of(pixels)
+    chosen: list[Chosen] = []
+    slopes = view.slopes
+    while more := choose(slopes, _outlines(slopes, aspect), aspect, most - len(chosen)):
+        # A doubtful one may lie across cards that the next look would find.
+        more = [one for one in more if one.score >= _SURE] or more[:1]
+        chosen += [one for one in more if not any(covers(one.points, other.points) for other in chosen)]
+        # The edges of those found leave no room for the lines of others: they are taken away for the next look.
+        slopes = slopes.without([one.points for one in more])
+    found = [_placed(view, one, aspect) for one in chosen]
+    whole = [one for one in found if not is_cut_off(view.slopes, view.reduced(one.points), aspect)]
+    return sorted((one for one in whole if _height(one) >= LEAST_HEIGHT), key=lambda one: -one.score)
 
 
-def _scanned(slopes: Gradients, width: int, height: int, aspect: float) -> tuple[Points, float]:
+def _outlines(slopes: Gradients, aspect: float) -> Points:
+    height, width = slopes.size.shape
+    return propose(gather(slopes, find_lines(slopes), _LINES), (width, height), aspect, _PROPOSALS)
+
+
+def _placed(view: View, chosen: Chosen, aspect: float) -> Found:
+    """To a fraction of a pixel of the whole picture."""
+    points, scale = _closer(view.pixels, view.full(chosen.points), view.scale, aspect)
+    return Found(out_of_shadow(view.pixels, refine(view.pixels, points, _REACH / scale)), chosen.score)
+
+
+def _height(found: Found) -> float:
+    return float(np.linalg.norm(found.points[[3, 2]] - found.points[[0, 1]], axis=1).mean())
+
+
+def _closer(pixels: Pixels, points: Points, scale: float, aspect: float) -> tuple[Points, float]:
+    """A small card once more in more of its pixels, and the scale that it was looked at in."""
+    size = np.array([pixels.shape[1], pixels.shape[0]])
+    margin = _AROUND * np.ptp(points, axis=0)
+    first = np.maximum(np.floor(points.min(axis=0) - margin), 0).astype(int)
+    last = np.minimum(np.ceil(points.max(axis=0) + margin), size).astype(int)
+    closer = min(1.0, REDUCED / float((last - first).max()))
+    if closer < _WORTH * scale:
+        return points, scale
+    part = pixels[first[1] : last[1], first[0] : last[0]]
+    whole = np.rint((last - first) * closer).astype(int)
+    seen = np.asarray(cv2.resize(part, whole.tolist(), interpolation=cv2.INTER_AREA), np.uint8)
+    ratio = (last - first) / whole
+    found = improve(gradients(seen), (points + 0.5 - first) / ratio - 0.5, aspect)
+    return (found + 0.5) * ratio - 0.5 + first, closer
+
+
+def _scanned(view: View, aspect: float) -> Found:
     """The whole picture, if it has a card's proportion and a card's round corners. Raises RecordError 422."""
+    height, width = view.pixels.shape[:2]
     if abs(math.log(min(width, height) / max(width, height) / aspect)) > _PROPORTION:
-        raise _none()
-    within = _corners(slopes.size.shape[1], slopes.size.shape[0])
-    score = float(arcs(slopes, upright_first(within[None], aspect), aspect).min())
+        raise no_card()
+    within = _corners(view.slopes.size.shape[1], view.slopes.size.shape[0])
+    score = float(arcs(view.slopes, upright_first(within[None], aspect), aspect).min())
     if score < _ROUND_ENOUGH:
-        raise _none()
-    return upright_first(_corners(width, height)[None], aspect)[0], score
+        raise no_card()
+    return Found(upright_first(_corners(width, height)[None], aspect)[0], score)
 
 
 def _corners(width: int, height: int) -> Points:
     return np.array([[0, 0], [width, 0], [width, height], [0, height]]) - 0.5
-
-
-def _none() -> RecordError:
-    return RecordError(422, "no card was found: send a picture that shows one whole card, flat, on another ground")

@@ -44,3 +44,19 @@ def area(quad: Points) -> NDArray[np.float64]:
 def homography(source: Points, target: Points) -> NDArray[np.float64]:
     """3 x 3, from four points to four points."""
     return np.asarray(cv2.getPerspectiveTransform(source.astype(np.float32), target.astype(np.float32)), np.float64)
+
+
+def upright_first(quads: Points, aspect: float) -> Points:
+    """n x 4 x 2 clockwise corners, begun so that the sides fit the aspect and the card's top lies above its bottom."""
+    lengths = np.linalg.norm(np.roll(quads, -1, axis=1) - quads, axis=2)
+    ratio = np.log((lengths[:, 0] + lengths[:, 2]) / np.maximum(lengths[:, 1] + lengths[:, 3], 1e-9))
+    lying = np.abs(ratio - np.log(aspect)) > np.abs(ratio + np.log(aspect))
+    quads = np.where(lying[:, None, None], np.roll(quads, -1, axis=1), quads)
+    down = (quads[:, 2] + quads[:, 3] - quads[:, 0] - quads[:, 1])[:, 1] < 0
+    return np.where(down[:, None, None], np.roll(quads, 2, axis=1), quads)
+
+
+def covers(one: Points, other: Points) -> bool:
+    """Whether a tenth of either convex quadrilateral lies in the other."""
+    shared, _ = cv2.intersectConvexConvex(one.astype(np.float32), other.astype(np.float32))
+    return bool(shared > 0.1 * min(area(one), area(other)))

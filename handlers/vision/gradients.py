@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -15,18 +16,23 @@ Map = NDArray[np.float32]
 _SIGMA = 1.1
 """Pixels of smoothing before differences are taken."""
 
+_BURNT = 250.0
+"""Level of the darkest channel from which on a glare hides what it falls on."""
+
 
 @dataclass(frozen=True)
 class Gradients:
     """x, y: levels a pixel, of the channel that changes most; 0 but on the ridges of edges. size: magnitude.
 
-    half: the magnitude that counts as half an edge, by how restless the picture is.
+    half: the magnitude that counts as half an edge, by how restless the picture is. burnt: where it is so bright that
+    nothing can be told; None if that is nowhere.
     """
 
     x: Map
     y: Map
     size: Map
     half: float
+    burnt: NDArray[np.bool_] | None
 
     def support(self, points: Points, normals: Points) -> NDArray[np.float64]:
         """0..1 for each of ... x 2 points: `strength`, saturating, so that a faint but straight edge counts too."""
@@ -42,6 +48,24 @@ class Gradients:
         for offset in (-1.0, 0.0, 1.0):
             best = np.maximum(best, self._along(points + offset * normals, normals))
         return best
+
+    def known(self, points: Points) -> NDArray[np.float64]:
+        """For each of ... x 2 points: 0 where the picture is burnt out, else 1."""
+        if self.burnt is None:
+            return np.ones(points.shape[:-1])
+        height, width = self.burnt.shape
+        column = np.clip(np.rint(points[..., 0]).astype(np.int64), 0, width - 1)
+        row = np.clip(np.rint(points[..., 1]).astype(np.int64), 0, height - 1)
+        return np.asarray(~self.burnt[row, column], np.float64)
+
+    def without(self, quads: Sequence[Points]) -> Gradients:
+        """Without what lies in 4 x 2 outlines or within two pixels of them."""
+        free = np.ones(self.size.shape, np.uint8)
+        for quad in quads:
+            corners = np.rint(quad).astype(np.int32)
+            cv2.fillPoly(free, [corners], (0,))
+            cv2.polylines(free, [corners], True, (0,), 5)
+        return replace(self, x=self.x * free, y=self.y * free, size=self.size * free)
 
     def _along(self, points: Points, normals: Points) -> NDArray[np.float64]:
         column, row = np.rint(points[..., 0]).astype(np.int64), np.rint(points[..., 1]).astype(np.int64)
@@ -64,7 +88,8 @@ def gradients(pixels: Pixels) -> Gradients:
     size = np.asarray(np.hypot(x, y), np.float32)
     half = float(np.clip(1.5 * np.median(size), 1.0, 5.0))
     ridge = _ridges(x, y, size) & (size > 0.5 * half)
-    return Gradients(x * ridge, y * ridge, size * ridge, half)
+    burnt = smooth.min(axis=2) > _BURNT
+    return Gradients(x * ridge, y * ridge, size * ridge, half, burnt if burnt.any() else None)
 
 
 def _ridges(x: Map, y: Map, size: Map) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ _SPREAD = 10
 """Degrees by which a pixel's gradient may miss the line's normal: on a faint edge noise turns it."""
 _SECTOR = 15
 """Degrees; in each such sector at most `_A_SECTOR` lines are kept, so that the grain of wood crowds out no card."""
-_A_SECTOR = 16
+_A_SECTOR = 28
 
 
 _LEAST = 4.0
@@ -28,7 +28,7 @@ _SURROUNDINGS = 151
 
 
 def find_lines(gradients: Gradients) -> Lines:
-    """n x 3, strongest first within each sector of directions; n is at most some 190."""
+    """n x 3, strongest first within each sector of directions; n is at most some 330."""
     points, angles, weights = _edges(gradients)
     if len(points) == 0:
         return np.zeros((0, 3))

@@ -9,9 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers.vision.geometry import Lines, Points
+from handlers.vision.pixels import Pixels
 
 Strip: TypeAlias = NDArray[np.float32]
 Floats: TypeAlias = NDArray[np.float64]
+
+
+def strip_across(pixels: Pixels, points: Points, normal: Points, offsets: Floats) -> Strip:
+    """n x m x 3: the picture at n points, each moved by m offsets along the normal; the border's colour outside."""
+    places = points[:, None, :] + offsets[None, :, None] * normal
+    x, y = places[..., 0].astype(np.float32), places[..., 1].astype(np.float32)
+    sampled = cv2.remap(pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(sampled, np.float32)
 
 
 def steepness(sampled: Strip, step: float) -> Strip:
@@ -44,7 +53,12 @@ def straightest(support: Floats, most: int) -> tuple[Floats, float]:
     """n columns of the straight course with the greatest mean support, and that mean."""
     gathered, tilts = courses(support, most)
     column, tilt = np.unravel_index(int(np.argmax(gathered)), gathered.shape)
-    return column + np.linspace(-0.5, 0.5, len(support)) * tilts[tilt], float(gathered[column, tilt])
+    return crossing(int(column), float(tilts[tilt]), len(support)), float(gathered[column, tilt])
+
+
+def crossing(column: int, tilt: float, rows: int) -> Floats:
+    """Columns of a course in each row, by its middle column and its tilt in columns from end to end."""
+    return np.asarray(column + np.linspace(-0.5, 0.5, rows) * tilt)
 
 
 def peaks(slopes: Strip, course: Floats, band: float) -> tuple[Floats, Floats]:

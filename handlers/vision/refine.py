@@ -5,12 +5,11 @@ Corners are where sides meet, because a card's own corners are round.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from handlers.vision.geometry import Lines, Points, line_through, meet, sides_of
 from handlers.vision.pixels import Pixels
-from handlers.vision.profile import Floats, Strip, peaks, steepness, straightest, through
+from handlers.vision.profile import peaks, steepness, straightest, strip_across, through
 
 _ROUND = 0.07
 """Of a side's length, left out at both ends: the corner's arc takes 3 of 63 mm."""
@@ -30,16 +29,8 @@ def _side(pixels: Pixels, begin: Points, end: Points, reach: float) -> Lines:
     line = line_through(begin, end)
     step = max(reach / 24, 0.25)
     offsets = np.arange(-reach, reach + step / 2, step)
-    slopes = steepness(_strip(pixels, points, line[:2], offsets), step)
+    slopes = steepness(strip_across(pixels, points, line[:2], offsets), step)
     half = max(float(np.median(slopes)), 0.5)
     course, _ = straightest((slopes / (slopes + half)).astype(np.float64), len(offsets) - 1)
     columns, weights = peaks(slopes, course, max(reach / 4, 1.0) / step)
     return through(points + (columns * step - reach)[:, None] * line[:2], weights, line)
-
-
-def _strip(pixels: Pixels, points: Points, normal: Points, offsets: Floats) -> Strip:
-    """n x m x 3: the picture at n points, each moved by m offsets along the normal; the border's colour outside."""
-    places = points[:, None, :] + offsets[None, :, None] * normal
-    x, y = places[..., 0].astype(np.float32), places[..., 1].astype(np.float32)
-    sampled = cv2.remap(pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(sampled, np.float32)
