@@ -19,6 +19,7 @@ from bench import worn
 from bench.cards import drawn, painted
 from bench.cards.truth import HEIGHT, WIDTH, Rendered
 from bench.figures import Figure, rows
+from bench.photographs import photographs
 from handlers.card_grader.frame import find_frame
 from handlers.card_grader.views import Views
 from handlers.contract import RecordError
@@ -83,6 +84,18 @@ def _measure(result: Measured, seed: int, picture: Rendered) -> None:
     result.centering.append(abs(100 * frame.top / (frame.top + frame.bottom) - along))
 
 
+def false_cards() -> Figure:
+    """Cards found on photographs that show none."""
+    found = 0
+    for photograph in photographs().values():
+        try:
+            find_card(np.asarray(photograph.convert("RGB")), WIDTH / HEIGHT)
+        except RecordError:
+            continue
+        found += 1
+    return Figure("photographs without a card: cards found", found, 0, most=True)
+
+
 def figures(name: str, result: Measured) -> list[Figure]:
     """Beside the targets."""
     corners, centering = result.corners or [np.inf], result.centering or [np.inf]
@@ -116,6 +129,7 @@ def main(
         missed: Sequence[str] = result.missed if show else ()
         for line in missed:
             print(f"  {line}")
+    print(*rows([false_cards()]), sep="\n")
 
 
 if __name__ == "__main__":

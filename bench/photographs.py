@@ -20,7 +20,7 @@ from skimage.metrics import structural_similarity
 
 BORDER = 8
 KINDS = ("clean", "JPEG-90", "JPEG-75", "noise")
-_FOLDERS = (Path(skimage.__file__).parent / "data", Path(sklearn.datasets.__file__).parent / "images")
+FOLDERS = (Path(skimage.__file__).parent / "data", Path(sklearn.datasets.__file__).parent / "images")
 SHA256 = {
     "astronaut.png": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
     "brick.png": "7966caf324f6ba843118d98f7a07746d22f6a343430add0233eca5f6eaaa8fcf",
@@ -88,7 +88,7 @@ def _noisy(picture: Image.Image) -> Image.Image:
 
 
 def _read(name: str) -> Image.Image:
-    data = next(folder / name for folder in _FOLDERS if (folder / name).exists()).read_bytes()
+    data = next(folder / name for folder in FOLDERS if (folder / name).exists()).read_bytes()
     if hashlib.sha256(data).hexdigest() != SHA256[name]:
         raise ValueError(f"{name} is another file than the one that figures are given for")
     picture = Image.open(io.BytesIO(data))

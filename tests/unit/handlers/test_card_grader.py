@@ -19,6 +19,7 @@ from bench.cards import painted
 from bench.cards.damage import Damage
 from bench.cards.grounds import GROUNDS
 from bench.cards.truth import Rendered
+from bench.photographs import FOLDERS, SHA256
 from handlers.card_grader.handler import CardGrader
 from handlers.card_grader.params import SPEC, CardParams
 from handlers.contract import Config, Facts, Record, RecordError
@@ -222,6 +223,32 @@ def test_ground_without_a_card(ground: str, grade: Grade) -> None:
         bare = GROUNDS[ground](np.random.default_rng(seed), (900, 1200))
         code, text = refusal(grade, file_of(np.clip(bare, 0, 255)))
         assert (code, text.split(":")[0]) == (422, "no card was found"), seed
+
+
+@pytest.mark.parametrize("name", [*SHA256, "page.png", "text.png"])
+def test_photograph_without_a_card(name: str, grade: Grade) -> None:
+    """Surfaces, a face, animals, machines, a landscape, a printed page: scikit-image's and scikit-learn's pictures."""
+    path = next(folder / name for folder in FOLDERS if (folder / name).exists())
+    code, text = refusal(grade, path.read_bytes())
+    assert code == 422
+    assert text.startswith("no card was found") or "too small" in text
+
+
+def test_keyboard_is_no_card(grade: Grade) -> None:
+    keys = np.full((700, 1400, 3), 30)
+    for row in range(5):
+        for column in range(14):
+            top, left = 100 + 100 * row, 5 + 100 * column + 20 * (row % 2)
+            keys[top : top + 84, left : left + 84] = 70
+            keys[top + 30 : top + 50, left + 30 : left + 45] = 210
+    code, text = refusal(grade, file_of(keys))
+    assert (code, text.split(":")[0]) == (422, "no card was found")
+
+
+def test_gradient_is_no_card(grade: Grade) -> None:
+    slope = np.add.outer(np.linspace(0, 120, 700), np.linspace(0, 120, 900))[..., None].repeat(3, axis=2)
+    code, text = refusal(grade, file_of(slope))
+    assert (code, text.split(":")[0]) == (422, "no card was found")
 
 
 @pytest.mark.parametrize("name", ["coffee.jpg", "chelsea.jpg"])
