@@ -32,7 +32,7 @@ def test_cards_are_found_with_their_corners_and_centering(measured: Measured) ->
     """One test, as the pictures take seconds. Of ten pictures one may be missed, and one be off by a few pixels."""
     assert measured.found >= 100 * (PICTURES - 1) / PICTURES, measured.missed
     assert np.median(measured.corners) <= 0.3
-    assert np.percentile(measured.corners, 90) <= 2
+    assert np.percentile(measured.corners, 85) <= 2
     assert measured.measured >= 70, measured.missed
     assert np.median(measured.centering) <= 0.5
     assert np.percentile(measured.centering, 95) <= 2
