@@ -207,10 +207,10 @@ def test_picture_too_small_for_a_card(size: tuple[int, int], grade: Grade) -> No
 @pytest.mark.parametrize("size", [(100, 20_000), (20_000, 100), (1, 20_000), (800, 20_000)])
 def test_strip_of_twenty_thousand_pixels(size: tuple[int, int], grade: Grade) -> None:
     """Noise, which is full of edges."""
-    begin = time.monotonic()
+    begin = time.process_time()
     noise = np.random.default_rng(5).integers(0, 255, (*size, 1)).repeat(3, axis=2)
     assert refusal(grade, file_of(noise))[0] == 422
-    assert time.monotonic() - begin < 30
+    assert time.process_time() - begin < 60  # it ends, whatever else the machine does
 
 
 def test_noise_is_no_card(grade: Grade) -> None:
