@@ -131,8 +131,8 @@ async def test_documents_and_outputs_cross_to_isolated_handlers_and_back(
 ) -> None:
     document = NewDocument(broker.tenant.workspace, "note", "n", json.dumps({"word": "soup"}))
     await broker.core.database.writer.write(insert_documents, document)
-    await start_worker("slow-isolated", worker_threads=1)
-    batch = await broker.post({"type": "slow-isolated", "note": "n", "records": [act("tell"), act("files")]})
+    await start_worker("slow-patient", worker_threads=1)
+    batch = await broker.post({"type": "slow-patient", "note": "n", "records": [act("tell"), act("files")]})
     told, filed = (await broker.done(batch["id"]))["response"]["records"]
     assert told["word"] == "soup"
     async with httpx.AsyncClient(trust_env=False, verify=False) as client:
