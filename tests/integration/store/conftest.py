@@ -1,4 +1,4 @@
-"""An SQLite database of the test's own, its file and a workspace in it, for what only SQLite needs."""
+"""A database of the test's own, for what only one kind needs; SQLite's with its file and a workspace in it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ async def file(sqlite_url: str, tmp_path: Path) -> Path:
 @pytest.fixture
 async def sqlite(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Database]:
     database = open_database(sqlite_url, tmp_path)
+    yield database
+    await database.aclose()
+
+
+@pytest.fixture
+async def postgresql(postgresql_url: str, tmp_path: Path) -> AsyncIterator[Database]:
+    database = open_database(postgresql_url, tmp_path)
     yield database
     await database.aclose()
 
