@@ -29,7 +29,6 @@ from broker.store.leases import give_back_batches
 from broker.store.results import checkpoint_results
 from broker.store.sqlite import BRIEF_PAUSE, CHECKPOINT_PAGES, CHECKPOINT_PAUSE
 from broker.store.writer import Session
-from tests.integration.store.files import no_more_files
 from tests.integration.store.log_file import log_frames, log_size
 from tests.integration.store.rows import accept, new_batch, stored
 
@@ -130,19 +129,6 @@ async def test_a_commit_that_begins_the_log_is_not_made_on_the_event_loop(
         await session.close()
         await other.close()
     assert [thread == threading.get_ident() for thread in committed] == [False, True, False, True]
-
-
-async def test_brief_work_is_committed_even_when_the_log_cannot_be_looked_at_and_keeps_nobody_waiting(
-    sqlite_url: str, tmp_path: Path, workspace: str, sqlite: Database
-) -> None:
-    session = open_session(sqlite_url, tmp_path)
-    await session.transact(lambda _connection: [], flush=False)  # connects
-    batch = new_batch(workspace)
-    with no_more_files():
-        assert len(await session.transact(partial(insert_batches, rows=[batch]), brief=True, flush=False)) == 1
-    (later,) = await accept(sqlite, workspace)
-    assert await stored(sqlite) == {batch.id, later}
-    await session.close()
 
 
 async def test_commits_that_need_no_flush_leave_a_long_log_to_those_that_do(

@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -279,15 +280,17 @@ async def test_what_was_committed_is_confirmed_even_when_the_log_cannot_be_looke
     await database.aclose()
 
 
-async def test_what_was_committed_is_confirmed_even_when_no_more_files_can_be_opened(
-    sqlite: Database, sqlite_url: str, tmp_path: Path, workspace: str
+@pytest.mark.parametrize("how", [{}, {"brief": True, "flush": False}], ids=["thread", "event-loop"])
+async def test_what_was_committed_is_confirmed_and_keeps_nobody_waiting_even_when_no_more_files_can_be_opened(
+    sqlite: Database, sqlite_url: str, tmp_path: Path, workspace: str, how: dict[str, bool]
 ) -> None:
     session = open_session(sqlite_url, tmp_path)
     await session.transact(lambda _connection: [], flush=False)  # connects
     batch = new_batch(workspace)
     with no_more_files():
-        assert len(await session.transact(lambda connection: insert_batches(connection, [batch]))) == 1
-    assert await stored(sqlite) == {batch.id}
+        assert len(await session.transact(partial(insert_batches, rows=[batch]), **how)) == 1
+    (later,) = await accept(sqlite, workspace)
+    assert await stored(sqlite) == {batch.id, later}
     await session.close()
 
 
