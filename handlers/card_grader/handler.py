@@ -12,7 +12,7 @@ from handlers import imaging
 from handlers.card_grader import places, scale
 from handlers.card_grader.centering import centering, unmeasured
 from handlers.card_grader.conditions import condition, in_words
-from handlers.card_grader.findings import Measured, judge
+from handlers.card_grader.findings import Measured, Part, judge
 from handlers.card_grader.frame import Frame, find_frame
 from handlers.card_grader.params import CardParams, Centering, Condition, CropLevel, Grade
 from handlers.card_grader.report import draw
@@ -78,18 +78,12 @@ class CardGrader:
 def _grade(facts: Facts, views: Views, points: Points, side: str | None, box: Box) -> None:
     condition = judge(views)
     centred, frame = _centred(views, side)
-    facts["corners"] = [
-        {**place, "grade": part.grade, "_findings": places.findings(part.findings, views)}
-        for place, part in zip(places.corners(points), condition.corners, strict=True)
-    ]
-    facts["edges"] = [
-        {**place, "grade": part.grade, "_findings": places.findings(part.findings, views)}
-        for place, part in zip(places.edges(points), condition.edges, strict=True)
-    ]
-    surface = condition.surface
+    facts["corners"] = _judged(places.corners(points), condition.corners, views)
+    facts["edges"] = _judged(places.edges(points), condition.edges, views)
+    (surface,) = _judged([{}], [condition.surface], views)
     facts["card"][0] |= {
         "_tags": tags(facts["_objects"][0]["prob"], _worst(condition), side),
-        "surface": {"grade": surface.grade, "_findings": places.findings(surface.findings, views)},
+        "surface": surface,
         "centering": centred,
     }
     facts["versions"] |= dict.fromkeys(("corners", "edges", "surface", "centering", "final"), VERSION)
@@ -98,6 +92,14 @@ def _grade(facts: Facts, views: Views, points: Points, side: str | None, box: Bo
     facts["_full_url_card"] = _save(views.full, "full", box)
     facts["_exact_url_card"] = _save(views.exact, "exact", box)
     facts["_report_url"] = _save(draw(views, frame, condition, grades, centred), "report", box)
+
+
+def _judged(where: Sequence[Facts], parts: Sequence[Part], views: Views) -> list[Facts]:
+    """Parts as they are shown: where they are, their grades and what is wrong with them."""
+    return [
+        {**place, "grade": part.grade, "_findings": places.findings(part.findings, views)}
+        for place, part in zip(where, parts, strict=True)
+    ]
 
 
 def _condition(facts: Facts, views: Views, params: Condition, side: str | None) -> None:

@@ -11,7 +11,7 @@ CORNER, EDGE, SURFACE = (0.3, 1.32), (0.5, 1.36), (4.0, 1.35)
 """What a 10 may have at most, and how much more of it each half grade less allows.
 
 Corners and edges in square millimetres that are whitened or gone; the surface in millimetres of scratches, with
-print lines and dents counted as so many (see `marks`). The numbers are ours: grading companies publish words.
+print lines and dents counted as so many (see `findings`). The numbers are ours: grading companies publish words.
 """
 
 
