@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 
 from handlers.card_grader.findings import Finding
+from handlers.card_grader.tags import CARD
 from handlers.card_grader.views import Views
 from handlers.contract import Facts
 from handlers.vision.geometry import Points
 
-_CARD = "6f0d3a52-0f2c-5d0e-9a61-2c1d8f4b7e10"
-"""Id of the label Card, always the same."""
 _CORNERS = ("UPPER_LEFT", "UPPER_RIGHT", "DOWN_RIGHT", "DOWN_LEFT")
 _EDGES = ("UPPER", "RIGHT", "DOWN", "LEFT")
 _OUTWARDS, _CORNER_INWARDS, _EDGE_INWARDS = 0.0365, 0.0685, 0.073
@@ -23,7 +22,7 @@ _INWARDS = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
 
 def objects(points: Points, score: float, width: int, height: int) -> list[Facts]:
     """The one detected card."""
-    return [{"name": "Card", "id": _CARD, "bound_box": _bounds(points, width, height), "prob": round(score, 5)}]
+    return [{"name": "Card", "id": str(CARD), "bound_box": _bounds(points, width, height), "prob": round(score, 5)}]
 
 
 def card(points: Points, width: int, height: int) -> Facts:

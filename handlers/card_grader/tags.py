@@ -7,7 +7,8 @@ from uuid import UUID, uuid5
 from handlers.card_grader.sides import FRONT
 from handlers.contract import Facts
 
-_NAMES = UUID("6f0d3a52-0f2c-5d0e-9a61-2c1d8f4b7e10")
+CARD = UUID("6f0d3a52-0f2c-5d0e-9a61-2c1d8f4b7e10")
+"""Id of the label Card, always the same; those of tags are made from it and their names."""
 _HARMED_FROM = 4.0
 """Grade of a part at which, and below, the card is called damaged."""
 
@@ -27,4 +28,4 @@ def tags(found: float, worst: float | None, side: str | None) -> dict[str, list[
 
 
 def _tag(name: str, prob: float) -> Facts:
-    return {"prob": round(prob, 5), "name": name, "id": str(uuid5(_NAMES, name))}
+    return {"prob": round(prob, 5), "name": name, "id": str(uuid5(CARD, name))}
